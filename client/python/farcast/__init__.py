@@ -1,0 +1,1 @@
+"""Farcast: live video you can steer, from Python."""

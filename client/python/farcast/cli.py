@@ -1,0 +1,119 @@
+"""The `farcast` command: finds a command by its name, loads it, runs it, and turns errors into one line.
+
+Commands announce themselves in the entry-point group `farcast.commands`, so this file knows nothing of the server, and
+`farcast watch` does not pay for importing torch.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
+from typing import Any
+
+GROUP = "farcast.commands"
+_SUMMARIES = {
+    "serve": "Start the server and its page.",
+    "generate": "Write a clip to a file.",
+    "bench": "Measure something and print figures.",
+    "eval": "What a checkpoint can do at 1 to 32 steps.",
+    "train": "Train the embedded model.",
+    "render": "Replay a take at another step budget.",
+    "score": "Show a take's score.",
+    "watch": "Watch a server and save the video.",
+    "schema": "Print the wire as AsyncAPI or JSON Schema.",
+}
+
+
+class Unavailable(Exception):
+    """A command that cannot be loaded here; the message says why and what to do."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Entry point of the console script. Exits with the command's status; 2 for wrong usage, 1 for errors."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    commands = discover()
+    if not args or args[0] in ("-h", "--help", "help"):
+        print(usage(commands))
+        raise SystemExit(0 if args else 2)
+    if args[0] in ("-V", "--version"):
+        print(f"farcast {installed_version()}")
+        raise SystemExit(0)
+    name, rest = args[0], args[1:]
+    if name not in commands:
+        known = ", ".join(sorted(commands)) or "none; install farcast first"
+        _fail(f"no command {name!r}. Commands: {known}.", status=2)
+    try:
+        command = load(commands[name])
+    except Unavailable as error:
+        _fail(str(error))
+    run(command, rest, prog=f"farcast {name}")
+
+
+def run(command: Callable[..., Any], args: list[str], *, prog: str) -> None:
+    """Run a typer command; any error ends as one line on the terminal, never as a traceback."""
+    try:
+        command(args=args, prog_name=prog)
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    except BrokenPipeError:  # `farcast ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
+    except Exception as error:
+        if os.environ.get("FARCAST_DEBUG"):
+            raise
+        if isinstance(getattr(error, "code", None), str):  # one of ours: its message says what to do
+            _fail(str(error))
+        if isinstance(error, ImportError):
+            _fail(str(_missing(error)))
+        _fail(f"internal error: {type(error).__name__}: {error}. Set FARCAST_DEBUG=1 for the traceback.")
+
+
+def discover() -> dict[str, EntryPoint]:
+    """Announced commands by name."""
+    return {entry.name: entry for entry in entry_points(group=GROUP)}
+
+
+def load(entry: EntryPoint) -> Callable[..., Any]:
+    """The command behind an entry point. Raises Unavailable when its packages are not installed."""
+    import typer
+
+    try:
+        target = entry.load()
+    except ModuleNotFoundError as error:
+        if error.name == entry.module or (error.name or "").startswith("stream.cli"):
+            raise Unavailable(f"the command {entry.name!r} is not part of this version.") from None
+        raise _missing(error) from None
+    except ImportError as error:
+        raise _missing(error) from None
+    if isinstance(target, typer.Typer):
+        return target
+    app = typer.Typer(add_completion=False)
+    app.command()(target)
+    return app
+
+
+def usage(commands: dict[str, EntryPoint]) -> str:
+    """What `farcast --help` prints. Loads no command."""
+    order = [*_SUMMARIES, *sorted(set(commands) - set(_SUMMARIES))]
+    rows = [f"  {name:<10} {_SUMMARIES.get(name, '')}".rstrip() for name in order if name in commands]
+    lines = ["Usage: farcast COMMAND [OPTIONS]", "", "Live video you can steer while it is generated.", ""]
+    return "\n".join([*lines, "Commands:", *rows, "", "farcast COMMAND --help tells the options of a command."])
+
+
+def installed_version() -> str:
+    try:
+        return version("farcast")
+    except PackageNotFoundError:  # run from a checkout without installing
+        return "0 (not installed)"
+
+
+def _missing(error: ImportError) -> Unavailable:
+    what = error.name or str(error)
+    return Unavailable(f"this command needs {what}. Install the server parts: pip install 'farcast[server]'.")
+
+
+def _fail(message: str, *, status: int = 1) -> None:
+    print(f"farcast: {message}", file=sys.stderr)
+    raise SystemExit(status)

@@ -1,0 +1,1 @@
+"""The commands of the base install, one file each. Server commands live with the server."""

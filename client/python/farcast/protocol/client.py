@@ -1,0 +1,75 @@
+"""What a client sends on the control WebSocket. Every message has an `id` and every message is answered."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, WithJsonSchema
+
+from . import limits
+from .base import Inbound, MessageId, PromptText, integer_schema, number
+from .dial import DialChange
+
+Transition = Annotated[
+    int, number("transition", *limits.TRANSITION, " chunks", whole=True), integer_schema(*limits.TRANSITION)
+]
+ChunkIndex = Annotated[int, number("chunk", 0, limits.CHUNK_MAX, whole=True), integer_schema(0, limits.CHUNK_MAX)]
+
+
+class Prompt(Inbound):
+    """Show this from the next chunk on. `transition`: blend over so many chunks (0 = at once). Latest wins."""
+
+    type: Literal["prompt"] = "prompt"
+    id: MessageId
+    text: PromptText
+    transition: Transition = 0
+
+
+class SetDial(DialChange):
+    """Move the dial; fields left out stay. Answered by `dial_applied`."""
+
+    type: Literal["dial"] = "dial"
+    id: MessageId
+
+
+class Pause(Inbound):
+    """Stop making and showing frames; the context stays. Answered by `session`."""
+
+    type: Literal["pause"] = "pause"
+    id: MessageId
+
+
+class Resume(Inbound):
+    """Go on after a pause. Answered by `session`."""
+
+    type: Literal["resume"] = "resume"
+    id: MessageId
+
+
+class Rewind(Inbound):
+    """Forget everything from chunk `chunk` on and make it anew. Answered by `session`."""
+
+    type: Literal["rewind"] = "rewind"
+    id: MessageId
+    chunk: ChunkIndex
+
+
+class Stop(Inbound):
+    """End the session. Answered by `session` with state "stopped"."""
+
+    type: Literal["stop"] = "stop"
+    id: MessageId
+
+
+class Ping(Inbound):
+    """Answered at once by `pong` with the same `t` (any number, usually the sender's clock)."""
+
+    type: Literal["ping"] = "ping"
+    id: MessageId
+    t: Annotated[float, number("t", -1e18, 1e18), WithJsonSchema({"type": "number"})] = 0.0
+
+
+ClientMessage = Annotated[
+    Prompt | SetDial | Pause | Resume | Rewind | Stop | Ping,
+    Field(discriminator="type"),
+]

@@ -1,0 +1,89 @@
+"""Bodies of the HTTP requests and answers."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, WithJsonSchema
+
+from . import limits
+from .base import Inbound, Outbound, PromptText, integer_schema, number
+from .dial import Dial
+from .server import SessionState
+
+Seed = Annotated[int, number("seed", 0, limits.SEED_MAX, whole=True), integer_schema(0, limits.SEED_MAX)]
+Guidance = Annotated[
+    float,
+    number("guidance", *limits.GUIDANCE),
+    WithJsonSchema({"type": "number", "minimum": limits.GUIDANCE[0], "maximum": limits.GUIDANCE[1]}),
+]
+
+
+class SessionRequest(Inbound):
+    """POST /v1/sessions: what to make. `seed` left out = the server draws one; `guidance` 1 = off."""
+
+    prompt: PromptText
+    seed: Seed | None = None
+    dial: Dial = Field(default_factory=Dial)
+    guidance: Guidance = 1.0
+
+
+class SessionUrls(Outbound):
+    """Where the parts of a session are: paths on the same server, or full addresses."""
+
+    session: str
+    control: str
+    whep: str
+    image: str
+    score: str
+    recording: str | None = None
+
+
+class SessionInfo(Outbound):
+    """GET /v1/sessions/{id}."""
+
+    id: str
+    state: SessionState
+    width: int
+    height: int
+    fps: float
+    model: str
+    prompt: str
+    seed: int
+    dial: Dial
+    urls: SessionUrls
+
+
+class SessionCreated(SessionInfo):
+    """The answer to POST /v1/sessions: the session and the token that steers it."""
+
+    token: str
+
+
+class ImageAccepted(Outbound):
+    """202 of POST .../image; `image_applied` or `error` on the control socket carries the same `re`."""
+
+    re: str
+
+
+class ModelInfo(Outbound):
+    """GET /v1/model: what is loaded and what it can do."""
+
+    name: str
+    width: int
+    height: int
+    fps: float
+    examples: list[str] = Field(default_factory=list)
+    max_steps: int = limits.STEPS[1]
+    chunk_frames: int = 12
+    device: str = "cpu"
+
+
+class Problem(Outbound):
+    """Every error over HTTP, `application/problem+json` (RFC 9457) with a `code` for programs."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    code: str
