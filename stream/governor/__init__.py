@@ -6,6 +6,7 @@ from stream.governor.dial import Dial
 from stream.governor.edf import pick
 from stream.governor.errors import GovernorError
 from stream.governor.governor import ChunkPlan, ChunkReport, Governor
+from stream.governor.turn import Moment, Turn, decide
 
 __all__ = [
     "Admission",
@@ -15,6 +16,9 @@ __all__ = [
     "Dial",
     "Governor",
     "GovernorError",
+    "Moment",
+    "Turn",
     "admits",
+    "decide",
     "pick",
 ]

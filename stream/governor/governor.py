@@ -7,6 +7,7 @@ the picture would run dry? The clock is injected; nothing here sleeps, measures 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stream.governor import sigmas
@@ -63,24 +64,35 @@ class Governor:
         return max(0.0, lead + self.chunk_seconds - self.max_lead())
 
     def open_chunk(
-        self, now: float, lead: float, *, load: float = 1.0, frames_seconds: float | None = None, playing: bool = True
+        self,
+        now: float,
+        lead: float,
+        *,
+        load: float = 1.0,
+        frames_seconds: float | None = None,
+        playing: bool = True,
+        due: float | None = None,
+        before: Sequence[str] = (),
     ) -> ChunkPlan:
         """Decide the next chunk.
 
         lead: seconds of video in hand. load: how many times longer than alone this session's work takes, because others
         share the device (1 = alone). frames_seconds: how long this chunk plays, when not the usual. playing: False
-        while nothing is on screen yet; the chunk is then due at the latency target.
+        while nothing is on screen yet; the chunk is then due at the latency target. due: an earlier deadline, as for
+        the first chunk under a new prompt. before: kinds of units that must run first ("prompt", "encode").
         """
         self.load = max(1.0, load)
-        due = now + (max(0.0, lead) if playing else self.dial.latency_s)
+        due_at = now + (max(0.0, lead) if playing else self.dial.latency_s)
+        if due is not None:
+            due_at = min(due_at, due)
         seconds = self.chunk_seconds if frames_seconds is None else frames_seconds
-        safe = self._most(due - MARGIN_S - now, 0.9, ("decode",))
+        safe = self._most(due_at - MARGIN_S - now, 0.9, ("decode", *before))
         pace = self._most(seconds + 0.5 * max(0.0, lead - self.chunk_seconds), 0.5, ("decode", "append"))
         steps = self._clamp(min(safe, pace))
         if steps > self.budget:  # up one at a time
             steps = self.budget + 1
         self.budget = steps = self._clamp(steps)
-        self.plan = ChunkPlan(due, steps, sigmas.schedule(steps, self.shift))
+        self.plan = ChunkPlan(due_at, steps, sigmas.schedule(steps, self.shift))
         return self.plan
 
     def next_r(self, now: float, sigma: float, done: int) -> float:

@@ -1,0 +1,134 @@
+"""Prompt to pixel: what a new prompt does to what is already made, and to what is being made.
+
+Frames made but not shown can be played out, cut short (they play only until the new chunk is ready) or dropped (the
+rollout goes back to the end of the chunk on screen, so nothing jumps). The chunk in progress can be carried on, finished
+now or restarted under the new prompt. `decide` takes the gentlest of these that meets the latency target at the measured
+costs, and the quickest when none does. A pure function: the engine says where it stands, and does what comes back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Literal
+
+from stream.governor.costs import CostModel
+from stream.governor.dial import Dial
+
+Queue = Literal["play", "drop", "cut"]
+Chunk = Literal["carry", "finish", "restart"]
+
+# From the gentlest to the roughest: nothing lost; quality of one chunk; one unseen chunk; all unseen chunks; a jump in time.
+OPTIONS: tuple[tuple[Queue, Chunk], ...] = (
+    ("play", "carry"),
+    ("play", "finish"),
+    ("play", "restart"),
+    ("drop", "restart"),
+    ("cut", "restart"),
+)
+DELIVERY_S = 0.1  # encode, network, jitter buffer and paint; 50-60 ms measured on loopback
+DRY_S = 0.02  # a hold shorter than this is not seen
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where a session stands when a prompt is taken up. Seconds throughout.
+
+    elapsed: since the client sent the prompt. shown_left: what the chunk on screen still plays. queued: what is made and
+    not begun. busy: what the unit now running will still take. in_progress: a chunk is begun; done, left: its steps run
+    and still planned (left 0: it is denoised and waits for its decode).
+    """
+
+    elapsed: float = 0.0
+    shown_left: float = 0.0
+    queued: float = 0.0
+    busy: float = 0.0
+    in_progress: bool = False
+    done: int = 0
+    left: int = 0
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What to do. expected_s: send to pixel, 90 % quantile. dry_s: how long the last frame would have to be held.
+
+    steps: budget of the first chunk under the new prompt. meets: expected_s is within the latency target.
+    """
+
+    queue: Queue
+    chunk: Chunk
+    steps: int
+    expected_s: float
+    dry_s: float
+    meets: bool
+
+
+def decide(
+    moment: Moment,
+    costs: CostModel,
+    dial: Dial,
+    *,
+    chunk_seconds: float,
+    budget: int | None = None,
+    load: float = 1.0,
+    delivery_s: float = DELIVERY_S,
+    can_rewind: bool = True,
+    q: float = 0.9,
+    keys: dict[str, Hashable] | None = None,
+) -> Turn:
+    """The gentlest turn that meets the target, first without and then with a visible hold; else the quickest.
+
+    budget: step budget in force, the most the first new chunk may get. can_rewind: whether "drop" is possible.
+    """
+    cost = {kind: costs.estimate(kind, q, (keys or {}).get(kind, ())) * max(1.0, load) for kind in _KINDS}
+    most = dial.least if budget is None else min(max(budget, dial.least), dial.most)
+    options = [
+        _turn(queue, chunk, moment, cost, dial, chunk_seconds, most, delivery_s)
+        for queue, chunk in OPTIONS
+        if (can_rewind or queue != "drop") and (moment.in_progress or chunk != "finish")
+    ]
+    smooth = (turn for turn in options if turn.meets and turn.dry_s <= DRY_S)
+    met = (turn for turn in options if turn.meets)
+    return next(smooth, None) or next(met, None) or min(options, key=lambda turn: turn.expected_s)
+
+
+_KINDS = ("prompt", "encode", "step", "decode", "append", "rewind")
+
+
+def _turn(
+    queue: Queue,
+    chunk: Chunk,
+    moment: Moment,
+    cost: dict[str, float],
+    dial: Dial,
+    chunk_seconds: float,
+    most: int,
+    delivery_s: float,
+) -> Turn:
+    before = moment.busy + cost["prompt"] + cost["encode"]  # work ahead of the first new step
+    lead = moment.shown_left + (moment.queued if queue == "play" else 0.0)
+    dry = 0.0
+    if moment.in_progress and chunk != "restart":
+        left = moment.left if chunk == "carry" else min(moment.left, max(1, dial.least - moment.done))
+        current = left * cost["step"] + cost["decode"]
+        dry = max(0.0, moment.busy + current - lead)  # the old chunk itself may come late
+        before += current + cost["append"]
+        lead += chunk_seconds
+    if queue == "drop":
+        before += cost["rewind"]
+
+    def ready(steps: int) -> float:
+        return before + steps * cost["step"] + cost["decode"]
+
+    def shown(steps: int) -> float:
+        return moment.elapsed + delivery_s + (ready(steps) if queue == "cut" else max(ready(steps), lead + dry))
+
+    # More steps as long as the target is met and nothing new is held for it.
+    floor = dial.least
+    free = max(ready(floor), (moment.shown_left + moment.queued) if queue == "cut" else lead + dry)
+    steps = floor
+    while steps < most and shown(steps + 1) <= dial.latency_s and ready(steps + 1) <= free:
+        steps += 1
+    playing = moment.shown_left + moment.queued if queue == "cut" else lead + dry
+    dry += max(0.0, ready(steps) - playing)
+    return Turn(queue, chunk, steps, shown(steps), dry, shown(steps) <= dial.latency_s)
