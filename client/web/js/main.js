@@ -1,0 +1,118 @@
+// Puts the parts together, and starts a take as soon as the page is open.
+
+import { Problem, getModel } from "./api.js";
+import { Camera } from "./camera.js";
+import { Charts } from "./charts.js";
+import { DialView } from "./dial.js";
+import { byId } from "./dom.js";
+import { ImageDrop } from "./image.js";
+import { memory } from "./memory.js";
+import { PromptBox } from "./prompt.js";
+import { Session } from "./session.js";
+import { Stage } from "./stage.js";
+import { StatusView } from "./status.js";
+import { Timeline } from "./timeline.js";
+import { Transport } from "./transport.js";
+
+/** @import { ModelCard, Start } from "./types.js" */
+
+const FALLBACK = "a big red circle bouncing on a navy background";
+
+let session = new Session(); // gathers its network candidates while the rest of the page is set up
+/** @type {ModelCard | null} */
+let model = null;
+
+const stage = new Stage();
+const status = new StatusView(() => take({}));
+const prompts = new PromptBox((text) => take({ prompt: text }));
+const dial = new DialView();
+const timeline = new Timeline(stage.video);
+const charts = new Charts();
+const transport = new Transport(stage, (text) => status.toast(text));
+const images = new ImageDrop({ startFrom: (what) => take(what) });
+new Camera((picture) => images.take(picture));
+
+/** @param {number} since  when the user asked for it */
+function attach(since) {
+  stage.attach(session, since);
+  for (const part of [status, prompts, dial, timeline, charts, transport, images]) part.attach(session);
+  const mine = session;
+  mine.on("info", ({ id, token, viewer }) => {
+    if (viewer !== true) memory.keepTake({ id, token });
+    document.body.toggleAttribute("data-viewer", viewer === true);
+  });
+  mine.on("status", ({ state }) => {
+    if (state === "lost" || state === "ended") memory.keepTake(null);
+  });
+}
+
+/**
+ * Begin a new take; the old one is given back to the server.
+ * @param {Partial<Start>} start  what is not said stays as it is
+ */
+async function take(start) {
+  const since = performance.now();
+  session.leave({ end: true });
+  session = new Session();
+  attach(since);
+  model ??= await getModel().then(greet, () => null);
+  await session.start({ prompt: prompts.current || model?.examples[0] || FALLBACK, dial: dial.dial, ...chosen(), ...start });
+}
+
+/** Seed and guidance from the advanced fields, where set. */
+function chosen() {
+  const seed = byId("seed", HTMLInputElement).value;
+  const guidance = byId("guidance", HTMLInputElement).value;
+  return { ...(seed && { seed: Number(seed) }), ...(guidance && { guidance: Number(guidance) }) };
+}
+
+/** @param {ModelCard} card */
+function greet(card) {
+  model = card;
+  byId("model", HTMLElement).textContent = `${card.name}, ${card.width} × ${card.height} at ${card.fps} fps`;
+  prompts.offer(card.examples);
+  if (card.max_steps) dial.limit(card.max_steps);
+  return card;
+}
+
+async function open() {
+  attach(0.1); // the wish to see it is as old as the page
+  const wanted = new URLSearchParams(location.hash.slice(1));
+  const watch = wanted.get("watch");
+  if (watch) {
+    getModel().then(greet, () => {});
+    return session.join(watch, wanted.get("token") ?? "");
+  }
+  try {
+    const card = greet(await getModel());
+    if (await resume()) return;
+    await session.start({ prompt: wanted.get("prompt") || card.examples[0] || FALLBACK });
+  } catch (error) {
+    if (!(error instanceof Problem)) throw error;
+    session.refuse(error);
+  }
+}
+
+/** Go on with the take of this tab after a reload, if the server still has it. */
+async function resume() {
+  const known = memory.take();
+  if (!known) return false;
+  await session.join(known.id, known.token);
+  if (session.status.state !== "lost") return true;
+  session.leave({ end: false });
+  session = new Session();
+  attach(0.1);
+  return false;
+}
+
+byId("new-take", HTMLButtonElement).addEventListener("click", () => {
+  location.hash = "";
+  take({});
+});
+byId("advanced-take", HTMLButtonElement).addEventListener("click", () => take({}));
+if (matchMedia("(pointer: fine)").matches) prompts.focus();
+setInterval(() => {
+  status.fps(session.status.state === "live" ? stage.fps : 0);
+  charts.tick(stage.fps);
+}, 1000);
+open();

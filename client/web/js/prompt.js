@@ -1,0 +1,186 @@
+// The prompt box: Enter sends, arrow up goes back, every prompt is followed from pending to live.
+
+import { byId, clock, duration, make } from "./dom.js";
+import { memory } from "./memory.js";
+
+/** @import { Session } from "./session.js" */
+/** @import { Part, PromptEvent } from "./types.js" */
+
+const KEPT = 6; // lines in the log
+
+/**
+ * @typedef {object} Entry
+ * @property {string} id
+ * @property {HTMLLIElement} line
+ * @property {HTMLElement} mark
+ * @property {PromptEvent["status"] | "over"} status
+ * @property {string} from
+ */
+
+export class PromptBox {
+  #box = byId("prompt", HTMLTextAreaElement);
+  #form = byId("prompt-form", HTMLFormElement);
+  #log = byId("prompt-log", HTMLOListElement);
+  #examples = byId("examples", HTMLUListElement);
+  #announce = byId("announce", HTMLElement);
+  #transition = byId("transition", HTMLSelectElement);
+  /** @type {Session | null} */
+  #session = null;
+  /** @type {Entry[]} */
+  #entries = [];
+  #back = 0; // how far back in the history the box stands
+  #draft = "";
+  /** The words on screen now, for a new take that goes on from here. */
+  current = "";
+  /** @type {() => Part[] | undefined} what the mix slider says, if anything */
+  mix = () => undefined;
+
+  /** @param {(text: string) => void} restart  called to send a prompt when no take is running */
+  constructor(restart) {
+    this.restart = restart;
+    this.#box.value = memory.draft();
+    this.#form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.send(this.#box.value);
+    });
+    this.#box.addEventListener("keydown", (event) => this.#key(event));
+    this.#box.addEventListener("input", () => {
+      this.#back = 0;
+      this.#box.setCustomValidity("");
+      memory.keepDraft(this.#box.value);
+    });
+  }
+
+  focus() {
+    this.#box.focus({ preventScroll: true });
+  }
+
+  /** @param {string[]} examples */
+  offer(examples) {
+    this.#examples.replaceChildren(
+      ...examples.slice(0, 6).map((text) => {
+        const chip = make("button", { type: "button" }, text);
+        chip.addEventListener("click", () => {
+          this.#box.value = text;
+          memory.keepDraft(text);
+          this.send(text);
+        });
+        return make("li", {}, chip);
+      }),
+    );
+  }
+
+  /** @param {Session} session */
+  attach(session) {
+    this.#session = session;
+    this.#entries = [];
+    this.#log.replaceChildren();
+    const seen = session.on("info", (info) => {
+      seen(); // only the first names the prompt the take began with
+      this.current = info.prompt;
+      if (info.prompt) this.#follow(session, { id: "", text: info.prompt, status: "live", frame: 0 });
+    });
+    session.on("prompt", (event) => this.#follow(session, event));
+    session.on("info", (info) => (this.#box.disabled = info.viewer === true));
+  }
+
+  /** @param {string} raw */
+  send(raw) {
+    const text = raw.trim();
+    if (!text) {
+      this.#announce.textContent = "Write what the video should show first.";
+      return this.focus();
+    }
+    memory.remember(text);
+    this.#back = 0;
+    if (document.activeElement === this.#box) this.#box.select(); // typing replaces it, arrows edit it
+    if (!this.#session?.canSteer && this.#session?.info?.viewer !== true) return this.restart(text);
+    this.#session?.prompt(text, { transition: Number(this.#transition.value), mix: this.mix() });
+  }
+
+  /** @param {KeyboardEvent} event */
+  #key(event) {
+    if (event.isComposing) return;
+    if (event.key === "Enter" && !event.shiftKey) {
+      event.preventDefault();
+      this.#form.requestSubmit();
+    } else if (event.key === "ArrowUp" && this.#onFirstLine()) this.#recall(event, 1);
+    else if (event.key === "ArrowDown" && this.#back > 0) this.#recall(event, -1);
+  }
+
+  #onFirstLine() {
+    const { value, selectionStart, selectionEnd } = this.#box;
+    const all = selectionStart === 0 && selectionEnd === value.length;
+    return all || !value.slice(0, selectionStart).includes("\n");
+  }
+
+  /**
+   * @param {KeyboardEvent} event
+   * @param {number} by
+   */
+  #recall(event, by) {
+    const history = memory.history().reverse();
+    if (this.#back === 0) this.#draft = this.#box.value;
+    if (this.#back === 0 && history[0] === this.#box.value.trim()) this.#back = 1; // the box still holds the newest
+    const to = Math.min(history.length, Math.max(0, this.#back + by));
+    event.preventDefault();
+    this.#back = to;
+    this.#box.value = to === 0 ? this.#draft : history[to - 1];
+    memory.keepDraft(this.#box.value);
+  }
+
+  /**
+   * @param {Session} session
+   * @param {PromptEvent} event
+   */
+  #follow(session, event) {
+    const entry = this.#entries.find(({ id }) => id === event.id) ?? this.#add(event);
+    const fps = session.info?.fps ?? 16;
+    entry.status = event.status;
+    entry.line.dataset.status = event.status;
+    if (event.status === "pending") entry.mark.textContent = "pending…";
+    if (event.status === "replaced") entry.mark.textContent = "replaced";
+    if (event.status === "refused") {
+      entry.mark.textContent = "refused";
+      const why = event.message || "The server did not accept it.";
+      entry.line.append(make("span", { class: "why" }, why));
+      this.#announce.textContent = `Prompt refused: ${why}`;
+    }
+    if (event.status === "live") this.#live(entry, event, fps);
+  }
+
+  /**
+   * @param {Entry} entry
+   * @param {PromptEvent} event
+   * @param {number} fps
+   */
+  #live(entry, event, fps) {
+    const at = clock((event.frame ?? 0) / fps);
+    for (const other of this.#entries) {
+      if (other === entry || other.status !== "live") continue;
+      other.status = "over";
+      other.line.dataset.status = "over";
+      other.mark.textContent = `${other.from} – ${at}`;
+    }
+    entry.from = at;
+    const after = event.latencyMs === undefined ? "" : `, after ${duration(event.latencyMs)}`;
+    entry.mark.textContent = `live since ${at}${after}`;
+    this.current = event.text;
+    this.#announce.textContent = event.id ? `Now showing: ${event.text}` : "";
+  }
+
+  /**
+   * @param {PromptEvent} event
+   * @returns {Entry}
+   */
+  #add(event) {
+    const mark = make("span", { class: "mark" });
+    const line = make("li", {}, make("span", { class: "text", title: event.text }, event.text), mark);
+    /** @type {Entry} */
+    const entry = { id: event.id, line, mark, status: event.status, from: "" };
+    this.#entries.unshift(entry);
+    this.#log.prepend(line);
+    for (const old of this.#entries.splice(KEPT)) old.line.remove();
+    return entry;
+  }
+}

@@ -1,0 +1,92 @@
+// Says how things stand: the badge, the veil over the picture when it cannot go on, the line of figures, the toast.
+
+import { byId, duration } from "./dom.js";
+
+/** @import { Session } from "./session.js" */
+/** @import { Chunk, State, Status } from "./types.js" */
+
+/** @type {Record<State, string>} */
+const WORDS = {
+  connecting: "Connecting",
+  warming: "Warming up",
+  live: "Live",
+  paused: "Paused",
+  reconnecting: "Reconnecting",
+  refused: "Refused",
+  lost: "Take lost",
+  ended: "Ended",
+};
+
+/** @type {Partial<Record<State, {title: string, action: string}>>} */
+const VEILS = {
+  refused: { title: "The server said no", action: "Try again" },
+  lost: { title: "This take is gone", action: "Start a new take with this prompt" },
+  ended: { title: "The take has ended", action: "Start a new take" },
+};
+
+export class StatusView {
+  #badge = byId("badge-text", HTMLElement);
+  #veil = byId("veil", HTMLElement);
+  #title = byId("veil-title", HTMLElement);
+  #detail = byId("veil-detail", HTMLElement);
+  #action = byId("veil-action", HTMLButtonElement);
+  #toast = byId("toast", HTMLElement);
+  #steps = byId("stat-steps", HTMLElement);
+  #took = byId("stat-took", HTMLElement);
+  #lead = byId("stat-lead", HTMLElement);
+  #fps = byId("stat-fps", HTMLElement);
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #toastTimer;
+
+  /** @param {() => void} again  start a new take, from the veil's button */
+  constructor(again) {
+    this.#action.addEventListener("click", again);
+  }
+
+  /** @param {Session} session */
+  attach(session) {
+    this.#show(session.status, session);
+    session.on("status", (status) => this.#show(status, session));
+    session.on("notice", (text) => this.toast(text));
+    session.on("chunk", (chunk) => this.#figures(chunk));
+    for (const cell of [this.#steps, this.#took, this.#lead, this.#fps]) cell.textContent = "–";
+  }
+
+  /**
+   * @param {Status} status
+   * @param {Session} session
+   */
+  #show({ state, detail }, session) {
+    document.body.dataset.state = state;
+    this.#badge.textContent = WORDS[state];
+    const veil = VEILS[state];
+    const reconnecting = state === "reconnecting";
+    this.#veil.hidden = !veil && !reconnecting;
+    if (this.#veil.hidden) return;
+    this.#title.textContent = veil?.title ?? "Reconnecting";
+    const wait = state === "refused" && session.retryAfter ? ` Room is expected in ${session.retryAfter} s.` : "";
+    this.#detail.textContent = detail === veil?.title + "." ? "" : detail + wait;
+    this.#action.hidden = !veil;
+    this.#action.textContent = veil?.action ?? "";
+  }
+
+  /** @param {Chunk} chunk */
+  #figures(chunk) {
+    this.#steps.textContent = String(chunk.steps);
+    this.#took.textContent = duration(chunk.took_ms);
+    this.#lead.textContent = duration(Math.max(0, chunk.lead_ms));
+  }
+
+  /** @param {number} fps */
+  fps(fps) {
+    this.#fps.textContent = fps ? fps.toFixed(1) : "–";
+  }
+
+  /** @param {string} text */
+  toast(text) {
+    this.#toast.textContent = text;
+    this.#toast.hidden = false;
+    clearTimeout(this.#toastTimer);
+    this.#toastTimer = setTimeout(() => (this.#toast.hidden = true), 6000);
+  }
+}

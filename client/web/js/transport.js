@@ -1,0 +1,118 @@
+// The row of buttons under the picture: pause, stop, snapshot, record, score, MP4, and the view link.
+
+import { getBlob } from "./api.js";
+import { byId, download } from "./dom.js";
+import { Recorder } from "./recorder.js";
+
+/** @import { Session } from "./session.js" */
+/** @import { Stage } from "./stage.js" */
+/** @import { SessionInfo, State } from "./types.js" */
+
+const button = (/** @type {string} */ id) => byId(id, HTMLButtonElement);
+
+export class Transport {
+  #pause = button("pause");
+  #stop = button("stop");
+  #snapshot = button("snapshot");
+  #record = button("record");
+  #score = button("score");
+  #recording = button("recording");
+  #share = button("share");
+  #viewers = byId("viewers", HTMLElement);
+  /** @type {Session | null} */
+  #session = null;
+
+  /**
+   * @param {Stage} stage
+   * @param {(text: string) => void} say  a short word to the user
+   */
+  constructor(stage, say) {
+    this.say = say;
+    this.recorder = new Recorder((on) => {
+      this.#record.setAttribute("aria-pressed", String(on));
+      byId("record-text", HTMLElement).textContent = on ? "Save" : "Record";
+    });
+    this.#pause.addEventListener("click", () => {
+      if (this.#session?.status.state === "paused") this.#session.resume();
+      else this.#session?.pause();
+    });
+    this.#stop.addEventListener("click", () => this.#session?.stop());
+    this.#snapshot.addEventListener("click", async () => {
+      const picture = await stage.snapshot();
+      if (picture) download(picture, this.#name("png"));
+    });
+    this.#record.addEventListener("click", () => {
+      const stream = stage.video.srcObject;
+      if (this.recorder.on) this.recorder.stop();
+      else if (stream instanceof MediaStream) this.recorder.start(stream, this.#name());
+    });
+    this.#score.addEventListener("click", () => this.#fetch("score", "json"));
+    this.#recording.addEventListener("click", () => this.#fetch("recording", "mp4"));
+    this.#share.addEventListener("click", () => this.#shareLink());
+  }
+
+  /** @param {Session} session */
+  attach(session) {
+    this.recorder.stop();
+    this.#session = session;
+    this.#state(session.status.state);
+    session.on("status", ({ state }) => this.#state(state));
+    session.on("info", (info) => this.#info(info));
+  }
+
+  /** @param {State} state */
+  #state(state) {
+    const going = state === "live" || state === "paused" || state === "warming";
+    const steering = this.#session?.canSteer ?? false;
+    this.#pause.disabled = !going || !steering;
+    this.#stop.disabled = !going || !steering;
+    this.#pause.setAttribute("aria-pressed", String(state === "paused"));
+    byId("pause-text", HTMLElement).textContent = state === "paused" ? "Resume" : "Pause";
+    this.#snapshot.disabled = state === "connecting" || state === "warming";
+    this.#record.disabled = !going && !this.recorder.on;
+    const offered = this.#session?.info?.urls ?? {};
+    this.#score.disabled = !offered.score || !this.#session?.info?.token;
+    if (state === "ended" || state === "lost") this.recorder.stop();
+  }
+
+  /** @param {SessionInfo} info */
+  #info(info) {
+    this.#recording.hidden = !info.urls.recording;
+    this.#share.hidden = !info.view_token;
+    const viewers = info.viewers ?? 0;
+    this.#viewers.hidden = viewers < 2;
+    this.#viewers.textContent = `${viewers} watching`;
+  }
+
+  #name(ending = "") {
+    const stamp = new Date().toISOString().slice(0, 19).replace(/[T:]/g, "-");
+    return `farcast-${stamp}${ending && `.${ending}`}`;
+  }
+
+  /**
+   * @param {string} what
+   * @param {string} ending
+   */
+  async #fetch(what, ending) {
+    const info = this.#session?.info;
+    if (!info) return;
+    try {
+      download(await getBlob(info, info.urls[what]), this.#name(ending));
+    } catch (error) {
+      this.say(error instanceof Error ? error.message : String(error));
+    }
+  }
+
+  async #shareLink() {
+    const info = this.#session?.info;
+    if (!info?.view_token) return;
+    const link = new URL(location.pathname, location.href);
+    link.hash = new URLSearchParams({ watch: info.id, token: info.view_token }).toString();
+    try {
+      await navigator.clipboard.writeText(link.href);
+      this.say("The view link is copied. Who opens it watches, and cannot steer.");
+    } catch {
+      this.say(link.href);
+    }
+  }
+}

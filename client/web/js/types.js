@@ -1,0 +1,85 @@
+// The shapes that travel between the page and its server, as JSDoc types. Nothing here runs.
+
+/** @typedef {{latency_ms: number, floor: number, ceiling: number, steps: number | null}} Dial */
+
+/**
+ * What the server says about the loaded model. Limits it does not name are simply not shown.
+ * @typedef {object} ModelCard
+ * @property {string} name
+ * @property {number} width
+ * @property {number} height
+ * @property {number} fps
+ * @property {string[]} examples
+ * @property {number} [max_steps]
+ * @property {string} [licence]
+ */
+
+/**
+ * A session as created or joined. `token` may be the right to steer or only the right to watch.
+ * @typedef {object} SessionInfo
+ * @property {string} id
+ * @property {string} token
+ * @property {string} [view_token]
+ * @property {boolean} [viewer]  true where the token only allows watching
+ * @property {string} state
+ * @property {number} width
+ * @property {number} height
+ * @property {number} fps
+ * @property {string} model
+ * @property {string} prompt
+ * @property {number} seed
+ * @property {Dial} dial
+ * @property {number} [viewers]
+ * @property {Record<string, string>} urls
+ */
+
+/** @typedef {{text: string, weight: number}} Part */
+
+/**
+ * What a new take starts from.
+ * @typedef {object} Start
+ * @property {string} prompt
+ * @property {number} [seed]
+ * @property {Partial<Dial>} [dial]
+ * @property {number} [guidance]
+ * @property {File | Blob} [image]
+ * @property {File | Blob} [clip]
+ */
+
+/**
+ * One finished chunk, as the server reports it.
+ * @typedef {object} Chunk
+ * @property {number} index
+ * @property {number} frame
+ * @property {number} frames
+ * @property {number} steps
+ * @property {number} took_ms
+ * @property {number} deadline_ms
+ * @property {number} lead_ms
+ * @property {number} fps
+ * @property {number} realtime_factor
+ * @property {string} prompt
+ */
+
+/**
+ * Any control message from the server; `type` says which fields are there.
+ * @typedef {{type: string, re?: string} & Record<string, any>} Message
+ */
+
+/**
+ * The life of one prompt on this page.
+ * @typedef {object} PromptEvent
+ * @property {string} id
+ * @property {string} text
+ * @property {"pending" | "live" | "replaced" | "refused"} status
+ * @property {number} [frame]
+ * @property {number} [chunk]
+ * @property {number} [latencyMs]
+ * @property {string} [message]
+ */
+
+/** @typedef {"connecting" | "warming" | "live" | "paused" | "reconnecting" | "refused" | "lost" | "ended"} State */
+
+/** @typedef {{state: State, detail: string}} Status */
+
+export {};
