@@ -1,1 +1,72 @@
-"""Farcast: live video you can steer, from Python."""
+"""Farcast: live video you can steer, from Python.
+
+    async with farcast.connect("http://127.0.0.1:8000", prompt="a red circle bouncing on a navy background") as live:
+        async for frame in live.frames():
+            ...                                   # frame.image: (height, width, 3) uint8
+        await live.prompt("a blue star spinning on a white background")   # returns when it is on screen
+
+`farcast.sync` is the same without `async`, for notebooks and scripts. Names are loaded when first used, so that
+importing `farcast.protocol` alone does not bring in WebRTC.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import events, protocol, sync
+    from .errors import (
+        AnswerTimeout,
+        CommandFailed,
+        ConnectionFailed,
+        FarcastError,
+        MediaFailed,
+        PromptRejected,
+        ProtocolError,
+        RequestRefused,
+        SessionEnded,
+    )
+    from .frames import Frame
+    from .live import Live, Stats, connect
+    from .protocol import Dial
+
+_HOME = {
+    **dict.fromkeys(("connect", "Live", "Stats"), "live"),
+    "Frame": "frames",
+    "Dial": "protocol",
+    **dict.fromkeys(
+        (
+            "AnswerTimeout", "CommandFailed", "ConnectionFailed", "FarcastError", "MediaFailed", "PromptRejected",
+            "ProtocolError", "RequestRefused", "SessionEnded",
+        ),
+        "errors",
+    ),
+}  # fmt: skip
+__all__ = [
+    "AnswerTimeout",
+    "CommandFailed",
+    "ConnectionFailed",
+    "Dial",
+    "FarcastError",
+    "Frame",
+    "Live",
+    "MediaFailed",
+    "PromptRejected",
+    "ProtocolError",
+    "RequestRefused",
+    "SessionEnded",
+    "Stats",
+    "connect",
+    "events",
+    "protocol",
+    "sync",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(f".{_HOME[name]}", __name__), name)
+    if name in ("events", "protocol", "sync"):
+        return import_module(f".{name}", __name__)
+    raise AttributeError(f"module 'farcast' has no attribute {name!r}")

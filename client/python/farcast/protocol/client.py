@@ -31,6 +31,10 @@ class SetDial(DialChange):
     type: Literal["dial"] = "dial"
     id: MessageId
 
+    def dump(self) -> str:
+        """Only what was set, so that `steps: null` (back to the governor) differs from leaving steps alone."""
+        return self.model_dump_json(include={"type", *self.model_fields_set})
+
 
 class Pause(Inbound):
     """Stop making and showing frames; the context stays. Answered by `session`."""

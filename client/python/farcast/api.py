@@ -1,0 +1,141 @@
+"""The HTTP side of a server: sessions, images, scores. Every failure is a typed error."""
+
+from __future__ import annotations
+
+import json
+from types import TracebackType
+from typing import Any, TypeVar
+from urllib.parse import quote, urljoin, urlsplit, urlunsplit
+
+import httpx
+from pydantic import BaseModel, ValidationError
+
+from .errors import ConnectionFailed, FarcastError, ProtocolError, RequestRefused
+from .protocol import ImageAccepted, ModelInfo, Problem, SessionCreated, SessionInfo, SessionRequest, explain
+
+Body = TypeVar("Body", bound=BaseModel)
+
+
+def base_url(url: str) -> str:
+    """`host`, `host:port` or a full address -> "http://host:port/"."""
+    if "://" not in url:
+        url = f"http://{url}"
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise FarcastError(f"{url!r} is not the address of a server. Give one like http://127.0.0.1:8000.")
+    return urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/") + "/", "", ""))
+
+
+def websocket_url(url: str) -> str:
+    """The same address with ws: for http:, wss: for https:."""
+    return "ws" + url.removeprefix("http") if url.startswith("http") else url
+
+
+class Api:
+    """One server. `token` is set by `create` and goes with every request after it."""
+
+    def __init__(self, url: str, *, token: str | None = None, timeout: float = 30.0) -> None:
+        self.url = base_url(url)
+        self.token = token
+        self._http = httpx.AsyncClient(timeout=timeout, follow_redirects=True)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token}"} if self.token else {}
+
+    def absolute(self, url: str) -> str:
+        return urljoin(self.url, url)
+
+    async def create(
+        self, request: SessionRequest, *, image: bytes | None = None, clip: bytes | None = None
+    ) -> SessionCreated:
+        """Start a session, from an image or a clip where one is given."""
+        body = request.model_dump_json(exclude_none=True)
+        if image is None and clip is None:
+            answer = await self.request(
+                "POST", "v1/sessions", content=body, headers={"Content-Type": "application/json"}
+            )
+        else:
+            name, data = ("image", image) if image is not None else ("clip", clip)
+            files = {"request": (None, body, "application/json"), name: (name, data, "application/octet-stream")}
+            answer = await self.request("POST", "v1/sessions", files=files)
+        created = _read(SessionCreated, answer)
+        self.token = created.token
+        return created
+
+    async def info(self, session: str) -> SessionInfo:
+        return _read(SessionInfo, await self.request("GET", f"v1/sessions/{quote(session, safe='')}"))
+
+    async def model(self) -> ModelInfo:
+        return _read(ModelInfo, await self.request("GET", "v1/model"))
+
+    async def image(self, url: str, data: bytes) -> str:
+        """Upload a new shot; returns the `re` under which the control socket will answer."""
+        files = {"image": ("image", data, "application/octet-stream")}
+        return _read(ImageAccepted, await self.request("POST", url, files=files)).re
+
+    async def score(self, url: str) -> dict[str, Any]:
+        answer = await self.request("GET", url)
+        try:
+            score = answer.json()
+        except ValueError:
+            raise ProtocolError("The server's score is not JSON.") from None
+        if not isinstance(score, dict):
+            raise ProtocolError("The server's score is not a JSON object.")
+        return score
+
+    async def delete(self, url: str) -> None:
+        await self.request("DELETE", url)
+
+    async def request(self, method: str, url: str, **options: Any) -> httpx.Response:
+        """One request. Raises ConnectionFailed when nothing answers, RequestRefused for a status of 400 and up."""
+        headers = {**self.headers, **options.pop("headers", {})}
+        try:
+            answer = await self._http.request(method, self.absolute(url), headers=headers, **options)
+        except httpx.TimeoutException:
+            raise ConnectionFailed(
+                f"{self.url} did not answer in time. Is the server busy, or the network down?"
+            ) from None
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise ConnectionFailed(
+                f"No Farcast server answers at {self.url} ({error}). Start one with `farcast serve`"
+                ", or check the address."
+            ) from None
+        if answer.status_code >= 400:
+            raise refused(answer)
+        return answer
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Api:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+def refused(answer: httpx.Response) -> RequestRefused:
+    """The error of a problem document, or of whatever else was sent instead of one."""
+    try:
+        problem = Problem.model_validate(answer.json())
+        message, code = problem.detail or problem.title, problem.code
+    except (ValidationError, ValueError):
+        message = (
+            f"{answer.request.url} answered {answer.status_code} {answer.reason_phrase}. Is this a Farcast server?"
+        )
+        code = f"http_{answer.status_code}"
+    wait = answer.headers.get("Retry-After", "")
+    retry_after = float(wait) if wait.isdigit() else None
+    return RequestRefused(message, code=code, status=answer.status_code, retry_after=retry_after)
+
+
+def _read(kind: type[Body], answer: httpx.Response) -> Body:
+    try:
+        return kind.model_validate(json.loads(answer.content))
+    except ValidationError as error:
+        raise ProtocolError(f"{answer.request.url} sent an answer this client cannot read: {explain(error)}") from None
+    except ValueError:
+        raise ProtocolError(f"{answer.request.url} is not a Farcast server: its answer is not JSON.") from None
