@@ -1,0 +1,153 @@
+"""From a folder or hub id to loaded parts, with every way it can be wrong said in one sentence. safetensors only."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from models.errors import ModelError
+
+INDEX = "model_index.json"
+PICKLED = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".msgpack", ".h5"}
+STREAMING, OFFLINE = "AnyFlowFARTransformer3DModel", "AnyFlowTransformer3DModel"
+EXPECTED = {
+    "transformer": (STREAMING, OFFLINE),
+    "vae": ("AutoencoderKLWan",),
+    "text_encoder": ("UMT5EncoderModel",),
+    "scheduler": ("FlowMapEulerDiscreteScheduler",),
+}
+_WEIGHTED = ("transformer", "vae", "text_encoder")
+
+
+def find_bundle(source: str | Path) -> Path:
+    """The local folder of a checkpoint; a hub id is downloaded (safetensors and configs only). Raises ModelError."""
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        return folder
+    if folder.is_file():
+        raise ModelError(
+            f"{source} is a file; give the folder of a checkpoint in diffusers layout, with {INDEX} and safetensors in it",
+            code="model_pickled" if folder.suffix in PICKLED else "model_not_found",
+        )
+    name = str(source)
+    if name.count("/") != 1 or name.startswith((".", "/", "~")):
+        raise ModelError(f"no folder {source}; give an existing folder or a hub id such as owner/name", code="model_not_found")
+    return _download(name)
+
+
+def _download(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    wanted = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
+    try:
+        return Path(snapshot_download(name, allow_patterns=wanted))
+    except HFValidationError as error:
+        raise ModelError(f"{name!r} is not a hub id; it looks like owner/name", code="model_not_found") from error
+    except RepositoryNotFoundError as error:
+        raise ModelError(
+            f"the hub has no model {name!r}, or it is private; check the spelling and your login", code="model_not_found"
+        ) from error
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        raise ModelError(
+            f"{name!r} is not in the local cache and the hub cannot be reached; connect, or give a folder",
+            code="model_offline",
+        ) from error
+
+
+def load_parts(folder: Path, device: torch.device, dtype: torch.dtype) -> tuple[dict[str, Any], bool]:
+    """The five parts, on `device` in `dtype`, and whether they can stream. Raises ModelError."""
+    classes = check_folder(folder)
+    import diffusers
+    import transformers
+
+    parts: dict[str, Any] = {}
+    for part, library in (("transformer", diffusers), ("vae", diffusers), ("text_encoder", transformers)):
+        model = _load(getattr(library, classes[part]), folder / part, dtype)
+        parts[part] = model.to(device).eval().requires_grad_(False)
+    try:
+        parts["scheduler"] = diffusers.FlowMapEulerDiscreteScheduler.from_pretrained(folder / "scheduler")
+        parts["tokenizer"] = transformers.AutoTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
+    except (OSError, ValueError, ImportError, KeyError) as error:
+        raise ModelError(f"the scheduler or tokenizer in {folder} cannot be read ({_first_line(error)})") from error
+    check_parts(parts, folder)
+    return parts, classes["transformer"] == STREAMING
+
+
+def check_folder(folder: Path) -> dict[str, str]:
+    """Class names of the parts, after checking that each is there, known, and not pickled. Raises ModelError."""
+    index_file = folder / INDEX
+    if not index_file.is_file():
+        pickled = sorted(path.name for path in folder.iterdir() if path.suffix in PICKLED)
+        if pickled:
+            raise _pickled(folder, pickled[0])
+        raise ModelError(f"{folder} has no {INDEX}; give a checkpoint folder in diffusers layout", code="model_missing_part")
+    try:
+        index = json.loads(index_file.read_text())
+        classes = {part: index[part][1] for part in (*EXPECTED, "tokenizer") if part in index}
+    except (OSError, ValueError, TypeError, LookupError) as error:
+        raise ModelError(f"{index_file} cannot be read ({_first_line(error)}); fetch the checkpoint again") from error
+    for part, allowed in EXPECTED.items():
+        found = classes.get(part)
+        if found not in allowed:
+            raise ModelError(
+                f"{folder} says its {part} is {found or 'absent'}; Farcast runs AnyFlow checkpoints, where it is "
+                f"{' or '.join(allowed)}",
+                code="model_architecture" if found else "model_missing_part",
+            )
+    missing = [part for part in (*EXPECTED, "tokenizer") if not (folder / part).is_dir()]
+    if missing:
+        raise ModelError(f"{folder} lacks {', '.join(missing)}; fetch the checkpoint again", code="model_missing_part")
+    for part in _WEIGHTED:
+        if not list((folder / part).glob("*.safetensors")):
+            pickled = sorted(path.name for path in (folder / part).iterdir() if path.suffix in PICKLED)
+            if pickled:
+                raise _pickled(folder / part, pickled[0])
+            raise ModelError(f"{folder / part} has no weights (*.safetensors)", code="model_missing_part")
+    return classes
+
+
+def _pickled(folder: Path, name: str) -> ModelError:
+    return ModelError(
+        f"{folder} holds pickled weights ({name}), which can run code when opened; convert them to safetensors",
+        code="model_pickled",
+    )
+
+
+def _load(cls: Any, folder: Path, dtype: torch.dtype) -> Any:
+    try:
+        from_transformers = cls.__module__.startswith("transformers.")
+        keyword = "dtype" if from_transformers else "torch_dtype"
+        loaded = cls.from_pretrained(
+            folder, use_safetensors=True, local_files_only=True, output_loading_info=True, **{keyword: dtype}
+        )
+    except (OSError, ValueError, RuntimeError, TypeError, KeyError, ImportError) as error:
+        raise ModelError(f"{folder} does not hold a {cls.__name__} ({_first_line(error)})", code="model_shape") from error
+    except Exception as error:  # safetensors raises its own type for a truncated file
+        raise ModelError(f"the weights in {folder} are damaged ({_first_line(error)}); fetch them again") from error
+    model, info = loaded
+    lacking = sorted(info["missing_keys"])
+    if lacking:
+        raise ModelError(
+            f"{folder} lacks {len(lacking)} weights of {cls.__name__}, the first is {lacking[0]}", code="model_shape"
+        )
+    return model
+
+
+def check_parts(parts: dict[str, Any], folder: Path) -> None:
+    """ModelError when the parts do not fit one another."""
+    transformer, vae, text = parts["transformer"].config, parts["vae"].config, parts["text_encoder"].config
+    for what, ours, theirs in (
+        ("latent channels: transformer in_channels", transformer.in_channels, vae.z_dim),
+        ("prompt width: transformer text_dim", transformer.text_dim, text.d_model),
+        ("tokens: the text encoder's vocab_size", text.vocab_size, max(text.vocab_size, len(parts["tokenizer"]))),
+    ):
+        if ours != theirs:
+            raise ModelError(f"{folder}: the parts do not fit, {what} is {ours} but must be {theirs}", code="model_shape")
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

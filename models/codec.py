@@ -1,0 +1,103 @@
+"""Wan's VAE driven chunk by chunk: pictures to latents and back, with the state between calls in the caller's hands.
+
+The VAE is causal: its first latent frame goes through alone, then any number at a time, as long as the two last inputs
+of every causal convolution are carried over. diffusers keeps that cache on the module and clears it at both ends of
+every call; here it is a value, so any number of streams share one VAE, and a copy of the state is a copy of a list.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from diffusers.models.autoencoders.autoencoder_kl_wan import patchify, unpatchify
+from torch import Tensor
+
+from models.codec_fold import fold_causal_convs
+
+
+@dataclass
+class CodecState:
+    """What a decoder or an encoder remembers. Tensors in `cache` are replaced, never written to."""
+
+    cache: list[Any] = field(default_factory=list)
+    started: bool = False
+
+    def clone(self) -> CodecState:
+        return CodecState(list(self.cache), self.started)
+
+
+class Decoder(Protocol):
+    """Latents to pictures; the Wan decoder and the tiny one (`models.taehv`) both are."""
+
+    def start(self) -> CodecState: ...
+
+    def decode(self, state: CodecState, latents: Tensor) -> Tensor:
+        """(1, F, C, H, W) normalised latents to uint8 (frames, H, W, 3) on the same device; updates `state`."""
+        ...
+
+
+class Codec:
+    """One Wan VAE, folded for speed. Stateless itself: streams bring their `CodecState`."""
+
+    def __init__(self, vae: Any) -> None:
+        self.vae = vae
+        fold_causal_convs(vae)
+        parameter = next(vae.parameters())
+        config, shape = vae.config, (1, -1, 1, 1, 1)
+        self.device, self.dtype = parameter.device, parameter.dtype
+        self.patch_size: int = config.patch_size or 1
+        self.mean = torch.tensor(config.latents_mean, device=self.device).view(shape)
+        self.std = torch.tensor(config.latents_std, device=self.device).view(shape)
+        vae.clear_cache()
+        self._slots = len(vae._feat_map)
+        self._encoder_slots = len(vae._enc_feat_map)
+
+    def start(self) -> CodecState:
+        """State of a decoder that has seen nothing."""
+        return CodecState([None] * self._slots)
+
+    def start_encoder(self) -> CodecState:
+        """State of an encoder that has seen nothing."""
+        return CodecState([None] * self._encoder_slots)
+
+    @torch.no_grad()
+    def decode(self, state: CodecState, latents: Tensor) -> Tensor:
+        """(1, F, C, H, W) normalised latents to uint8 (frames, H, W, 3): 1 + 4 (F - 1) frames at the start, then 4 F."""
+        return to_uint8(self.decode_float(state, latents)[0])
+
+    @torch.no_grad()
+    def decode_float(self, state: CodecState, latents: Tensor) -> Tensor:
+        """As `decode`, but (B, 3, frames, H, W) in -1..1."""
+        z = latents.transpose(1, 2).to(self.dtype)
+        z = z * self.std.to(z) + self.mean.to(z)
+        z = self.vae.post_quant_conv(z)
+        parts = []
+        if not state.started:
+            parts.append(self.vae.decoder(z[:, :, :1], feat_cache=state.cache, feat_idx=[0], first_chunk=True))
+            state.started, z = True, z[:, :, 1:]
+        if z.shape[2]:
+            parts.append(self.vae.decoder(z, feat_cache=state.cache, feat_idx=[0]))
+        return unpatchify(torch.cat(parts, 2), self.patch_size).clamp(-1.0, 1.0)  # type: ignore[no-any-return]
+
+    @torch.no_grad()
+    def encode(self, state: CodecState, frames: np.ndarray) -> Tensor:
+        """uint8 (n, H, W, 3) to normalised latents (1, F, C, h, w). n is 1 + 4 k at the start, then 4 k."""
+        pixels = torch.from_numpy(np.ascontiguousarray(frames)).to(self.device).permute(3, 0, 1, 2)[None]
+        x = patchify(pixels.to(self.dtype) / 127.5 - 1.0, self.patch_size)
+        parts = []
+        if not state.started:
+            parts.append(self.vae.encoder(x[:, :, :1], feat_cache=state.cache, feat_idx=[0]))
+            state.started, x = True, x[:, :, 1:]
+        if x.shape[2]:
+            parts.append(self.vae.encoder(x, feat_cache=state.cache, feat_idx=[0]))
+        moments = self.vae.quant_conv(torch.cat(parts, 2))
+        mean = moments.chunk(2, dim=1)[0].float()
+        return ((mean - self.mean) / self.std).to(moments.dtype).transpose(1, 2)  # type: ignore[no-any-return]
+
+
+def to_uint8(video: Tensor) -> Tensor:
+    """(3, frames, H, W) in -1..1 to uint8 (frames, H, W, 3), rounded to nearest."""
+    return video.permute(1, 2, 3, 0).float().mul(127.5).add(127.5).round().clamp(0, 255).to(torch.uint8)

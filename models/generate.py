@@ -1,0 +1,65 @@
+"""A clip of a given length, offline: the loop of the live rollout with every chunk given the same steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from PIL import Image
+
+from models import flowmap
+from models.bundle import Bundle
+from models.errors import RequestError
+from models.rollout import Rollout
+
+MAX_FRAMES = 1_000_000
+
+
+def generate(
+    bundle: Bundle,
+    *,
+    prompt: str,
+    frames: int = 81,
+    steps: int = 4,
+    seed: int = 0,
+    image: Image.Image | None = None,
+    video: np.ndarray | None = None,
+    video_fps: float | None = None,
+    guidance: float = 1.0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Iterator[np.ndarray]:
+    """Yield uint8 (n, H, W, 3), chunk after chunk, until `frames` pixel frames are made; the last one is cut to fit.
+
+    progress(frames made, frames asked for) is called after every chunk. Arguments are checked before the first chunk.
+    """
+    if isinstance(frames, bool) or not isinstance(frames, int) or not 1 <= frames <= MAX_FRAMES:
+        raise RequestError(f"frames is {frames!r}; it must be a whole number from 1 to {MAX_FRAMES}")
+    sigmas = flowmap.schedule(steps, bundle.shift)
+    rollout = Rollout(bundle, prompt=prompt, seed=seed, image=image, clip=video, clip_fps=video_fps, guidance=guidance)
+    return _chunks(rollout, frames, sigmas, progress)
+
+
+def _chunks(
+    rollout: Rollout, frames: int, sigmas: list[float], progress: Callable[[int, int], None] | None
+) -> Iterator[np.ndarray]:
+    made = 0
+    while made < frames:
+        chunk = next_chunk(rollout, sigmas)[: frames - made]
+        made += len(chunk)
+        if progress is not None:
+            progress(made, frames)
+        yield chunk
+
+
+def next_chunk(rollout: Rollout, sigmas: list[float]) -> np.ndarray:
+    """Run one whole chunk of `rollout` along `sigmas`; its frames, uint8 (n, H, W, 3)."""
+    stops = iter(sigmas[1:])
+    out: np.ndarray | None = None
+    while True:
+        unit = rollout.next()
+        result = rollout.run(unit, r=next(stops) if unit.kind == "step" else None)
+        if result is not None:
+            out = result
+        if unit.kind == "append":
+            assert out is not None
+            return out

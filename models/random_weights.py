@@ -1,0 +1,81 @@
+"""Bundles with random weights at the published sizes, for benchmarks and tests. Only the pixels are meaningless."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from diffusers import AnyFlowFARTransformer3DModel, AutoencoderKLWan, FlowMapEulerDiscreteScheduler
+from transformers import UMT5Config, UMT5EncoderModel
+
+from models.bundle import Bundle, check_sizes, pick_dtype
+from models.errors import ModelError
+from models.tokenizer import small_tokenizer
+
+TRANSFORMERS: dict[str, dict[str, Any]] = {
+    "tiny": {
+        "num_attention_heads": 4, "attention_head_dim": 48, "text_dim": 128, "freq_dim": 64, "ffn_dim": 768,
+        "num_layers": 6,
+    },
+    "1.3b": {"num_attention_heads": 12, "attention_head_dim": 128, "ffn_dim": 8960, "num_layers": 30},
+    "14b": {"num_attention_heads": 40, "attention_head_dim": 128, "ffn_dim": 13824, "num_layers": 40},
+}  # fmt: skip
+TINY_VAE: dict[str, Any] = {
+    "base_dim": 16, "decoder_base_dim": 24, "z_dim": 16, "dim_mult": [1, 2, 4, 4], "num_res_blocks": 1,
+    "temperal_downsample": [True, True, False], "in_channels": 12, "out_channels": 12, "patch_size": 2,
+    "scale_factor_spatial": 16, "scale_factor_temporal": 4,
+}  # fmt: skip
+_TINY_TEXT = {"d_model": 128, "d_kv": 32, "num_heads": 4, "d_ff": 256, "num_layers": 2}
+# UMT5-XXL's width with one layer: the text encoder runs once a prompt and is no part of what is measured.
+_WIDE_TEXT = {"d_model": 4096, "d_kv": 64, "num_heads": 64, "d_ff": 10240, "num_layers": 1}
+
+
+def make_random(
+    size: str, seed: int, device: torch.device, dtype: torch.dtype | None, width: int | None, height: int | None
+) -> Bundle:
+    """See `models.bundle.random_bundle`. ModelError for an unknown size."""
+    if size not in TRANSFORMERS:
+        raise ModelError(f"no random weights of size {size!r}; choose one of {', '.join(TRANSFORMERS)}")
+    tiny = size == "tiny"
+    kind = dtype or pick_dtype(device)
+    tokenizer = small_tokenizer()
+    text = _TINY_TEXT if tiny else _WIDE_TEXT
+    with torch.random.fork_rng(devices=[]), torch.device(device):
+        torch.manual_seed(seed)
+        with _default_dtype(torch.float32 if tiny else kind):  # 14B in fp32 first would need four times the memory
+            parts = {
+                "transformer": AnyFlowFARTransformer3DModel(**TRANSFORMERS[size]),
+                "vae": AutoencoderKLWan(**(TINY_VAE if tiny else {})),
+                "text_encoder": UMT5EncoderModel(UMT5Config(vocab_size=len(tokenizer), tie_word_embeddings=True, **text)),
+            }
+    for part in parts.values():
+        part.to(kind).eval().requires_grad_(False)
+    _keep_fp32(parts["transformer"])
+    bundle = Bundle(
+        **parts, tokenizer=tokenizer, scheduler=FlowMapEulerDiscreteScheduler(shift=5.0), device=device, dtype=kind,
+        name=f"random-{size}", width=width or (128 if tiny else 832), height=height or (128 if tiny else 480),
+    )  # fmt: skip
+    check_sizes(bundle)
+    return bundle
+
+
+def _keep_fp32(transformer: Any) -> None:
+    """The layers that a checkpoint keeps in fp32 whatever the dtype, as `from_pretrained` does."""
+    for name, module in transformer.named_modules():
+        if any(part in transformer._keep_in_fp32_modules for part in name.split(".")):
+            module.float()
+    for name, parameter in transformer.named_parameters():
+        if name.endswith("scale_shift_table"):
+            parameter.data = parameter.data.float()
+
+
+@contextmanager
+def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)

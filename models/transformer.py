@@ -1,0 +1,257 @@
+"""AnyFlow-FAR's forward pass for streaming, over the weights of the diffusers module.
+
+It does not know what a chunk means or which ones to keep: it gets tokens, a place in a K/V store for each run of them,
+and computes what diffusers' `AnyFlowFARTransformer3DModel` computes, with one difference (DESIGN section 3): the zero
+keys that its padding adds are not attended, as in NVIDIA's own code. What makes it quick: every chunk attends a prefix
+of one preallocated store, so no mask and no concatenation; Q, K and V come from one product; all tokens of a pass share
+one (t, r), so a layer needs one modulation vector; and the prompt's keys are computed once, its padding folded to one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+TEXT_POSITIONS = 512  # the reference pads every prompt to this many positions and attends all of them
+_MODULATIONS_KEPT = 256
+
+
+@dataclass(frozen=True)
+class Segment:
+    """`length` consecutive tokens of a pass whose K/V go to `at` in the store. They see keys [0, at + length)."""
+
+    at: int
+    length: int
+
+
+@dataclass(frozen=True)
+class Modulation:
+    """What (t, r) does to the layers. blocks: (layers, 6, d) as shift, 1 + scale, gate, twice; head: (2, d)."""
+
+    blocks: Tensor
+    head: Tensor
+
+
+@dataclass(frozen=True)
+class PromptKV:
+    """A prompt as every layer sees it. keys, values: (layers, batch, T, heads, dim); bias: (batch, 1, 1, T)."""
+
+    keys: Tensor
+    values: Tensor
+    bias: Tensor
+
+
+class Store(Protocol):
+    """Where keys (already rotated) and values live: (layers, batch, tokens, heads, dim) each."""
+
+    keys: Tensor
+    values: Tensor
+
+
+@dataclass(frozen=True)
+class _Layer:
+    qkv: tuple[Tensor, Tensor]
+    norm_q: Tensor
+    norm_k: Tensor
+    out: tuple[Tensor, Tensor]
+    norm_cross: tuple[Tensor, Tensor] | None
+    cross_q: tuple[Tensor, Tensor]
+    cross_norm_q: Tensor
+    cross_out: tuple[Tensor, Tensor]
+    ffn_in: tuple[Tensor, Tensor]
+    ffn_out: tuple[Tensor, Tensor]
+
+
+class StreamingTransformer:
+    """Forward passes over one `AnyFlowFARTransformer3DModel`. Holds weights only, nothing of any rollout."""
+
+    def __init__(self, module: Any) -> None:
+        config = module.config
+        self.module = module
+        self.layers = [_fuse(block) for block in module.blocks]
+        self.heads: int = config.num_attention_heads
+        self.head_dim: int = config.attention_head_dim
+        self.width = self.heads * self.head_dim
+        self.eps: float = config.eps
+        self.patch: tuple[int, int] = tuple(config.patch_size[1:])
+        self.far_patch: tuple[int, int] = tuple(config.compressed_patch_size[1:])
+        self.dtype: torch.dtype = module.patch_embedding.weight.dtype
+        self.device: torch.device = module.patch_embedding.weight.device
+        self._tables = torch.stack([block.scale_shift_table[0].detach().float() for block in module.blocks])
+        self._modulations: dict[tuple[float, float], Modulation] = {}
+
+    # -- what a pass is given ------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def modulation(self, t: float, r: float) -> Modulation:
+        """The vectors for going from noise level t to r (sigmas in 0..1). A small cache keeps the usual ones."""
+        found = self._modulations.get((t, r))
+        if found is not None:
+            return found
+        embedder = self.module.condition_embedder
+        time = torch.full((1, 1), t * 1000.0, dtype=torch.float64, device=self.device)
+        delta = torch.full((1, 1), (r if embedder.deltatime_type == "r" else t - r) * 1000.0).to(time)
+        like = torch.empty(0, dtype=self.dtype, device=self.device)
+        embedded, projected = embedder.forward_timestep(time, delta, like, token_per_frame=1)
+        blocks = self._tables + projected.view(1, 6, -1).float()
+        head = self.module.scale_shift_table[0].float() + embedded.view(1, -1).float()
+        blocks[:, 1] += 1
+        blocks[:, 4] += 1
+        made = Modulation(blocks, torch.stack([head[0], 1 + head[1]]))
+        if len(self._modulations) >= _MODULATIONS_KEPT:
+            self._modulations.clear()
+        self._modulations[t, r] = made
+        return made
+
+    @torch.no_grad()
+    def prompt_kv(self, embeddings: Sequence[Tensor]) -> PromptKV:
+        """Keys and values of one prompt a batch row; embeddings: (tokens, text_dim) each, without their padding.
+
+        The reference attends TEXT_POSITIONS keys, of which all but `tokens` are the same (embedded zeros). n equal keys
+        with equal values are one key whose score is raised by ln(n), exactly.
+        """
+        longest = max(len(embedding) for embedding in embeddings)
+        text = torch.zeros(len(embeddings), longest + 1, embeddings[0].shape[1], dtype=self.dtype, device=self.device)
+        bias = torch.full((len(embeddings), 1, 1, longest + 1), -math.inf, dtype=self.dtype, device=self.device)
+        for row, embedding in enumerate(embeddings):
+            tokens = len(embedding)
+            text[row, :tokens] = embedding.to(text)
+            bias[row, ..., :tokens] = 0.0
+            if tokens < TEXT_POSITIONS:
+                bias[row, ..., tokens] = math.log(TEXT_POSITIONS - tokens)
+        text = self.module.condition_embedder.text_embedder(text)
+        keys, values = [], []
+        for block in self.module.blocks:
+            attention = block.attn2
+            keys.append(_rms(attention.to_k(text), attention.norm_k.weight, self.eps).unflatten(2, (self.heads, -1)))
+            values.append(attention.to_v(text).unflatten(2, (self.heads, -1)))
+        return PromptKV(torch.stack(keys), torch.stack(values), bias)
+
+    def embed(self, latents: Tensor, *, far: bool = False) -> Tensor:
+        """Latents (B, F, C, H, W) to tokens (B, F * h * w, d), with the coarse patches when `far`."""
+        conv = self.module.far_patch_embedding if far else self.module.patch_embedding
+        ph, pw = self.far_patch if far else self.patch
+        batch, frames, channels, height, width = latents.shape
+        patches = latents.reshape(batch, frames, channels, height // ph, ph, width // pw, pw)
+        patches = patches.permute(0, 1, 3, 5, 2, 4, 6).reshape(batch, -1, channels * ph * pw)
+        return F.linear(patches.to(self.dtype), conv.weight.view(self.width, -1), conv.bias)
+
+    # -- the pass ------------------------------------------------------------------------------------------------
+
+    def write(self, x: Tensor, segments: Sequence[Segment], rope: Tensor, prompt: PromptKV, store: Store) -> None:
+        """Clean tokens x (B, S, d) of finished chunks into the store; the last layer stops at its keys and values."""
+        self._layers(x, segments, rope, self.modulation(0.0, 0.0), prompt, store, to_the_end=False)
+
+    def velocity(
+        self, x: Tensor, segment: Segment, rope: Tensor, modulation: Modulation, prompt: PromptKV, store: Store,
+        shape: Sequence[int],
+    ) -> Tensor:  # fmt: skip
+        """Mean velocity u(x_t, t, r) of the chunk in progress as (B, F, C, H, W) = (B, *shape); x: its tokens."""
+        x = self._layers(x, [segment], rope, modulation, prompt, store, to_the_end=True)
+        shift, scale = modulation.head
+        x = F.layer_norm(x.float(), (self.width,), scale, shift, self.eps).to(self.dtype)
+        x = self.module.proj_out(x)
+        frames, channels, height, width = shape
+        ph, pw = self.patch
+        x = x.reshape(len(x), frames, height // ph, width // pw, ph, pw, channels)
+        return x.permute(0, 1, 6, 2, 4, 3, 5).reshape(len(x), frames, channels, height, width)
+
+    def _layers(
+        self, x: Tensor, segments: Sequence[Segment], rope: Tensor, modulation: Modulation, prompt: PromptKV,
+        store: Store, *, to_the_end: bool,
+    ) -> Tensor:  # fmt: skip
+        last = len(self.layers) - 1
+        size = (self.width,)
+        for index, layer in enumerate(self.layers):
+            shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = modulation.blocks[index]
+            h = F.layer_norm(x.float(), size, scale, shift, self.eps).to(self.dtype)
+            q, k, v = F.linear(h, *layer.qkv).split(self.width, dim=-1)
+            q, k = _rms(q, layer.norm_q, self.eps), _rms(k, layer.norm_k, self.eps)
+            k = rotate(k.unflatten(2, (self.heads, -1)), rope)  # (B, S, heads, dim)
+            v = v.unflatten(2, (self.heads, -1))
+            keys, values = store.keys[index], store.values[index]
+            row = 0
+            for segment in segments:
+                keys[:, segment.at : segment.at + segment.length] = k[:, row : row + segment.length]
+                values[:, segment.at : segment.at + segment.length] = v[:, row : row + segment.length]
+                row += segment.length
+            if index == last and not to_the_end:
+                return x
+            q = rotate(q.unflatten(2, (self.heads, -1)), rope)
+            h = F.linear(_attend_prefixes(q, keys, values, segments), *layer.out)
+            x = torch.addcmul(x.float(), h.float(), gate).to(self.dtype)
+
+            h = x
+            if layer.norm_cross is not None:
+                h = F.layer_norm(x.float(), size, *layer.norm_cross, self.eps).to(self.dtype)
+            q = _rms(F.linear(h, *layer.cross_q), layer.cross_norm_q, self.eps).unflatten(2, (self.heads, -1))
+            h = _attend(q, prompt.keys[index], prompt.values[index], prompt.bias)
+            x = x + F.linear(h, *layer.cross_out)
+
+            h = F.layer_norm(x.float(), size, ffn_scale, ffn_shift, self.eps).to(self.dtype)
+            h = F.linear(F.gelu(F.linear(h, *layer.ffn_in), approximate="tanh"), *layer.ffn_out)
+            x = torch.addcmul(x.float(), h.float(), ffn_gate).to(self.dtype)
+        return x
+
+
+def rotate(x: Tensor, rope: Tensor) -> Tensor:
+    """Rotary embedding. x: (B, S, heads, dim); rope: (S, 1, dim / 2) complex64."""
+    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
+    return torch.view_as_real(pairs * rope).flatten(-2).to(x.dtype)
+
+
+def _attend_prefixes(q: Tensor, keys: Tensor, values: Tensor, segments: Sequence[Segment]) -> Tensor:
+    if len(segments) == 1:
+        end = segments[0].at + segments[0].length
+        return _attend(q, keys[:, :end], values[:, :end])
+    parts, row = [], 0
+    for segment in segments:
+        end = segment.at + segment.length
+        parts.append(_attend(q[:, row : row + segment.length], keys[:, :end], values[:, :end]))
+        row += segment.length
+    return torch.cat(parts, dim=1)
+
+
+def _attend(q: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Attention over (B, S, heads, dim); returns (B, S, heads * dim)."""
+    out = F.scaled_dot_product_attention(q.transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2), bias)
+    return out.transpose(1, 2).flatten(2)
+
+
+def _rms(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    return F.rms_norm(x, (x.shape[-1],), weight, eps)
+
+
+def _fuse(block: Any) -> _Layer:
+    """Collect a block's weights; to_q, to_k and to_v become views of one matrix, so nothing is stored twice."""
+    attention, cross = block.attn1, block.attn2
+    projections = (attention.to_q, attention.to_k, attention.to_v)
+    weight = torch.cat([p.weight.detach() for p in projections])
+    bias = torch.cat([p.bias.detach() for p in projections])
+    for part, w, b in zip(projections, weight.chunk(3), bias.chunk(3), strict=True):
+        part.weight.data, part.bias.data = w, b
+    norm_cross = None
+    if not isinstance(block.norm2, nn.Identity):
+        norm_cross = (block.norm2.weight.detach().float(), block.norm2.bias.detach().float())
+    return _Layer(
+        qkv=(weight, bias),
+        norm_q=attention.norm_q.weight.detach(),
+        norm_k=attention.norm_k.weight.detach(),
+        out=_linear(attention.to_out[0]),
+        norm_cross=norm_cross,
+        cross_q=_linear(cross.to_q),
+        cross_norm_q=cross.norm_q.weight.detach(),
+        cross_out=_linear(cross.to_out[0]),
+        ffn_in=_linear(block.ffn.net[0].proj),
+        ffn_out=_linear(block.ffn.net[2]),
+    )
+
+
+def _linear(layer: Any) -> tuple[Tensor, Tensor]:
+    return layer.weight.detach(), layer.bias.detach()
