@@ -1,0 +1,1 @@
+"""The service: sessions over HTTP, frames over WebRTC, one engine process that owns the device."""

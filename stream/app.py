@@ -1,0 +1,123 @@
+"""The ASGI application: routes, errors, metrics and the page, around one manager."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI, WebSocket
+from farcast.protocol import SessionRequest
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import JSONResponse, Response
+
+from . import control
+from .config import ServerConfig
+from .errors import StreamError
+from .http import pages, problems, sessions, whep
+from .http.auth import token_of
+from .manager import Manager
+from .metrics import Metrics
+from .viewer import Viewer
+
+log = logging.getLogger("farcast")
+
+POLICY_VIOLATION = 1008
+DESCRIPTION = (
+    "Live video that is being generated while you watch. Make a session, watch it over WebRTC (WHEP), "
+    "steer it over one WebSocket at /v1/sessions/{id}/control."
+)
+
+
+def create_app(config: ServerConfig) -> FastAPI:
+    """The whole server. The engine starts with the application's lifespan and the page is served at once."""
+    metrics = Metrics()
+    manager = Manager(config, metrics)
+    viewers: dict[str, Viewer] = {}
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        manager.start()
+        yield
+        await asyncio.gather(*(viewer.close() for viewer in viewers.values()))
+        await manager.close()
+
+    app = FastAPI(
+        title="Farcast",
+        description=DESCRIPTION,
+        version="1",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.manager, app.state.viewers, app.state.metrics = manager, viewers, metrics
+    problems.install(app, metrics)
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=["*"],  # no cookies: whoever has the token may use it from any page
+        allow_methods=["GET", "POST", "PATCH", "DELETE", "OPTIONS"],
+        allow_headers=["Authorization", "Content-Type", "If-Match"],
+        expose_headers=["Location", "Link", "ETag", "Accept-Patch", "Retry-After"],
+    )
+    app.include_router(sessions.routes(manager, config))
+    app.include_router(whep.routes(manager, config, metrics, viewers))
+    _health(app, manager, viewers, metrics)
+    _describe(app)
+
+    @app.websocket("/v1/sessions/{session_id}/control")
+    async def steer(socket: WebSocket, session_id: str) -> None:
+        try:
+            session = manager.get(session_id, token_of(socket))
+        except StreamError as error:
+            # Accepted first: a browser is told the reason of a closing, but never that of a refused handshake.
+            await socket.accept()
+            await socket.send_json({"type": "error", "code": error.code, "message": error.message, "fatal": True})
+            await socket.close(POLICY_VIOLATION, error.code)
+            return
+        await control.serve(socket, session, metrics)
+
+    pages.install(app)
+    return app
+
+
+def _health(app: FastAPI, manager: Manager, viewers: dict[str, Viewer], metrics: Metrics) -> None:
+    @app.get("/healthz", tags=["health"])
+    async def healthz() -> Response:
+        """The server answers."""
+        return JSONResponse({"ok": True})
+
+    @app.get("/readyz", tags=["health"])
+    async def readyz() -> Response:
+        """The model is loaded (200) or not (503)."""
+        engine = manager.engine
+        if engine.alive and engine.facts is not None:
+            return JSONResponse({"ready": True, "model": engine.facts.name, "seconds": round(engine.ready_seconds, 3)})
+        if engine.failure is not None:
+            return problems.problem(503, engine.failure.code, engine.failure.message)
+        return problems.problem(503, "loading", "The model is loading.", {"Retry-After": "1"})
+
+    @app.get("/metrics", tags=["health"])
+    async def prometheus() -> Response:
+        """For Prometheus."""
+        metrics.ready.set(manager.engine.alive)
+        metrics.viewers.set(sum(s.viewers for s in manager.sessions.values()))
+        for state in ("starting", "live", "paused", "recovering", "stopped", "failed"):
+            metrics.sessions.labels(state).set(sum(s.state == state for s in manager.sessions.values()))
+        return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _describe(app: FastAPI) -> None:
+    """Bodies that are read by hand are in the API description too."""
+    original = app.openapi
+
+    def openapi() -> dict[str, object]:
+        schema = original()
+        models = schema.setdefault("components", {}).setdefault("schemas", {})
+        if "SessionRequest" not in models:
+            request = SessionRequest.model_json_schema(ref_template="#/components/schemas/{model}")
+            models.update(request.pop("$defs", {}))
+            models["SessionRequest"] = request
+        return schema
+
+    app.openapi = openapi  # type: ignore[method-assign]

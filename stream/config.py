@@ -1,0 +1,64 @@
+"""Everything the server can be told, in one frozen value."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+
+from .errors import ConfigError
+
+LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+
+
+@dataclass(frozen=True)
+class ServerConfig:
+    """Times in seconds, sizes in bytes. Raises ConfigError when a value makes no sense."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    model: str | None = None  # folder or hub id; None = the embedded model
+    device: str = "auto"
+    engine: str = "stream.engine.torch_model:open_model"  # "module:function" that opens the model in the engine process
+    engine_threads: int = 0  # torch threads of the engine; 0 = chosen from the number of cores
+
+    max_sessions: int = 4
+    max_viewers: int = 64  # a session
+    viewer_grace: float = 20.0  # a session nobody watches is paused after this ...
+    idle_lifetime: float = 600.0  # ... and deleted after this
+    tombstone: float = 120.0  # how long a stopped session is still known (409 instead of 404)
+    start_grace: float = 3.0  # how long the first frame waits for the first viewer
+    start_timeout: float = 60.0  # how long POST /v1/sessions waits for a model that is still loading
+
+    max_lead: float = 6.0  # seconds of video that may wait for playout, whatever the dial says
+    min_fps: float = 8.0  # elastic playout never goes slower than this
+
+    ice_addresses: tuple[str, ...] = ()  # local addresses to offer; empty = all, and loopback when bound to it
+    ice_ports: tuple[int, int] | None = None  # inclusive UDP range; None = any free port
+    public_address: str | None = None  # what to announce instead of the local address (server behind NAT)
+    connect_timeout: float = 15.0  # a peer that has not connected by then is dropped
+    silence_timeout: float = 5.0  # a viewer that sends no RTCP for so long is gone
+
+    max_json: int = 64 * 1024
+    max_sdp: int = 64 * 1024
+    max_upload: int = 32 * 1024 * 1024
+    max_pixels: int = 40_000_000  # of an uploaded image
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65535:
+            raise ConfigError(f"The port must be from 0 to 65535, not {self.port}.")
+        if self.max_sessions < 1:
+            raise ConfigError(f"--max-sessions must be 1 or more, not {self.max_sessions}.")
+        for address in (*self.ice_addresses, *filter(None, [self.public_address])):
+            try:
+                ipaddress.ip_address(address)
+            except ValueError:
+                raise ConfigError(f"{address!r} is not an IP address. Give one like 192.0.2.7.") from None
+        if self.ice_ports is not None:
+            low, high = self.ice_ports
+            if not 1 <= low <= high <= 65535:
+                raise ConfigError(f"The UDP range {low}-{high} must lie in 1-65535, lower end first.")
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether only this machine can reach the server."""
+        return self.host in LOOPBACK_NAMES

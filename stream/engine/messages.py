@@ -1,0 +1,238 @@
+"""What the server and the engine process say to each other: small frozen values over one pipe.
+
+`session` names the session, `serial` a user's change (counted up by the server), so that every change can be answered.
+Times are `time.monotonic()` seconds, one clock for all processes of a host.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Pixels = NDArray[np.uint8]  # (H, W, 3) for a picture, (N, H, W, 3) for frames, RGB
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What the loaded model makes. `chunk_frames`: pixel frames of a chunk after the first."""
+
+    name: str
+    width: int
+    height: int
+    fps: float
+    chunk_frames: int
+    examples: tuple[str, ...] = ()
+    device: str = "cpu"
+    shift: float = 5.0
+
+    @property
+    def chunk_seconds(self) -> float:
+        return self.chunk_frames / self.fps
+
+
+@dataclass(frozen=True)
+class DialSetting:
+    """The dial as the governor takes it."""
+
+    latency_ms: float = 1500.0
+    floor: int = 1
+    ceiling: int = 32
+    steps: int | None = None
+
+
+# --- server -> engine
+
+
+@dataclass(frozen=True)
+class Open:
+    """Begin a session. `snapshot` (from `Saved`) continues one instead of starting from the prompt."""
+
+    session: str
+    prompt: str
+    seed: int
+    dial: DialSetting
+    guidance: float = 1.0
+    image: Pixels | None = None
+    clip: Pixels | None = None
+    clip_fps: float | None = None
+    snapshot: bytes | None = None
+    prompt_serial: int = 0
+    image_serial: int = 0
+
+
+@dataclass(frozen=True)
+class Close:
+    session: str
+
+
+@dataclass(frozen=True)
+class SetPrompt:
+    session: str
+    serial: int
+    text: str
+    transition: int = 0
+
+
+@dataclass(frozen=True)
+class SetDial:
+    session: str
+    serial: int
+    dial: DialSetting
+
+
+@dataclass(frozen=True)
+class NewShot:
+    """A picture the video goes on from, at the next chunk."""
+
+    session: str
+    serial: int
+    image: Pixels
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Stop (or go on) making chunks for a session; its state stays."""
+
+    session: str
+    on: bool
+
+
+@dataclass(frozen=True)
+class Rewind:
+    session: str
+    serial: int
+    chunk: int
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Playout so far: `frames` have left the queue of this session (shown or dropped), the last one `at`."""
+
+    session: str
+    frames: int
+    at: float
+    fps: float
+
+
+@dataclass(frozen=True)
+class Shutdown:
+    pass
+
+
+Command = Open | Close | SetPrompt | SetDial | NewShot | Hold | Rewind | Shown | Shutdown
+
+
+# --- engine -> server
+
+
+@dataclass(frozen=True)
+class Ready:
+    facts: ModelFacts
+    seconds: float  # from the start of the process
+
+
+@dataclass(frozen=True)
+class LoadFailed:
+    """The model cannot be opened; the process ends."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
+class ChunkMade:
+    """Frames of one chunk. `took` counts from the moment the chunk could start to its last frame, `wait` is the time
+    the engine sat idle for this session because its lead was full. `late` > 0: seconds past the deadline."""
+
+    session: str
+    chunk: int
+    frame: int
+    frames: Pixels
+    sigmas: tuple[float, ...]
+    took: float
+    cycle: float  # from the end of the previous chunk to the end of this one, without waiting for room
+    budget: float  # seconds it had when it was planned
+    late: float
+    made_at: float
+    prompt_serial: int
+    image_serial: int
+
+    @property
+    def steps(self) -> int:
+        return len(self.sigmas) - 1
+
+
+@dataclass(frozen=True)
+class DialTaken:
+    session: str
+    serial: int
+    chunk: int
+    frame: int
+
+
+@dataclass(frozen=True)
+class Superseded:
+    """The prompt `serial` was replaced before any chunk carried it."""
+
+    session: str
+    serial: int
+
+
+@dataclass(frozen=True)
+class Rewound:
+    session: str
+    serial: int
+    chunk: int
+    frame: int
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A change that the model would not take; the session goes on."""
+
+    session: str
+    serial: int
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
+class SessionLost:
+    """A session that cannot go on; the others do."""
+
+    session: str
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Saved:
+    """Enough to continue the session after chunk `chunk` in another engine process."""
+
+    session: str
+    chunk: int
+    blob: bytes
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Cost of one unit of work, for the metrics."""
+
+    kind: str
+    seconds: float
+
+
+Event = (
+    Ready
+    | LoadFailed
+    | ChunkMade
+    | DialTaken
+    | Superseded
+    | Rewound
+    | Refused
+    | SessionLost
+    | Saved
+    | Measured
+)

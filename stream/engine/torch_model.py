@@ -1,0 +1,168 @@
+"""The real model for the engine: `models` behind the interface of `model`. Imported only inside the engine process."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from models.bundle import Bundle, open_bundle, random_bundle
+from models.errors import FarcastError
+from models.rollout import Rollout, Unit
+from PIL import Image
+
+from .messages import ModelFacts, Open, Pixels
+from .model import ModelLoadError, TakeError
+
+log = logging.getLogger("farcast.engine")
+
+WARM_CHUNKS = 3  # chunk 0, the first full one, and one with a context: every shape of a young stream
+RANDOM = "random:"  # "random:tiny" as --model: the right shapes, random weights
+
+
+@contextlib.contextmanager
+def told() -> Iterator[None]:
+    """Errors meant for users pass to the user, with their words."""
+    try:
+        yield
+    except FarcastError as error:
+        raise TakeError(str(error), error.code) from error
+
+
+class TorchTake:
+    """A `models.rollout.Rollout` that takes pictures as arrays."""
+
+    def __init__(self, rollout: Rollout) -> None:
+        self.rollout = rollout
+
+    @property
+    def chunk(self) -> int:
+        return self.rollout.chunk
+
+    @property
+    def frame(self) -> int:
+        return self.rollout.frame
+
+    @property
+    def sigma(self) -> float:
+        return self.rollout.sigma
+
+    def next(self) -> Unit:
+        return self.rollout.next()
+
+    def run(self, unit: Unit, *, r: float | None = None) -> Pixels | None:
+        with told():
+            return self.rollout.run(unit, r=r)
+
+    def prompt(self, text: str, *, transition: int = 0) -> None:
+        with told():
+            self.rollout.prompt(text, transition=transition)
+
+    def image(self, image: Pixels) -> None:
+        with told():
+            self.rollout.image(Image.fromarray(image))
+
+    def restart_chunk(self) -> None:
+        self.rollout.restart_chunk()
+
+    def rewind(self, chunk: int) -> None:
+        back = getattr(self.rollout, "rewind", None)
+        if back is None:
+            raise TakeError("This version cannot go back.", "unsupported")
+        with told():
+            back(chunk)
+
+
+class TorchModel:
+    """One bundle, shared by all takes."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.bundle = bundle
+        self.facts = ModelFacts(
+            name=bundle.name,
+            width=bundle.width,
+            height=bundle.height,
+            fps=float(bundle.fps),
+            chunk_frames=bundle.chunk_frames * bundle.frames_per_latent,
+            examples=tuple(bundle.examples),
+            device=str(bundle.device),
+            shift=bundle.shift,
+        )
+
+    def open(self, request: Open) -> TorchTake:
+        with told():
+            return TorchTake(
+                Rollout(
+                    self.bundle,
+                    prompt=request.prompt,
+                    seed=request.seed,
+                    image=None if request.image is None else Image.fromarray(request.image),
+                    clip=request.clip,
+                    clip_fps=request.clip_fps,
+                    guidance=request.guidance,
+                )
+            )
+
+    def save(self, take: TorchTake) -> bytes | None:
+        snapshot = getattr(take.rollout, "snapshot", None)
+        return None if snapshot is None else pack(snapshot())
+
+    def load(self, blob: bytes) -> TorchTake:
+        with told():
+            return TorchTake(Rollout.restore(self.bundle, unpack(blob)))  # type: ignore[attr-defined]
+
+    def warm_up(self) -> None:
+        """Pay for what the first run of everything costs before anybody waits for it."""
+        rollout = Rollout(self.bundle, prompt=self.facts.examples[0] if self.facts.examples else "a red circle")
+        while rollout.chunk < WARM_CHUNKS:
+            rollout.run(rollout.next())
+
+
+def open_model(source: str | None, device: str, threads: int) -> TorchModel:
+    """The engine's default factory. Raises ModelLoadError with what to do."""
+    torch.set_num_threads(threads or default_threads())
+    try:
+        if source is not None and source.startswith(RANDOM):
+            bundle = random_bundle(source.removeprefix(RANDOM), device=device if device != "auto" else "cpu")
+        else:
+            bundle = open_bundle(source, device=device)
+        model = TorchModel(bundle)
+        model.warm_up()
+    except FarcastError as error:
+        raise ModelLoadError(str(error), error.code) from error
+    except (OSError, RuntimeError) as error:  # out of memory, no such device, a file that cannot be read
+        raise ModelLoadError(f"The model cannot be opened: {error}. Check --model and --device.") from error
+    return model
+
+
+def default_threads() -> int:
+    """All cores but one, which the server needs for the video; on two cores both, as its share is small."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores - 1) if cores > 2 else cores
+
+
+def pack(snapshot: dict[str, object]) -> bytes:
+    """A snapshot as safetensors: tensors as they are, everything else as JSON in the header."""
+    import json
+
+    from safetensors.torch import save
+
+    tensors = {name: value.contiguous() for name, value in snapshot.items() if isinstance(value, torch.Tensor)}
+    rest = {name: value for name, value in snapshot.items() if not isinstance(value, torch.Tensor)}
+    return bytes(save(tensors, {"rest": json.dumps(rest)}))
+
+
+def unpack(blob: bytes) -> dict[str, object]:
+    """The inverse of `pack`."""
+    import json
+
+    from safetensors.torch import load
+
+    size = int.from_bytes(blob[:8], "little")
+    rest = json.loads(json.loads(blob[8 : 8 + size])["__metadata__"]["rest"])
+    return {**load(blob), **rest}
+
+

@@ -1,0 +1,158 @@
+"""All sessions of a server: who may come in, who is still there, what the engine says to whom."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from farcast.protocol import SessionRequest
+
+from .config import ServerConfig
+from .engine.host import EngineHost
+from .engine.messages import Event, Measured, ModelFacts, Pixels
+from .engine.worker import EngineOptions
+from .errors import Busy, EngineFailed, NotFound, Unauthorised
+from .governor import CostModel, admits
+from .metrics import Metrics
+from .session import Session
+
+log = logging.getLogger("farcast.manager")
+
+TICK = 1.0  # seconds between two looks at who is idle
+
+
+class Manager:
+    """Owns the engine handle and the threads that encode."""
+
+    def __init__(self, config: ServerConfig, metrics: Metrics) -> None:
+        self.config = config
+        self.metrics = metrics
+        self.costs = CostModel()  # a copy of what the engine measures, for admission
+        self.sessions: dict[str, Session] = {}
+        self.executor = ThreadPoolExecutor(max_workers=4, thread_name_prefix="encode")
+        options = EngineOptions(config.engine, config.model, config.device, config.engine_threads, config.max_lead)
+        self.engine = EngineHost(
+            options, on_event=self._heard, on_restart=self._engine_back, on_lost=self._engine_lost
+        )
+        self._reaper: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self.engine.start()
+        self._reaper = asyncio.create_task(self._reap())
+
+    async def close(self) -> None:
+        if self._reaper is not None:
+            self._reaper.cancel()
+        await asyncio.gather(*(s.stop("The server is shutting down.") for s in self.sessions.values()))
+        await self.engine.close()
+        self.executor.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def running(self) -> list[Session]:
+        return [s for s in self.sessions.values() if not s.over]
+
+    async def facts(self) -> ModelFacts:
+        """The model's facts, waiting a while for a model that is loading. Raises Busy or EngineFailed."""
+        try:
+            return await self.engine.ready(self.config.start_timeout)
+        except TimeoutError:
+            raise Busy("The model is still loading. Try again in a moment.", code="loading", retry_after=5) from None
+
+    async def create(
+        self,
+        request: SessionRequest,
+        image: Pixels | None = None,
+        clip: Pixels | None = None,
+        clip_fps: float | None = None,
+    ) -> Session:
+        """A new session. Raises Busy when there is no room for it."""
+        facts = await self.facts()
+        running = self.running
+        if len(running) >= self.config.max_sessions:
+            raise Busy(
+                f"All {self.config.max_sessions} places are taken. Try again when a session has ended.",
+                code="full",
+                retry_after=10,
+            )
+        # Sessions that are paused may come back at any time, so their place on the device is kept.
+        floors = [s.dial.steps or s.dial.floor for s in running] + [request.dial.steps or request.dial.floor]
+        verdict = admits(self.costs, floors, chunk_seconds=facts.chunk_seconds)
+        if not verdict.ok:
+            raise Busy(f"No room on the device: {verdict.reason}.", code="full", retry_after=verdict.retry_after)
+        session = Session(
+            request,
+            facts=facts,
+            config=self.config,
+            engine=self.engine,
+            executor=self.executor,
+            metrics=self.metrics,
+            image=image,
+            clip=clip,
+            clip_fps=clip_fps,
+        )
+        self.sessions[session.id] = session
+        log.info("session %s: %r (seed %d)", session.id, session.prompt, session.seed)
+        return session
+
+    def get(self, session_id: str, token: str | None) -> Session:
+        """Raises NotFound, Unauthorised."""
+        session = self.sessions.get(session_id)
+        if session is None:
+            raise NotFound("There is no such session. It may have ended; start a new one.", code="no_session")
+        if token is None or not hmac.compare_digest(token.encode(), session.token.encode()):
+            raise Unauthorised("This session needs its token: send `Authorization: Bearer TOKEN` or `?token=TOKEN`.")
+        return session
+
+    # --- engine
+
+    def _heard(self, event: Event) -> None:
+        if isinstance(event, Measured):
+            self.costs.observe(event.kind, event.seconds)
+            self.metrics.unit.labels(event.kind).observe(event.seconds)
+            return
+        session = self.sessions.get(getattr(event, "session", ""))
+        if session is not None:
+            session.heard(event)
+
+    def _engine_lost(self) -> None:
+        failure: EngineFailed | None = self.engine.failure
+        for session in self.running:
+            if failure is not None:
+                session.fail(failure.message, failure.code)
+            else:
+                session.engine_lost()
+        if failure is None:
+            self.metrics.restarts.inc()
+
+    def _engine_back(self) -> None:
+        for session in self.running:
+            session.engine_back()
+
+    # --- lifetime
+
+    async def _reap(self) -> None:
+        while True:
+            await asyncio.sleep(TICK)
+            now = time.monotonic()
+            for session in list(self.sessions.values()):
+                try:
+                    await self._look_at(session, now)
+                except Exception:  # one session's trouble must not stop the watch over the others
+                    log.exception("session %s", session.id)
+
+    async def _look_at(self, session: Session, now: float) -> None:
+        if session.over:
+            if session.ended_at is not None and now - session.ended_at > self.config.tombstone:
+                await session.stop()
+                del self.sessions[session.id]
+            return
+        if session.viewers:
+            return
+        idle = now - session.idle_since
+        if idle > self.config.idle_lifetime:
+            await session.stop("Nobody was watching.")
+        elif idle > self.config.viewer_grace and session.state == "live":
+            session.pause(reason="Nobody is watching.", by_user=False)

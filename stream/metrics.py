@@ -1,0 +1,44 @@
+"""What the server counts, for Prometheus. One registry a server, so that two in one process do not mix."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+
+SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 10.0)
+STEPS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 50)
+
+
+class Metrics:
+    """Names begin with farcast_; base units."""
+
+    def __init__(self) -> None:
+        registry = self.registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        self.sessions = Gauge("farcast_sessions", "Sessions by state", ["state"], registry=registry)
+        self.viewers = Gauge("farcast_viewers", "Connected viewers", registry=registry)
+        self.refused = Counter("farcast_refused_total", "Requests refused, by code", ["code"], registry=registry)
+        self.chunks = Counter("farcast_chunks_total", "Chunks made", registry=registry)
+        self.frames = Counter("farcast_frames_shown_total", "Frames shown", registry=registry)
+        self.steps = Histogram("farcast_chunk_steps", "Steps a chunk got", buckets=STEPS, registry=registry)
+        self.took = Histogram("farcast_chunk_seconds", "Time to make a chunk", buckets=SECONDS, registry=registry)
+        self.late = Counter("farcast_deadlines_missed_total", "Chunks later than planned", registry=registry)
+        self.underruns = Counter("farcast_underruns_total", "Times the picture stood still", registry=registry)
+        self.dropped_frames = Counter(
+            "farcast_frames_dropped_total", "Frames that were made and not sent", ["why"], registry=registry
+        )
+        self.stale_packets = Counter(
+            "farcast_stale_packets_total", "Packets dropped for viewers that do not read", registry=registry
+        )
+        self.prompt = Histogram(
+            "farcast_prompt_to_pixel_seconds", "From a prompt's arrival to its first frame", buckets=SECONDS, registry=registry
+        )
+        self.unit = Histogram(
+            "farcast_unit_seconds", "Cost of one unit of work", ["kind"], buckets=SECONDS, registry=registry
+        )
+        self.restarts = Counter("farcast_engine_restarts_total", "Engine processes started again", registry=registry)
+        self.ready = Gauge("farcast_engine_ready", "1 when the model is loaded", registry=registry)
+        self.encode = Counter("farcast_encode_seconds_total", "Time spent encoding video", registry=registry)
+        self.control = Counter("farcast_control_messages_total", "Control messages, by type", ["type"], registry=registry)
+
+    def text(self) -> bytes:
+        return generate_latest(self.registry)

@@ -1,0 +1,92 @@
+"""The score: everything that decided a session's pixels, by chunk index. It replays.
+
+Steady stretches cost nothing: a budget is written down when it changes. What a governor cut short in the middle of a chunk is
+there too, as the noise levels the chunk really went through.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass, field
+from typing import Any
+
+from PIL import Image
+
+from .engine.messages import DialSetting, Pixels
+
+VERSION = 1
+MAX_ENTRIES = 100_000
+MAX_IMAGE_BYTES = 64 * 1024 * 1024
+
+
+@dataclass
+class Score:
+    """Grows with the number of changes, not with time; full = the rest is not recorded, and the document says so."""
+
+    model: str
+    seed: int
+    guidance: float
+    width: int
+    height: int
+    fps: float
+    entries: list[dict[str, Any]] = field(default_factory=list)
+    complete: bool = True
+    chunks: int = 0
+    carried: tuple[int, int] = (0, 0)  # serials of the prompt and the image of the newest chunk
+    _sigmas: tuple[float, ...] = ()
+    _images: int = 0
+
+    def prompt(self, chunk: int, text: str, transition: int = 0) -> None:
+        """The prompt the chunk is made under, and from it on."""
+        self._add({"chunk": chunk, "prompt": text, "transition": transition})
+
+    def image(self, chunk: int, pixels: Pixels) -> None:
+        """A new shot begins at the chunk, from this picture (already at the model's size)."""
+        data = io.BytesIO()
+        Image.fromarray(pixels).save(data, "PNG", optimize=False)
+        self._images += data.tell()
+        if self._images > MAX_IMAGE_BYTES:
+            self.complete = False
+            return
+        self._add({"chunk": chunk, "image": base64.b64encode(data.getvalue()).decode("ascii")})
+
+    def made(self, chunk: int, sigmas: tuple[float, ...]) -> None:
+        """The chunk went through these noise levels."""
+        self.chunks = max(self.chunks, chunk + 1)
+        if sigmas != self._sigmas:
+            self._sigmas = sigmas
+            self._add({"chunk": chunk, "steps": len(sigmas) - 1, "sigmas": list(sigmas)})
+
+    def dial(self, chunk: int, dial: DialSetting) -> None:
+        """Where the dial stood from the chunk on; for people, the budgets say what came of it."""
+        setting = {"latency_ms": dial.latency_ms, "floor": dial.floor, "ceiling": dial.ceiling, "steps": dial.steps}
+        self._add({"chunk": chunk, "dial": setting})
+
+    def rewind(self, chunk: int) -> None:
+        """What was made from this chunk on does not count any more."""
+        self.entries = [e for e in self.entries if e["chunk"] < chunk]
+        self.chunks = min(self.chunks, chunk)
+        budgets = [e for e in self.entries if "sigmas" in e]
+        self._sigmas = tuple(budgets[-1]["sigmas"]) if budgets else ()
+
+    def document(self) -> dict[str, Any]:
+        """As JSON. `chunks` is how many were made; an entry holds from its chunk on."""
+        return {
+            "score": VERSION,
+            "model": self.model,
+            "seed": self.seed,
+            "guidance": self.guidance,
+            "width": self.width,
+            "height": self.height,
+            "fps": self.fps,
+            "chunks": self.chunks,
+            "complete": self.complete,
+            "entries": self.entries,
+        }
+
+    def _add(self, entry: dict[str, Any]) -> None:
+        if len(self.entries) >= MAX_ENTRIES:
+            self.complete = False
+            return
+        self.entries.append(entry)
