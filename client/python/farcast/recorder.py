@@ -27,6 +27,7 @@ class Recorder:
         self._last = -1
         self._stream: VideoStream | None = None
         try:
+            self.path.open("wb").close()  # the container writes only with the first frame; say it now
             self._file = av.open(str(self.path), "w", format="mp4", options={"movflags": "+faststart"})
         except (OSError, av.FFmpegError) as error:
             raise MediaFailed(f"{self.path} cannot be written: {getattr(error, 'strerror', None) or error}.") from None

@@ -9,9 +9,9 @@ import asyncio
 import ipaddress
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Any, cast
 from urllib.parse import urljoin, urlsplit
 
 import httpx
@@ -136,7 +136,7 @@ class Player:
             transceiver = peer.addTransceiver("video", direction="recvonly")
             if _is_loopback(self._url):
                 _offer_loopback(transceiver)
-            await peer.setLocalDescription(await peer.createOffer())
+            await _uncancelled(peer.setLocalDescription(await peer.createOffer()))
             resource = await self._exchange(peer)
             await self._pump(transceiver.receiver.track, started, lost_at)
         finally:
@@ -215,6 +215,16 @@ async def _leave(api: Api, peer: RTCPeerConnection, resource: str | None) -> Non
             await api.request("DELETE", resource)
         except FarcastError as error:  # the session may be gone with its viewers
             log.debug("leaving %s: %s", resource, error)
+
+
+async def _uncancelled(work: Coroutine[Any, Any, None]) -> None:
+    """Finish `work` even when cancelled meanwhile: aioice loses the sockets of a gathering that is cut short."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await task
+        raise
 
 
 def _is_loopback(url: str) -> bool:

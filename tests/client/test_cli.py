@@ -1,0 +1,103 @@
+"""The `farcast` command: dispatch without the server installed, and errors as one line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+from farcast import cli
+
+from tests.client.fake import Fake
+
+
+def farcast(*args: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "farcast", *args], capture_output=True, text=True, timeout=timeout, check=False
+    )
+
+
+def test_help_lists_the_commands_and_loads_none() -> None:
+    code = "import sys; from farcast.cli import *; usage(discover()); sys.exit('typer' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
+    done = farcast("--help")
+    assert done.returncode == 0
+    for name in ("serve", "generate", "watch"):
+        assert f"\n  {name} " in done.stdout
+
+
+def test_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["fly"])
+    assert ended.value.code == 2
+    assert "no command 'fly'. Commands: " in capsys.readouterr().err
+    with pytest.raises(SystemExit) as ended:
+        cli.main([])
+    assert ended.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("stream.cli.never_written:app", "not part of this version"),
+        ("a_package_that_is_not_there.x:app", "pip install 'farcast\\[server\\]'"),
+    ],
+)
+def test_commands_that_cannot_be_loaded(target: str, message: str) -> None:
+    with pytest.raises(cli.Unavailable, match=message):
+        cli.load(EntryPoint("x", target, cli.GROUP))
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError("disk on fire"), "internal error: OSError: disk on fire. Set FARCAST_DEBUG=1"),
+        (ModuleNotFoundError("no torch", name="torch"), "needs torch. Install the server parts"),
+    ],
+)
+def test_no_traceback(error: Exception, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def broken(**_: object) -> None:
+        raise error
+
+    with pytest.raises(SystemExit) as ended:
+        cli.run(broken, [], prog="farcast x")
+    assert ended.value.code == 1
+    assert message in capsys.readouterr().err
+
+
+def test_schema_prints_json() -> None:
+    done = farcast("schema", "json")
+    assert json.loads(done.stdout)["title"] == "Farcast wire"
+
+
+def test_watch_saves_a_clip(fake: Fake, tmp_path: Path) -> None:
+    out = tmp_path / "out.mp4"
+    done = farcast("watch", fake.url, "-o", str(out), "--prompt", "a red circle", "--seconds", "1", "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["frames"] >= 16
+    assert (report["width"], report["height"]) == (96, 64)
+    assert out.stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["http://127.0.0.1:9", "-o", "x.mp4"], "No Farcast server answers at http://127.0.0.1:9/"),
+        (["URL", "-o", "x.mp4", "--prompt", " "], "The prompt is empty"),
+        (["URL", "-o", "x.mp4", "--latency-ms", "nan"], "`latency_ms` must be a number"),
+        (["URL", "-o", "/no/such/place/x.mp4"], "cannot be written"),
+        (["URL", "-o", "x.mp4", "--image", "/no/such.png"], "cannot be read"),
+        (["URL", "-o", "x.mp4", "--session", "none", "--token", "t"], "There is no session none"),
+    ],
+)
+def test_watch_says_what_is_wrong(
+    fake: Fake, args: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["watch", *(fake.url if arg == "URL" else arg for arg in args)])
+    assert ended.value.code == 1
+    assert message in capsys.readouterr().err
