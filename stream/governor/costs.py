@@ -1,26 +1,31 @@
 """What a unit of work costs on this device, learnt from what it did cost.
 
-Running quantiles over a short window, one window for each kind and key (a key says size, number of sessions, ...), and
-one pooled window for each kind. A single hiccup moves neither the median nor the 90 % quantile; a lasting change is
-noticed after a handful of observations, and then everything older is forgotten at once.
+Running quantiles over short windows, one for each kind and key (a key says size, number of sessions, ...) and one for
+each kind as a whole. A hiccup moves neither the median nor the 90 % quantile. A lasting change shows as a run of
+observations beyond nearly all that came before: then the older ones are forgotten at once, and, since what slows a step
+down (a neighbour, heat) slows the rest too, every other kind is scaled by the same factor until it is seen again.
 """
 
 from __future__ import annotations
 
 import math
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from collections import deque
 from collections.abc import Hashable
+from statistics import median
 
-WINDOW = 64  # observations remembered: some 16 chunks of 4 steps
+SIZES = {"step": 64}  # observations remembered: a handful of chunks
+SIZE = 24  # of what happens once a chunk
 RUN = 6  # so many in a row beyond what was known are a change, not a hiccup
+BEYOND = 0.9  # ... beyond this share of it
 MAX_KEYS = 256  # keys come from sizes and counts; a bound all the same
 
 
 class Window:
-    """The last observations of one thing, kept sorted, with a detector of lasting change."""
+    """The last observations of one thing, kept sorted too, with a detector of lasting change."""
 
-    def __init__(self, size: int = WINDOW, run: int = RUN) -> None:
+    def __init__(self, size: int = SIZE, run: int = RUN) -> None:
+        assert run < size
         self.size, self.run = size, run
         self.recent: deque[float] = deque()
         self.ordered: list[float] = []
@@ -28,14 +33,17 @@ class Window:
     def __len__(self) -> int:
         return len(self.recent)
 
-    def add(self, value: float) -> None:
-        """Take in one observation; forget what came before a lasting change."""
+    def add(self, value: float) -> float:
+        """Take in one observation. Returns the factor of a lasting change found just now, else 1."""
         self.recent.append(value)
         insort(self.ordered, value)
         if len(self.recent) > self.size:
             self._forget(1)
-        if self._changed():
-            self._forget(len(self.recent) - self.run)
+        if not self._changed():
+            return 1.0
+        old = median(list(self.recent)[: -self.run])
+        self._forget(len(self.recent) - self.run)
+        return self.quantile(0.5) / old if old > 0.0 else 1.0
 
     def quantile(self, q: float) -> float:
         """Linear interpolation between order statistics; the window must not be empty."""
@@ -44,16 +52,24 @@ class Window:
         above = min(below + 1, len(self.ordered) - 1)
         return self.ordered[below] + (at - below) * (self.ordered[above] - self.ordered[below])
 
+    def latest(self, count: int) -> float:
+        """Median of the last `count` observations."""
+        return median(self.recent[-i] for i in range(1, min(count, len(self.recent)) + 1))
+
+    def scale(self, factor: float) -> None:
+        """Everything remembered becomes `factor` times as much."""
+        self.recent = deque(value * factor for value in self.recent)
+        self.ordered = [value * factor for value in self.ordered]
+
     def _changed(self) -> bool:
         """True when the last `run` observations all lie beyond nearly all older ones, on one side."""
         older = len(self.recent) - self.run
         if older < self.run:
             return False
         latest = [self.recent[-i] for i in range(1, self.run + 1)]
-        # Positions among all; a new lasting level is above (below) 90 % of what came before it.
-        if bisect_left(self.ordered, min(latest)) >= 0.9 * older:
-            return True
-        return len(self.ordered) - bisect_left(self.ordered, max(latest)) - 1 >= 0.9 * older
+        below = bisect_left(self.ordered, min(latest))
+        above = len(self.ordered) - bisect_right(self.ordered, max(latest))
+        return max(below, above) >= BEYOND * older
 
     def _forget(self, count: int) -> None:
         for _ in range(count):
@@ -63,8 +79,8 @@ class Window:
 class CostModel:
     """Costs of every kind of unit on one device, shared by the governors of all sessions on it."""
 
-    def __init__(self, *, window: int = WINDOW, run: int = RUN) -> None:
-        self._size, self._run = window, run
+    def __init__(self, *, run: int = RUN) -> None:
+        self._run = run
         self._windows: dict[tuple[str, Hashable], Window] = {}
         self._pooled: dict[str, Window] = {}
 
@@ -72,18 +88,38 @@ class CostModel:
         """One unit of `kind` took `seconds` on the device. Nonsense (negative, NaN, infinite) is ignored."""
         if not math.isfinite(seconds) or seconds < 0.0:
             return
-        self._pooled.setdefault(kind, Window(self._size, self._run)).add(seconds)
-        if key == ():
-            return
-        if (kind, key) not in self._windows and len(self._windows) >= MAX_KEYS:
-            self._windows.pop(next(iter(self._windows)))
-        self._windows.setdefault((kind, key), Window(self._size, self._run)).add(seconds)
+        pooled = self._pooled.setdefault(kind, self._window(kind))
+        factor = pooled.add(seconds)
+        if key != ():
+            if (kind, key) not in self._windows and len(self._windows) >= MAX_KEYS:
+                self._windows.pop(next(iter(self._windows)))
+            exact = self._windows.setdefault((kind, key), self._window(kind))
+            factor = exact.add(seconds)  # a change in the mixture of keys is no change of the device
+            if factor != 1.0:
+                for (other, _), window in self._windows.items():
+                    if other != kind:
+                        window.scale(factor)
+        if factor != 1.0:
+            for other, window in self._pooled.items():
+                if other != kind:
+                    window.scale(factor)
 
     def quantile(self, kind: str, q: float, key: Hashable = ()) -> float | None:
         """Seconds; falls back from (kind, key) to the kind as a whole; None when the kind was never seen."""
-        window = self._windows.get((kind, key)) or self._pooled.get(kind)
+        window = self._find(kind, key)
         return window.quantile(q) if window else None
 
     def estimate(self, kind: str, q: float, key: Hashable = ()) -> float:
         """As `quantile`, and 0 for what was never seen: a unit that never ran cannot be planned for."""
         return self.quantile(kind, q, key) or 0.0
+
+    def latest(self, kind: str, count: int = 3, key: Hashable = ()) -> float:
+        """Median of the last few observations in seconds, 0 when there is none: what it costs at this moment."""
+        window = self._find(kind, key)
+        return window.latest(count) if window else 0.0
+
+    def _find(self, kind: str, key: Hashable) -> Window | None:
+        return self._windows.get((kind, key)) or self._pooled.get(kind)
+
+    def _window(self, kind: str) -> Window:
+        return Window(SIZES.get(kind, SIZE), self._run)

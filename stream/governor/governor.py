@@ -1,8 +1,9 @@
 """How many steps may this chunk have? Asked for every chunk, and again before every step.
 
-Two questions decide. Does it keep up: would chunks of this many steps, one after the other, on this session's share of
-the device, take no longer than they play? And is it safe: does the 90 % quantile of the finish meet the moment at which
-the picture would run dry? The clock is injected; nothing here sleeps, measures or knows the model.
+Three questions decide. Is it safe: is the 90 % quantile of the finish before the picture runs dry? Does it last: can the
+lead bear chunks of this size, one after the other, for a while? Is it quick: does the chunk take no longer than the
+latency target? A budget stays as long as all three hold; it rises only to what would last much longer, and falls to what
+lets the lead recover: that is the hysteresis. The clock is injected; nothing here sleeps, measures or knows the model.
 """
 
 from __future__ import annotations
@@ -13,9 +14,37 @@ from dataclasses import dataclass
 from stream.governor import sigmas
 from stream.governor.costs import CostModel
 from stream.governor.dial import Dial
+from stream.governor.forecast import Forecast
+from stream.governor.turn import DELIVERY_S
 
-MARGIN_S = 0.03  # a chunk should be ready half a frame before it is due
 LEAD_CAP_S = 30.0
+TICK_S = 0.001  # no use in waiting for less
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """The numbers of the rules. Chosen on development seeds of the simulator, judged on others.
+
+    margin_s: a chunk should be ready so long before it is due. safe_q: quantile of the finish that must be in time.
+    rise_slack: how much dearer than forecast a chunk must be affordable before the budget rises. rise_after: chunks in a
+    row that must agree. rise_gain: least relative gain worth a change. keep, rise, fall: chunks for which the lead must
+    bear a budget that is kept, risen to, fallen to. recover: share of the full lead to win back after a fall.
+    quick_slack: how far a kept budget may exceed the latency target. slow_q: a moment is slow when the last steps are
+    beyond this quantile. guard: share of the remaining time kept free when a chunk is re-checked.
+    """
+
+    margin_s: float = 0.03
+    safe_q: float = 0.9
+    rise_slack: float = 0.08
+    rise_after: int = 3
+    rise_gain: float = 0.1
+    keep: float = 1.0
+    rise: float = 24.0
+    fall: float = 12.0
+    recover: float = 0.5
+    quick_slack: float = 0.1
+    slow_q: float = 0.9
+    guard: float = 0.05
 
 
 @dataclass(frozen=True)
@@ -39,29 +68,48 @@ class ChunkReport:
 class Governor:
     """The decisions for one session. One chunk is open at a time."""
 
-    def __init__(self, dial: Dial, costs: CostModel, *, chunk_seconds: float, shift: float) -> None:
-        assert chunk_seconds > 0.0 and shift >= 1.0
+    def __init__(
+        self, dial: Dial, costs: CostModel, *, chunk_seconds: float, shift: float, tuning: Tuning | None = None
+    ) -> None:
+        assert chunk_seconds > 0.0, chunk_seconds
+        assert shift >= 1.0, shift
         self.dial = dial
-        self.costs = costs
         self.chunk_seconds = chunk_seconds
         self.shift = shift
-        self.budget = dial.least  # the step budget in force, before what the moment takes away
-        self.load = 1.0
+        self.tuning = tuning or Tuning()
+        self.forecast = Forecast(costs)
+        self.budget = dial.least  # the step budget in force
         self.plan: ChunkPlan | None = None
+        self._opened = 0.0
+        self._plain = True  # the open chunk had nothing to run before its first step
+        self._agreeing: list[int] = []  # what the last chunks in a row would have risen to
+
+    @property
+    def load(self) -> float:
+        """How many times longer than alone this session's work takes."""
+        return self.forecast.load
 
     def set_dial(self, dial: Dial) -> None:
-        """Latest wins; in force at once for the chunk in progress (ceiling) and fully at the next."""
-        self.dial = dial
+        """Latest wins. The chunk in progress obeys the new ceiling at once, the next one all of it."""
+        if dial != self.dial:
+            self.dial = dial
+            self._agreeing.clear()
 
     def max_lead(self) -> float:
-        """Seconds of video this session may have in hand: what is in hand is what a turn has to wait for."""
-        work = self._work(self.dial.least, 0.9) * self.load
-        least = self.chunk_seconds + min(self.chunk_seconds, max(1.25 * work, 0.5 * self.chunk_seconds))
-        return min(max(self.dial.latency_s - 0.1, least), LEAD_CAP_S)
+        """Seconds of video this session may have in hand.
+
+        One chunk on screen and one in hand, plus what the latency target allows: a turn can take back the chunks that
+        were not begun. A short target that leaves little time for a chunk needs less than two.
+        """
+        work = self.forecast.ready(self.dial.least) * self.forecast.ratio(self.tuning.safe_q)
+        target = self.dial.latency_s - DELIVERY_S
+        short = self.chunk_seconds + min(self.chunk_seconds, max(1.5 * work, target + 0.35 * self.chunk_seconds))
+        return min(max(target + self.chunk_seconds, short), LEAD_CAP_S)
 
     def may_start(self, now: float, lead: float) -> float:
         """0 when the next chunk may start, else the seconds to wait so that the lead stays within its bound."""
-        return max(0.0, lead + self.chunk_seconds - self.max_lead())
+        wait = lead + self.chunk_seconds - self.max_lead()
+        return max(wait, TICK_S) if wait > 0.0 else 0.0
 
     def open_chunk(
         self,
@@ -81,45 +129,88 @@ class Governor:
         while nothing is on screen yet; the chunk is then due at the latency target. due: an earlier deadline, as for
         the first chunk under a new prompt. before: kinds of units that must run first ("prompt", "encode").
         """
-        self.load = max(1.0, load)
-        due_at = now + (max(0.0, lead) if playing else self.dial.latency_s)
+        self.forecast.load = max(1.0, load)
+        deadline = now + (max(0.0, lead) if playing else self.dial.latency_s)
         if due is not None:
-            due_at = min(due_at, due)
+            deadline = min(deadline, due)
         seconds = self.chunk_seconds if frames_seconds is None else frames_seconds
-        safe = self._most(due_at - MARGIN_S - now, 0.9, ("decode", *before))
-        pace = self._most(seconds + 0.5 * max(0.0, lead - self.chunk_seconds), 0.5, ("decode", "append"))
-        steps = self._clamp(min(safe, pace))
-        if steps > self.budget:  # up one at a time
-            steps = self.budget + 1
-        self.budget = steps = self._clamp(steps)
-        self.plan = ChunkPlan(due_at, steps, sigmas.schedule(steps, self.shift))
+        spare = deadline - now - self.tuning.margin_s - self.forecast.fixed(*before)
+        if self.forecast.known:
+            self._rebudget(spare, seconds)
+        self.budget = self._clamp(self.budget)
+        steps = self._clamp(min(self.budget, self._safe(spare))) if self.forecast.known else self.budget
+        self.plan = ChunkPlan(deadline, steps, sigmas.schedule(steps, self.shift))
+        self._opened, self._plain = now, not before
         return self.plan
 
     def next_r(self, now: float, sigma: float, done: int) -> float:
         """The noise level to go to from `sigma` when `done` steps have run; 0 = finish now."""
         assert self.plan is not None, "open_chunk first"
-        fits = self._most(self.plan.deadline - MARGIN_S - now, 0.9, ("decode",))
-        left = min(self.plan.steps - done, fits, self.dial.most - done)
-        left = max(left, self.dial.least - done, 1)
+        left = max(min(self.plan.steps, self.dial.most) - done, self.dial.least - done, 1)
+        if left > 1 and self.forecast.known:
+            left = max(min(left, self._still(self.plan.deadline - now)), self.dial.least - done, 1)
+        if left == self.plan.steps - done and sigma == self.plan.sigmas[done]:
+            return self.plan.sigmas[done + 1]
         return sigmas.tail(sigma, left, self.shift)[1]
 
     def close_chunk(self, now: float, steps: int) -> ChunkReport:
         """The chunk is decoded."""
         assert self.plan is not None, "open_chunk first"
         late = now - self.plan.deadline
+        if self._plain and self.forecast.known:
+            self.forecast.learn(self.forecast.ready(steps), now - self._opened)
         self.plan = None
         return ChunkReport(late > 0.0, late, steps)
+
+    def _rebudget(self, spare: float, seconds: float) -> None:
+        """Keep the budget, raise it or lower it. spare: seconds until this chunk must be ready, margin taken off."""
+        tuning = self.tuning
+        keep = min(self._safe(spare), self._quick(1.0 + tuning.quick_slack), self._lasts(spare, seconds, tuning.keep))
+        if self.budget > keep:
+            win = tuning.recover * max(0.0, self.max_lead() - self.chunk_seconds - tuning.margin_s - spare)
+            self.budget = min(keep, self._quick(1.0), self._lasts(spare - win, seconds, tuning.fall))
+            self._agreeing.clear()
+            return
+        rise = min(
+            self._safe(spare, 1.0 + tuning.rise_slack), self._quick(1.0), self._lasts(spare, seconds, tuning.rise)
+        )
+        if self._clamp(rise) < self.budget + max(1.0, tuning.rise_gain * self.budget):
+            self._agreeing.clear()
+            return
+        self._agreeing.append(rise)
+        if len(self._agreeing) >= tuning.rise_after:
+            self.budget = min(self._agreeing)
+            self._agreeing.clear()
+
+    def _safe(self, spare: float, dearer: float = 1.0) -> int:
+        """Most steps whose finish, at the safe quantile, is within `spare` seconds."""
+        forecast = self.forecast
+        return _whole((spare / (forecast.ratio(self.tuning.safe_q) * dearer) - forecast.fixed("decode")) / forecast.step)
+
+    def _quick(self, slack: float) -> int:
+        """Most steps of a chunk that takes no longer than the latency target."""
+        target = (self.dial.latency_s - DELIVERY_S) * slack
+        return _whole((target - self.forecast.fixed("decode")) / self.forecast.step)
+
+    def _lasts(self, spare: float, seconds: float, chunks: float) -> int:
+        """Most steps with which the lead would still be safe after so many chunks."""
+        forecast, ratio = self.forecast, self.forecast.ratio(self.tuning.safe_q)
+        decode, append = forecast.fixed("decode"), forecast.fixed("append")
+        room = spare + chunks * (seconds - decode - append) - ratio * decode
+        return _whole(room / (forecast.step * (chunks + ratio)))
+
+    def _still(self, seconds: float) -> int:
+        """Most steps that can still run when the chunk must be ready in `seconds`, at what a step costs right now."""
+        forecast, costs = self.forecast, self.forecast.costs
+        usual, latest = costs.estimate("step", 0.5), costs.latest("step")
+        slow = latest / usual if usual > 0.0 and latest > costs.estimate("step", self.tuning.slow_q) else 1.0
+        free = seconds * (1.0 - self.tuning.guard)
+        return _whole((free / slow - forecast.fixed("decode")) / forecast.step)
 
     def _clamp(self, steps: int) -> int:
         return min(max(steps, self.dial.least), self.dial.most)
 
-    def _work(self, steps: int, q: float) -> float:
-        return steps * self.costs.estimate("step", q) + self.costs.estimate("decode", q)
 
-    def _most(self, seconds: float, q: float, fixed: tuple[str, ...]) -> int:
-        """The most steps that, with the fixed units, fit into `seconds` of wall time under this load."""
-        step = self.costs.quantile("step", q)
-        if step is None:  # nothing known: be quick, and learn
-            return self.dial.least
-        spare = seconds / self.load - sum(self.costs.estimate(kind, q) for kind in fixed)
-        return max(0, int(min(spare / max(step, 1e-6), self.dial.most)))
+def _whole(steps: float) -> int:
+    """Round down, within what an int can hold."""
+    return int(max(0.0, min(steps, 1e6)))

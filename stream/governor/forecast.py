@@ -1,0 +1,58 @@
+"""How long a chunk will take: medians of its units, times a learnt ratio of what chunks took to what was foretold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from stream.governor.costs import CostModel, Window
+
+RATIOS = 48  # chunks remembered
+FEW = 8  # with fewer than so many, a guess stands in
+GUESS = 1.15
+
+
+class Forecast:
+    """Wall-clock seconds for one session under `load` (1 = alone on the device).
+
+    The 90 % quantile of a sum is not the sum of 90 % quantiles: noise of single units averages out, a slow moment hits
+    all of them. Nothing is assumed about which it is; the ratio of whole chunks, measured against their own forecast,
+    says how much to allow.
+    """
+
+    def __init__(self, costs: CostModel) -> None:
+        self.costs = costs
+        self.load = 1.0
+        self._ratios = Window(RATIOS, run=RATIOS - 1)
+
+    @property
+    def known(self) -> bool:
+        """Whether a step was ever measured."""
+        return self.costs.quantile("step", 0.5) is not None
+
+    @property
+    def step(self) -> float:
+        """One step."""
+        return max(self.costs.estimate("step", 0.5), 1e-6) * self.load
+
+    def fixed(self, *kinds: str) -> float:
+        """The units that come once."""
+        return sum(self.costs.estimate(kind, 0.5) for kind in kinds) * self.load
+
+    def ready(self, steps: int, before: Sequence[str] = ()) -> float:
+        """From the start of a chunk to its frames."""
+        return steps * self.step + self.fixed("decode", *before)
+
+    def cycle(self, steps: int) -> float:
+        """From the start of a chunk to the start of the next."""
+        return self.ready(steps) + self.fixed("append")
+
+    def learn(self, foretold: float, took: float) -> None:
+        """A chunk is done."""
+        if foretold > 0.0:
+            self._ratios.add(took / foretold)
+
+    def ratio(self, q: float) -> float:
+        """Quantile of what chunks took to what was foretold."""
+        if len(self._ratios) < FEW:
+            return GUESS if q > 0.5 else 1.0
+        return self._ratios.quantile(q)

@@ -1,0 +1,141 @@
+"""Who decides how many steps: Farcast's governor, and what it is measured against."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from stream.governor import CostModel, Dial, Governor
+from stream.governor.turn import DELIVERY_S
+from stream.simulator.traces import CHUNK_S
+
+SHIFT = 5.0
+
+
+class Controller(Protocol):
+    """What the simulated engine asks. One chunk is open at a time."""
+
+    name: str
+
+    def wait(self, now: float, lead: float) -> float:
+        """Seconds until the next chunk may start; 0 = now."""
+
+    def open(self, now: float, lead: float) -> None:
+        """A chunk starts."""
+
+    def more(self, now: float, done: int) -> bool:
+        """Whether another step follows the `done` ones."""
+
+    def observe(self, kind: str, seconds: float) -> None:
+        """A unit took so long."""
+
+    def close(self, now: float, steps: int) -> None:
+        """The chunk is decoded."""
+
+    def max_lead(self) -> float:
+        """The bound on the lead in force, in seconds."""
+
+
+class Farcast:
+    """The governor as the engine uses it."""
+
+    def __init__(self, dial: Dial) -> None:
+        self.name = "farcast"
+        self.costs = CostModel()
+        self.governor = Governor(dial, self.costs, chunk_seconds=CHUNK_S, shift=SHIFT)
+        self.sigma = 1.0
+
+    def wait(self, now: float, lead: float) -> float:
+        return self.governor.may_start(now, lead)
+
+    def open(self, now: float, lead: float) -> None:
+        self.governor.open_chunk(now, lead)
+        self.sigma = 1.0
+
+    def more(self, now: float, done: int) -> bool:
+        if self.sigma == 0.0:
+            return False
+        self.sigma = self.governor.next_r(now, self.sigma, done)
+        return True
+
+    def observe(self, kind: str, seconds: float) -> None:
+        self.costs.observe(kind, seconds)
+
+    def close(self, now: float, steps: int) -> None:
+        self.governor.close_chunk(now, steps)
+
+    def max_lead(self) -> float:
+        return self.governor.max_lead()
+
+
+class Fixed:
+    """The same number of steps for every chunk: what every other server does."""
+
+    def __init__(self, dial: Dial, steps: int) -> None:
+        self.name = f"fixed {steps}"
+        self.steps = steps
+        self.costs = CostModel()
+        self.lead = Governor(dial, self.costs, chunk_seconds=CHUNK_S, shift=SHIFT)  # only for its bound on the lead
+
+    def wait(self, now: float, lead: float) -> float:
+        return self.lead.may_start(now, lead)
+
+    def open(self, now: float, lead: float) -> None:
+        return
+
+    def more(self, now: float, done: int) -> bool:
+        return done < self.steps
+
+    def observe(self, kind: str, seconds: float) -> None:
+        self.costs.observe(kind, seconds)
+
+    def close(self, now: float, steps: int) -> None:
+        return
+
+    def max_lead(self) -> float:
+        return self.lead.max_lead()
+
+
+class Reactive(Fixed):
+    """What one writes first: from the last chunk's costs, as many steps as fit into 90 % of the time there is."""
+
+    def __init__(self, dial: Dial) -> None:
+        super().__init__(dial, dial.floor)
+        self.name = "reactive"
+        self.dial = dial
+        self.last = {"decode": 0.0, "append": 0.0}
+        self.spent: list[float] = []
+
+    def open(self, now: float, lead: float) -> None:
+        if self.spent:
+            step = sum(self.spent) / len(self.spent)
+            due = min(0.9 * lead, 0.9 * CHUNK_S - self.last["append"], 0.9 * (self.dial.latency_s - DELIVERY_S))
+            spare = due - self.last["decode"]
+            self.steps = min(max(int(spare / step), self.dial.floor), self.dial.ceiling)
+        self.spent = []
+
+    def observe(self, kind: str, seconds: float) -> None:
+        super().observe(kind, seconds)
+        if kind == "step":
+            self.spent.append(seconds)
+        else:
+            self.last[kind] = seconds
+
+
+class Stepwise(Fixed):
+    """Up one step after every chunk that was early by a tenth of a chunk, halved after a miss."""
+
+    def __init__(self, dial: Dial) -> None:
+        super().__init__(dial, dial.floor)
+        self.name = "stepwise"
+        self.dial = dial
+        self.due = 0.0
+
+    def open(self, now: float, lead: float) -> None:
+        self.due = now + lead
+
+    def close(self, now: float, steps: int) -> None:
+        early = self.due - now
+        if early < 0.0:
+            self.steps = max(self.steps // 2, self.dial.floor)
+        elif early > 0.1 * CHUNK_S:
+            self.steps = min(self.steps + 1, self.dial.ceiling)
