@@ -1,7 +1,7 @@
 """A checkpoint, opened: the five parts of an AnyFlow pipeline and what is known about them.
 
-`open_bundle` reads a folder or hub id in diffusers layout (`models.bundle_files` checks it first); `random_bundle` makes
-one with random weights at a published size. A bundle is shared by all sessions and holds nothing of any.
+`open_bundle` reads a folder or hub id in diffusers layout (`models.bundle_files` checks it first); `random_bundle`
+makes one with random weights at a published size. A bundle is shared by all sessions and holds nothing of any.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def save_bundle(bundle: Bundle, folder: Path) -> None:
     """Write `bundle` in diffusers layout with safetensors, plus the card that says what it is for."""
     from diffusers import AnyFlowFARPipeline
 
-    pipeline = AnyFlowFARPipeline(
+    pipeline: Any = AnyFlowFARPipeline(
         tokenizer=bundle.tokenizer, text_encoder=bundle.text_encoder, transformer=bundle.transformer,
         vae=bundle.vae, scheduler=bundle.scheduler,
     )  # fmt: skip
@@ -144,7 +144,7 @@ def save_bundle(bundle: Bundle, folder: Path) -> None:
 
 
 def pick_device(device: str) -> torch.device:
-    """"auto", "cpu", "cuda" or "cuda:1" to a device that is there, or ModelError."""
+    """ "auto", "cpu", "cuda" or "cuda:1" to a device that is there, or ModelError."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -192,7 +192,7 @@ def random_bundle(
     size: str = "tiny", *, seed: int = 0, device: str = "cpu", dtype: torch.dtype | None = None,
     width: int | None = None, height: int | None = None,
 ) -> Bundle:  # fmt: skip
-    """A bundle with random weights: "tiny", or a published size ("1.3b", "14b") for benchmarks. See `random_weights`."""
+    """A bundle with random weights: "tiny", or a published size ("1.3b", "14b") for benchmarks."""
     from models.random_weights import make_random
 
     return make_random(size, seed, pick_device(device), dtype, width, height)

@@ -29,18 +29,25 @@ def find_bundle(source: str | Path) -> Path:
         return folder
     if folder.is_file():
         raise ModelError(
-            f"{source} is a file; give the folder of a checkpoint in diffusers layout, with {INDEX} and safetensors in it",
+            f"{source} is a file; give a checkpoint folder in diffusers layout, with {INDEX} in it",
             code="model_pickled" if folder.suffix in PICKLED else "model_not_found",
         )
     name = str(source)
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
-        raise ModelError(f"no folder {source}; give an existing folder or a hub id such as owner/name", code="model_not_found")
+        raise ModelError(
+            f"no folder {source}; give an existing folder or a hub id such as owner/name", code="model_not_found"
+        )
     return _download(name)
 
 
 def _download(name: str) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
 
     wanted = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
     try:
@@ -49,7 +56,8 @@ def _download(name: str) -> Path:
         raise ModelError(f"{name!r} is not a hub id; it looks like owner/name", code="model_not_found") from error
     except RepositoryNotFoundError as error:
         raise ModelError(
-            f"the hub has no model {name!r}, or it is private; check the spelling and your login", code="model_not_found"
+            f"the hub has no model {name!r}, or it is private; check the spelling and your login",
+            code="model_not_found",
         ) from error
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         raise ModelError(
@@ -84,7 +92,9 @@ def check_folder(folder: Path) -> dict[str, str]:
         pickled = sorted(path.name for path in folder.iterdir() if path.suffix in PICKLED)
         if pickled:
             raise _pickled(folder, pickled[0])
-        raise ModelError(f"{folder} has no {INDEX}; give a checkpoint folder in diffusers layout", code="model_missing_part")
+        raise ModelError(
+            f"{folder} has no {INDEX}; give a checkpoint folder in diffusers layout", code="model_missing_part"
+        )
     try:
         index = json.loads(index_file.read_text())
         classes = {part: index[part][1] for part in (*EXPECTED, "tokenizer") if part in index}
@@ -125,7 +135,9 @@ def _load(cls: Any, folder: Path, dtype: torch.dtype) -> Any:
             folder, use_safetensors=True, local_files_only=True, output_loading_info=True, **{keyword: dtype}
         )
     except (OSError, ValueError, RuntimeError, TypeError, KeyError, ImportError) as error:
-        raise ModelError(f"{folder} does not hold a {cls.__name__} ({_first_line(error)})", code="model_shape") from error
+        raise ModelError(
+            f"{folder} does not hold a {cls.__name__} ({_first_line(error)})", code="model_shape"
+        ) from error
     except Exception as error:  # safetensors raises its own type for a truncated file
         raise ModelError(f"the weights in {folder} are damaged ({_first_line(error)}); fetch them again") from error
     model, info = loaded
@@ -146,7 +158,9 @@ def check_parts(parts: dict[str, Any], folder: Path) -> None:
         ("tokens: the text encoder's vocab_size", text.vocab_size, max(text.vocab_size, len(parts["tokenizer"]))),
     ):
         if ours != theirs:
-            raise ModelError(f"{folder}: the parts do not fit, {what} is {ours} but must be {theirs}", code="model_shape")
+            raise ModelError(
+                f"{folder}: the parts do not fit, {what} is {ours} but must be {theirs}", code="model_shape"
+            )
 
 
 def _first_line(error: BaseException) -> str:

@@ -65,7 +65,7 @@ class Codec:
 
     @torch.no_grad()
     def decode(self, state: CodecState, latents: Tensor) -> Tensor:
-        """(1, F, C, H, W) normalised latents to uint8 (frames, H, W, 3): 1 + 4 (F - 1) frames at the start, then 4 F."""
+        """Normalised latents (1, F, C, H, W) to uint8 (frames, H, W, 3): 1 + 4 (F - 1) frames at first, then 4 F."""
         return to_uint8(self.decode_float(state, latents)[0])
 
     @torch.no_grad()

@@ -16,7 +16,7 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d
 from torch import Tensor, nn
 
 
-class FoldedCausalConv3d(WanCausalConv3d):  # type: ignore[misc]  # diffusers ships no types
+class FoldedCausalConv3d(WanCausalConv3d):
     """`WanCausalConv3d` computed as one channels-last conv2d. Made by `fold_causal_convs`, not by hand."""
 
     _folded: tuple[tuple[int, int, torch.dtype], Tensor] | None
@@ -34,9 +34,10 @@ class FoldedCausalConv3d(WanCausalConv3d):  # type: ignore[misc]  # diffusers sh
 
     def forward(self, x: Tensor, cache_x: Tensor | None = None) -> Tensor:
         """x: (B, C, T, H, W); cache_x: the frames before it, (B, C, <= taps - 1, H, W). Returns (B, O, T', H', W')."""
-        taps, stride = self.kernel_size[0], self.stride[0]
+        taps: int = self.kernel_size[0]
+        stride: int = self.stride[0]
+        pad_w, _, pad_h, _, missing, _ = (int(side) for side in self._padding)  # diffusers' own, not nn.Conv3d's
         frames = x.permute(0, 2, 3, 4, 1)  # (B, T, H, W, C), the layout all the work happens in
-        missing = self._padding[4]
         if cache_x is not None and missing > 0:
             frames = torch.cat([cache_x.to(x.device).permute(0, 2, 3, 4, 1), frames], dim=1)
             missing -= cache_x.shape[2]
@@ -48,8 +49,8 @@ class FoldedCausalConv3d(WanCausalConv3d):  # type: ignore[misc]  # diffusers sh
             frames = torch.cat([frames[:, tap : tap + span : stride] for tap in range(taps)], dim=-1)
         batch, count = frames.shape[:2]
         planes = frames.flatten(0, 1).permute(0, 3, 1, 2)  # (B * T', taps * C, H, W), channels last
-        out = F.conv2d(planes, self.folded_weight(), self.bias, self.stride[1:], (self._padding[2], self._padding[0]))
-        return out.unflatten(0, (batch, count)).transpose(1, 2)
+        out = F.conv2d(planes, self.folded_weight(), self.bias, self.stride[1:], (pad_h, pad_w))
+        return out.view(batch, count, *out.shape[1:]).transpose(1, 2)
 
 
 def _fold(weight: Tensor) -> Tensor:
@@ -78,8 +79,8 @@ def unfold_causal_convs(module: nn.Module) -> int:
     """Undo `fold_causal_convs`. Returns how many layers were turned back."""
     count = 0
     for child in module.modules():
-        if type(child) is FoldedCausalConv3d:
-            child.__class__ = WanCausalConv3d
+        if isinstance(child, FoldedCausalConv3d):
+            child.__class__ = WanCausalConv3d  # type: ignore[assignment]  # a widening that mypy forbids
             child.__dict__.pop("_folded", None)
             count += 1
     return count

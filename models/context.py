@@ -65,7 +65,9 @@ class _Place:
 class Context:
     """Window of finished chunks and the store of their K/V, for `batch` rows (2 under guidance)."""
 
-    def __init__(self, network: StreamingTransformer, geometry: Geometry, *, batch: int = 1, mode: str = "exact") -> None:
+    def __init__(
+        self, network: StreamingTransformer, geometry: Geometry, *, batch: int = 1, mode: str = "exact"
+    ) -> None:
         if mode not in get_args(AppendMode):
             raise RequestError(f"append mode is {mode!r}; it must be one of {', '.join(get_args(AppendMode))}")
         self.network = network
@@ -189,11 +191,14 @@ class Context:
 
 
 def rope_tables(network: StreamingTransformer, geometry: Geometry) -> tuple[Tensor, Tensor]:
-    """Rotary factors for full and far tokens: (frames, tokens a frame, dim / 2) complex64, from the module's own code."""
+    """Rotary factors of full and far tokens, by the module's own code: (frames, tokens a frame, dim / 2) complex64."""
     rope = network.module.rope
     frames = geometry.context_frames + geometry.chunk_frames
     tables = []
-    for make, (ph, pw) in ((rope._forward_full_frame, network.patch), (rope._forward_compressed_frame, network.far_patch)):
+    for make, (ph, pw) in (
+        (rope._forward_full_frame, network.patch),
+        (rope._forward_compressed_frame, network.far_patch),
+    ):
         table = make(frames, geometry.height // ph, geometry.width // pw, network.device)
         tables.append(table.flatten(1, 2).to(torch.complex64))
     return tables[0], tables[1]

@@ -1,7 +1,7 @@
 """The flow map as pure functions: which noise levels to visit, and how to move between two of them.
 
-AnyFlow (arXiv 2605.13724) learns z_t -> z_r for any 1 >= t >= r >= 0, so a schedule is only a choice of stops and may be
-cut short at any of them by going to r = 0. Equal to diffusers' `FlowMapEulerDiscreteScheduler`.
+AnyFlow (arXiv 2605.13724) learns z_t -> z_r for any 1 >= t >= r >= 0, so a schedule is only a choice of stops and may
+be cut short at any of them by going to r = 0. Equal to diffusers' `FlowMapEulerDiscreteScheduler`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Users' pictures and clips to the exact frames the model takes. Everything a file can do wrong becomes a MediaError."""
+"""Users' pictures and clips to the exact frames the model takes. All a file can do wrong becomes a MediaError."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _to_eight_bits(image: Image.Image) -> Image.Image:
 def _check_size(width: int, height: int) -> None:
     if width < 1 or height < 1 or width * height > MAX_PIXELS:
         raise MediaError(
-            f"the picture is {width}x{height}; at most {MAX_PIXELS // 1_000_000} million pixels are accepted, scale it down"
+            f"the picture is {width}x{height}; at most {MAX_PIXELS // 1_000_000} million pixels are taken"
         )
 
 
@@ -70,10 +70,12 @@ def read_clip(source: Source, *, max_seconds: float = MAX_CLIP_SECONDS) -> tuple
 
     Only the first `max_seconds` are read, so memory is bounded whatever the file says about itself.
     """
-    stream: str | IO[bytes] = io.BytesIO(source) if isinstance(source, bytes) else source if not isinstance(source, Path) else str(source)
+    stream: str | IO[bytes] = (
+        io.BytesIO(source) if isinstance(source, bytes) else source if not isinstance(source, Path) else str(source)
+    )
     frames: list[np.ndarray] = []
     try:
-        with av.open(stream) as container:
+        with av.open(stream, mode="r") as container:
             if not container.streams.video:
                 raise MediaError("the file has no picture track; send a video, or a picture as an image")
             video = container.streams.video[0]
@@ -98,7 +100,7 @@ def read_clip(source: Source, *, max_seconds: float = MAX_CLIP_SECONDS) -> tuple
 
 
 def fit_clip(clip: np.ndarray, clip_fps: float | None, *, width: int, height: int, fps: float) -> np.ndarray:
-    """Resample to `fps` (nearest frame in time), crop to the centre, cut to 1 + 4 k frames: uint8 (n, height, width, 3)."""
+    """Resample to `fps` (nearest in time), crop to the centre, cut to 1 + 4 k frames: uint8 (n, height, width, 3)."""
     if not isinstance(clip, np.ndarray) or clip.ndim != 4 or clip.shape[-1] != 3 or clip.dtype != np.uint8:
         raise MediaError("a clip is a uint8 array of shape (frames, height, width, 3)")
     if len(clip) == 0:

@@ -1,7 +1,7 @@
 """The noise a chunk starts from, as a function of (seed, chunk) alone.
 
-Counter-based (Philox4x64-10, Salmon et al., SC 2011; numpy's bit stream) with Box-Muller on top, made on the CPU: a snapshot
-needs no generator state, chunks can be made in any order, and every device starts from the same numbers.
+Counter-based (Philox4x64-10, Salmon et al., SC 2011; numpy's bit stream) with Box-Muller on top, made on the CPU: a
+snapshot needs no generator state, chunks can be made in any order, every device starts from the same numbers.
 """
 
 from __future__ import annotations

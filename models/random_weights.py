@@ -27,9 +27,9 @@ TINY_VAE: dict[str, Any] = {
     "temperal_downsample": [True, True, False], "in_channels": 12, "out_channels": 12, "patch_size": 2,
     "scale_factor_spatial": 16, "scale_factor_temporal": 4,
 }  # fmt: skip
-_TINY_TEXT = {"d_model": 128, "d_kv": 32, "num_heads": 4, "d_ff": 256, "num_layers": 2}
+_TINY_TEXT: dict[str, Any] = {"d_model": 128, "d_kv": 32, "num_heads": 4, "d_ff": 256, "num_layers": 2}
 # UMT5-XXL's width with one layer: the text encoder runs once a prompt and is no part of what is measured.
-_WIDE_TEXT = {"d_model": 4096, "d_kv": 64, "num_heads": 64, "d_ff": 10240, "num_layers": 1}
+_WIDE_TEXT: dict[str, Any] = {"d_model": 4096, "d_kv": 64, "num_heads": 64, "d_ff": 10240, "num_layers": 1}
 
 
 def make_random(
@@ -45,30 +45,34 @@ def make_random(
     with torch.random.fork_rng(devices=[]), torch.device(device):
         torch.manual_seed(seed)
         with _default_dtype(torch.float32 if tiny else kind):  # 14B in fp32 first would need four times the memory
-            parts = {
-                "transformer": AnyFlowFARTransformer3DModel(**TRANSFORMERS[size]),
-                "vae": AutoencoderKLWan(**(TINY_VAE if tiny else {})),
-                "text_encoder": UMT5EncoderModel(UMT5Config(vocab_size=len(tokenizer), tie_word_embeddings=True, **text)),
-            }
-    for part in parts.values():
-        part.to(kind).eval().requires_grad_(False)
-    _keep_fp32(parts["transformer"])
+            transformer = AnyFlowFARTransformer3DModel(**TRANSFORMERS[size])
+            vae = AutoencoderKLWan(**(TINY_VAE if tiny else {}))
+            text_encoder = UMT5EncoderModel(UMT5Config(vocab_size=len(tokenizer), **text))
+    parts: tuple[Any, ...] = (transformer, vae, text_encoder)
+    for part in parts:
+        _cast(part.eval().requires_grad_(False), kind)
     bundle = Bundle(
-        **parts, tokenizer=tokenizer, scheduler=FlowMapEulerDiscreteScheduler(shift=5.0), device=device, dtype=kind,
-        name=f"random-{size}", width=width or (128 if tiny else 832), height=height or (128 if tiny else 480),
-    )  # fmt: skip
+        transformer=transformer,
+        vae=vae,
+        text_encoder=text_encoder,
+        tokenizer=tokenizer,
+        scheduler=FlowMapEulerDiscreteScheduler(shift=5.0),
+        device=device,
+        dtype=kind,
+        name=f"random-{size}",
+        width=width or (128 if tiny else 832),
+        height=height or (128 if tiny else 480),
+    )
     check_sizes(bundle)
     return bundle
 
 
-def _keep_fp32(transformer: Any) -> None:
-    """The layers that a checkpoint keeps in fp32 whatever the dtype, as `from_pretrained` does."""
-    for name, module in transformer.named_modules():
-        if any(part in transformer._keep_in_fp32_modules for part in name.split(".")):
-            module.float()
-    for name, parameter in transformer.named_parameters():
-        if name.endswith("scale_shift_table"):
-            parameter.data = parameter.data.float()
+def _cast(part: Any, dtype: torch.dtype) -> None:
+    """To `dtype`, but for the parameters that `from_pretrained` would keep in fp32 whatever the dtype."""
+    kept = getattr(part, "_keep_in_fp32_modules", None) or ()
+    for name, parameter in part.named_parameters():
+        wide = any(word in kept for word in name.split("."))
+        parameter.data = parameter.data.to(torch.float32 if wide else dtype)
 
 
 @contextmanager

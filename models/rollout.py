@@ -39,9 +39,9 @@ class Unit:
 
 
 class Rollout:
-    """One take. Chunk 0 of a shot is 1 latent frame (1 pixel frame), later ones `bundle.chunk_frames` (12 pixel frames).
+    """One take. Chunk 0 of a shot is 1 latent frame (1 pixel frame), later ones 3 (`chunk_frames`; 12 pixel frames).
 
-    prompt: what to show; image: the first frame (any size); clip: uint8 (n, H, W, 3) at `clip_fps`, continued from its end.
+    prompt: what to show; image: the first frame (any size); clip: uint8 (n, H, W, 3) at `clip_fps`, to be continued.
     guidance above 1 steps twice as much, against `negative`. append: "exact", "rolling" or "cheap" (see `context`).
     partition: latent frames of the first chunks, where a video of known length wants a shorter last one.
     Raises PromptError, MediaError, RequestError.
@@ -103,6 +103,11 @@ class Rollout:
     def text(self) -> str:
         """The prompt in force for the chunk in progress, in words."""
         return self._steering.text
+
+    @property
+    def latents(self) -> Tensor | None:
+        """Latents of the chunk in progress at noise level `sigma`, (1, F, C, H, W); None before it has begun."""
+        return self._latents
 
     def prompt(self, text: Prompt, *, transition: int = 0, kind: BlendKind = "linear") -> None:
         """Ask for another prompt from the next chunk that starts; the last one asked for wins. Raises PromptError."""
@@ -208,14 +213,14 @@ class Rollout:
         if not 0.0 <= r < self.sigma:
             raise RequestError(f"r is {r}; it must be at least 0 and below the noise level reached, {self.sigma:.4f}")
         network = self.bundle.network
+        shape = (self.frames, *self.bundle.latent_shape)
         if self._latents is None:
-            shape = (self.frames, *self.bundle.latent_shape)
             noise = chunk_noise(self.seed, self.chunk, shape)
             self._latents = noise.to(self.bundle.device, self.bundle.dtype)[None]
         if self._place is None:
             self._place = self._context.current(self.frames)
         assert self._prompt_kv is not None
-        x, shape = self._latents, self._latents.shape[1:]
+        x = self._latents
         tokens = network.embed(x).expand(self._context.batch, -1, -1)
         modulation = network.modulation(self.sigma, r)
         u = network.velocity(tokens, self._place[0], self._place[1], modulation, self._prompt_kv, self._context, shape)

@@ -50,7 +50,9 @@ class Steering:
         """Ask for a prompt; an earlier wish not yet in force is forgotten. Raises PromptError."""
         parts = tuple(check_prompt(prompt))
         if isinstance(transition, bool) or not isinstance(transition, int) or not 0 <= transition <= MAX_TRANSITION:
-            raise PromptError(f"transition is {transition!r}; it must be a whole number from 0 to {MAX_TRANSITION} chunks")
+            raise PromptError(
+                f"transition is {transition!r}; it must be a whole number from 0 to {MAX_TRANSITION} chunks"
+            )
         if kind not in ("linear", "slerp"):
             raise PromptError(f"transition kind is {kind!r}; it must be linear or slerp")
         return replace(self, wish=_Wish(parts, transition, kind))
