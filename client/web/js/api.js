@@ -83,7 +83,7 @@ export async function describeSession(id, token) {
 
 /**
  * Ask the server to end a session; used when leaving it for a new one, so failures do not matter.
- * @param {SessionInfo} info
+ * @param {{id: string, token: string}} info
  */
 export async function endSession(info) {
   const url = `v1/sessions/${encodeURIComponent(info.id)}`;

@@ -1,6 +1,6 @@
 // Puts the parts together, and starts a take as soon as the page is open.
 
-import { Problem, getModel } from "./api.js";
+import { Problem, endSession, getModel } from "./api.js";
 import { Camera } from "./camera.js";
 import { Charts } from "./charts.js";
 import { DialView } from "./dial.js";
@@ -55,8 +55,9 @@ async function take(start) {
   session.leave({ end: true });
   session = new Session();
   attach(since);
+  const mine = session;
   model ??= await getModel().then(greet, () => null);
-  await session.start({ prompt: prompts.current || model?.examples[0] || FALLBACK, dial: dial.dial, ...chosen(), ...start });
+  await mine.start({ prompt: prompts.current || model?.examples[0] || FALLBACK, dial: dial.dial, ...chosen(), ...start });
 }
 
 /** Seed and guidance from the advanced fields, where set. */
@@ -83,13 +84,16 @@ async function open() {
     getModel().then(greet, () => {});
     return session.join(watch, wanted.get("token") ?? "");
   }
+  const slow = setTimeout(() => session.warming("The model is loading."), 1000);
   try {
-    const card = greet(await getModel());
+    const [card] = await Promise.all([getModel().then(greet), ...memory.abandoned().map(endSession)]);
     if (await resume()) return;
     await session.start({ prompt: wanted.get("prompt") || card.examples[0] || FALLBACK });
   } catch (error) {
     if (!(error instanceof Problem)) throw error;
     session.refuse(error);
+  } finally {
+    clearTimeout(slow);
   }
 }
 
@@ -111,7 +115,13 @@ byId("new-take", HTMLButtonElement).addEventListener("click", () => {
 });
 byId("advanced-take", HTMLButtonElement).addEventListener("click", () => take({}));
 if (matchMedia("(pointer: fine)").matches) prompts.focus();
+addEventListener("pagehide", () => {
+  const take = memory.take();
+  if (take) memory.touch(take, false);
+});
 setInterval(() => {
+  const kept = memory.take();
+  if (kept && session.canSteer) memory.touch(kept);
   status.fps(session.status.state === "live" ? stage.fps : 0);
   charts.tick(stage.fps);
 }, 1000);

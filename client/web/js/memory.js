@@ -30,6 +30,9 @@ function write(storage, key, value) {
 }
 
 const HISTORY = 50;
+const LEASE_MS = 10_000;
+
+/** @typedef {{token: string, at: number}} Lease */
 
 export const memory = {
   /** @returns {string[]} oldest first */
@@ -51,4 +54,23 @@ export const memory = {
 
   /** @param {{id: string, token: string} | null} take */
   keepTake: (take) => write(sessionStorage, "take", take),
+
+  /**
+   * Say that this tab still steers its take, or (alive = false) that it is being closed.
+   * @param {{id: string, token: string}} take
+   */
+  touch({ id, token }, alive = true) {
+    const all = read(localStorage, "takes", /** @type {Record<string, Lease>} */ ({}));
+    all[id] = { token, at: alive ? Date.now() : 0 };
+    write(localStorage, "takes", all);
+  },
+
+  /** Takes whose tab was closed: they hold room on the server that a new one may need. Forgotten here by asking. */
+  abandoned() {
+    const all = read(localStorage, "takes", /** @type {Record<string, Lease>} */ ({}));
+    const own = memory.take()?.id;
+    const left = Object.entries(all).filter(([id, { at }]) => id !== own && Date.now() - at > LEASE_MS);
+    write(localStorage, "takes", Object.fromEntries(Object.entries(all).filter(([id]) => !left.some(([old]) => old === id))));
+    return left.map(([id, { token }]) => ({ id, token }));
+  },
 };

@@ -7,6 +7,7 @@ import { memory } from "./memory.js";
 /** @import { Part, PromptEvent } from "./types.js" */
 
 const KEPT = 6; // lines in the log
+const SHOWN = 4; // examples; the others come up by surprise
 
 /**
  * @typedef {object} Entry
@@ -57,17 +58,19 @@ export class PromptBox {
 
   /** @param {string[]} examples */
   offer(examples) {
-    this.#examples.replaceChildren(
-      ...examples.slice(0, 6).map((text) => {
-        const chip = make("button", { type: "button" }, text);
-        chip.addEventListener("click", () => {
-          this.#box.value = text;
-          memory.keepDraft(text);
-          this.send(text);
-        });
-        return make("li", {}, chip);
-      }),
-    );
+    const chip = (/** @type {string} */ label, /** @type {() => string} */ words) => {
+      const button = make("button", { type: "button" }, label);
+      button.addEventListener("click", () => {
+        this.#box.value = words();
+        memory.keepDraft(this.#box.value);
+        this.send(this.#box.value);
+      });
+      return make("li", {}, button);
+    };
+    const chips = examples.slice(0, SHOWN).map((text) => chip(text, () => text));
+    const others = examples.slice(SHOWN);
+    if (others.length) chips.push(chip("Surprise me", () => others[Math.floor(Math.random() * others.length)]));
+    this.#examples.replaceChildren(...chips);
   }
 
   /** @param {Session} session */
@@ -163,8 +166,9 @@ export class PromptBox {
       other.mark.textContent = `${other.from} – ${at}`;
     }
     entry.from = at;
-    const after = event.latencyMs === undefined ? "" : `, after ${duration(event.latencyMs)}`;
-    entry.mark.textContent = `live since ${at}${after}`;
+    const after = event.latencyMs === undefined ? "" : ` · ${duration(event.latencyMs)}`;
+    entry.mark.textContent = `live · ${at}${after}`;
+    entry.mark.title = `On screen since ${at} of the take` + (after && `, ${duration(event.latencyMs ?? 0)} after it was sent`);
     this.current = event.text;
     this.#announce.textContent = event.id ? `Now showing: ${event.text}` : "";
   }

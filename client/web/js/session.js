@@ -42,6 +42,7 @@ export class Session extends Emitter {
   /** @type {Status | null} */
   #final = null;
   #serverState = "starting";
+  #reason = "";
   /** Prompts without an answer yet; a prompt replaces the one before it, so this stays short. @type {Map<string, Record<string, any>>} */
   #pending = new Map();
   /** @type {Partial<Dial> | null} */
@@ -93,6 +94,14 @@ export class Session extends Emitter {
    */
   refuse(problem) {
     this.#finish(problem, true);
+  }
+
+  /**
+   * The server is there but needs a while before it can take a session.
+   * @param {string} detail
+   */
+  warming(detail) {
+    if (!this.info && !this.#final) this.#set({ state: "warming", detail });
   }
 
   /** @param {SessionInfo} info */
@@ -228,10 +237,7 @@ export class Session extends Emitter {
   #receive(message) {
     switch (message.type) {
       case "session":
-        this.#serverState = message.state;
-        if (this.info) this.emit("info", Object.assign(this.info, message, { id: this.info.id }));
-        if (ENDED.has(message.state)) return this.#end();
-        this.#refresh();
+        this.#hear(message);
         break;
       case "prompt_pending":
         break; // shown as pending since it was sent
@@ -254,11 +260,20 @@ export class Session extends Emitter {
       case "error":
         if (message.re && this.#pending.has(message.re)) {
           this.#answered(message, { status: "refused", message: message.message });
-        } else if (message.fatal) this.#finish(new Problem(message.message, { code: message.code }));
+        } else if (message.fatal) this.#finish(new Problem(message.message, fatal(message.code)));
         else this.emit("notice", message.message);
         break;
     }
     this.emit("message", message);
+  }
+
+  /** @param {Message} message  of type session */
+  #hear({ state, reason, prompt, seed, dial, viewers }) {
+    this.#serverState = state;
+    this.#reason = reason ?? "";
+    if (this.info) this.emit("info", Object.assign(this.info, { state, prompt, seed, dial, viewers }));
+    if (ENDED.has(state)) this.#end();
+    else this.#refresh();
   }
 
   /**
@@ -275,7 +290,9 @@ export class Session extends Emitter {
   #end() {
     this.#media.stop();
     this.#control?.close();
-    this.#set(this.#final ??= { state: "ended", detail: "The take has ended." });
+    const failed = this.#serverState === "failed";
+    this.#final ??= { state: failed ? "refused" : "ended", detail: failed ? this.#reason : "" };
+    this.#set(this.#final);
   }
 
   /**
@@ -306,7 +323,8 @@ export class Session extends Emitter {
     if (this.#controlDown || (this.#everSeen && !this.#frameSeen && this.#serverState !== "paused")) {
       return { state: "reconnecting", detail: "The connection was lost. The take goes on; trying again." };
     }
-    if (this.#serverState === "paused") return { state: "paused", detail: "" };
+    if (this.#serverState === "recovering") return { state: "reconnecting", detail: this.#reason };
+    if (this.#serverState === "paused") return { state: "paused", detail: this.#reason };
     return this.#frameSeen ? { state: "live", detail: "" } : { state: "warming", detail: "" };
   }
 
@@ -317,3 +335,9 @@ export class Session extends Emitter {
     this.emit("status", status);
   }
 }
+
+/**
+ * A fatal message says with its code what HTTP would say with a status.
+ * @param {string} code
+ */
+const fatal = (code) => ({ code, status: { not_found: 404, unauthorised: 401 }[code] ?? 0 });

@@ -84,7 +84,7 @@ export class Stage {
     if (!this.#brush || !this.video.videoWidth) return;
     const { width, height } = this.#glow;
     this.#brush.globalAlpha = calm.matches ? 0.04 : 0.25;
-    this.#brush.filter = "blur(5px)";
+    this.#brush.filter = "blur(5px) saturate(1.4)";
     this.#brush.drawImage(this.video, -6, -6, width + 12, height + 12);
   }
 

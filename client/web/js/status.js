@@ -37,6 +37,8 @@ export class StatusView {
   #fps = byId("stat-fps", HTMLElement);
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #toastTimer;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #retry;
 
   /** @param {() => void} again  start a new take, from the veil's button */
   constructor(again) {
@@ -57,17 +59,26 @@ export class StatusView {
    * @param {Session} session
    */
   #show({ state, detail }, session) {
+    clearTimeout(this.#retry);
     document.body.dataset.state = state;
     this.#badge.textContent = WORDS[state];
     const veil = VEILS[state];
-    const reconnecting = state === "reconnecting";
-    this.#veil.hidden = !veil && !reconnecting;
+    this.#veil.hidden = !veil && !detail;
     if (this.#veil.hidden) return;
-    this.#title.textContent = veil?.title ?? "Reconnecting";
-    const wait = state === "refused" && session.retryAfter ? ` Room is expected in ${session.retryAfter} s.` : "";
-    this.#detail.textContent = detail === veil?.title + "." ? "" : detail + wait;
+    this.#title.textContent = veil?.title ?? WORDS[state];
+    this.#detail.textContent = detail;
     this.#action.hidden = !veil;
     this.#action.textContent = veil?.action ?? "";
+    if (state === "refused" && session.retryAfter) this.#countDown(session.retryAfter);
+  }
+
+  /**
+   * The server named a time: the page asks again by itself, and says so.
+   * @param {number} seconds
+   */
+  #countDown(seconds) {
+    this.#action.textContent = `Trying again in ${seconds} s`;
+    this.#retry = setTimeout(() => (seconds > 1 ? this.#countDown(seconds - 1) : this.#action.click()), 1000);
   }
 
   /** @param {Chunk} chunk */

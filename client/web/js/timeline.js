@@ -94,7 +94,11 @@ export class Timeline {
   /** @param {Tile} tile */
   #paint(tile) {
     const { videoWidth: width, videoHeight: height } = this.video;
-    if (!width || !tile.button.isConnected) return;
+    if (!width || !tile.button.isConnected || document.hidden) return;
+    if (this.#session?.status.state !== "live") {
+      setTimeout(() => this.#paint(tile), 300); // paused, say: it has not been shown yet
+      return;
+    }
     const side = Math.min(width, height);
     const brush = tile.canvas.getContext("2d");
     brush?.drawImage(this.video, (width - side) / 2, (height - side) / 2, side, side, 0, 0, SIDE, SIDE);

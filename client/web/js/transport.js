@@ -10,6 +10,9 @@ import { Recorder } from "./recorder.js";
 
 const button = (/** @type {string} */ id) => byId(id, HTMLButtonElement);
 
+/** There has been a picture on this page. */
+const stageLit = () => "lit" in document.body.dataset;
+
 export class Transport {
   #pause = button("pause");
   #stop = button("stop");
@@ -68,7 +71,7 @@ export class Transport {
     this.#stop.disabled = !going || !steering;
     this.#pause.setAttribute("aria-pressed", String(state === "paused"));
     byId("pause-text", HTMLElement).textContent = state === "paused" ? "Resume" : "Pause";
-    this.#snapshot.disabled = state === "connecting" || state === "warming";
+    this.#snapshot.disabled = !stageLit();
     this.#record.disabled = !going && !this.recorder.on;
     const offered = this.#session?.info?.urls ?? {};
     this.#score.disabled = !offered.score || !this.#session?.info?.token;
