@@ -1,0 +1,78 @@
+"""Latents of toy-world clips, drawn and encoded once and kept in one file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKLWan
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from tqdm import tqdm
+
+from models.codec_fold import fold_causal_convs
+from models.training.vae import encode_moments, to_tensor
+from models.world import BACKGROUNDS, COLOURS, MOTIONS, SHAPES, SIZES, Scene, random_scene, render, simulate
+
+WORDS = (SHAPES, tuple(COLOURS), tuple(SIZES), MOTIONS, tuple(BACKGROUNDS))
+FIELDS = ("shape", "colour", "size", "motion", "background")
+
+
+def partition_of(chunks: int) -> tuple[int, ...]:
+    """Latent frames of each chunk: 1, then 3 each."""
+    return (1, *([3] * (chunks - 1)))
+
+
+@dataclass(frozen=True)
+class LatentClips:
+    """Normalised latents (N, F, C, h, w) half precision, and the scene of each chunk as word numbers (N, chunks, 5)."""
+
+    latents: torch.Tensor
+    scenes: torch.Tensor
+
+    def scene(self, clip: int, chunk: int) -> Scene:
+        words = {field: WORDS[i][self.scenes[clip, chunk, i]] for i, field in enumerate(FIELDS)}
+        return Scene(**words)
+
+
+def load_clips(*paths: Path) -> LatentClips:
+    parts = [load_file(path) for path in paths]
+    return LatentClips(torch.cat([p["latents"] for p in parts]), torch.cat([p["scenes"] for p in parts]))
+
+
+@torch.no_grad()
+def encode_clips(vae_folder: Path, out: Path, *, clips: int, chunks: int, seed: int) -> None:
+    """Draw and encode `clips` clips of `chunks` chunks. Half of them change scene at one chunk border.
+
+    A change keeps some of the scene and turns the rest, as people's prompts do: one attribute most often.
+    """
+    vae = AutoencoderKLWan.from_pretrained(vae_folder).eval()
+    fold_causal_convs(vae)
+    mean = torch.tensor(vae.config.latents_mean).view(-1, 1, 1, 1)
+    std = torch.tensor(vae.config.latents_std).view(-1, 1, 1, 1)
+    rng = np.random.default_rng(seed)
+    latents, scenes = [], []
+    frames = 1 + 12 * (chunks - 1)
+    for _ in tqdm(range(clips), desc="encode", mininterval=10):
+        first = random_scene(rng)
+        cut = int(rng.integers(1, chunks)) if chunks > 1 and rng.random() < 0.5 else chunks
+        then = changed(first, rng)
+        cuts = [(0, first)] + ([(1 + 12 * (cut - 1), then)] if cut < chunks else [])
+        video = render(simulate(cuts, frames, rng))
+        z = encode_moments(vae, to_tensor(video)[None])[0][0]
+        latents.append(((z - mean) / std).transpose(0, 1).half())
+        scenes.append([_numbers(first if c < cut else then) for c in range(chunks)])
+    save_file({"latents": torch.stack(latents), "scenes": torch.tensor(scenes, dtype=torch.uint8)}, out)
+
+
+def changed(scene: Scene, rng: np.random.Generator) -> Scene:
+    """The scene with one to three of its words drawn again."""
+    other = random_scene(rng)
+    swap: NDArray[np.str_] = rng.choice(FIELDS, size=int(rng.choice([1, 1, 1, 2, 3])), replace=False)
+    return Scene(**{f: getattr(other if f in swap else scene, f) for f in FIELDS})
+
+
+def _numbers(scene: Scene) -> list[int]:
+    return [WORDS[i].index(getattr(scene, field)) for i, field in enumerate(FIELDS)]

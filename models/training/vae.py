@@ -1,0 +1,193 @@
+"""Stage one: the VAE on the toy world.
+
+Trains diffusers' AutoencoderKLWan on short clips: crops first, whole pictures at the end. The loss is L1 on pixels, L1 on
+pixel differences (edges), and a light KL term (Kingma & Welling, arXiv 1312.6114). Temporal resampling in the Wan VAE
+happens only while its feature cache is threaded through, so training drives encoder and decoder as streaming does: the
+first frame alone, then the rest in one call.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKLWan
+from diffusers.models.autoencoders.autoencoder_kl_wan import patchify, unpatchify
+from numpy.typing import NDArray
+from torch import nn
+from tqdm import tqdm
+
+from models.codec_fold import fold_causal_convs
+from models.training.run import Average, Run, learning_rate
+from models.world import random_scene, render, simulate
+
+
+@dataclass(frozen=True)
+class VaeConfig:
+    """Every choice of this stage. `model` holds the arguments of AutoencoderKLWan."""
+
+    out: str
+    model: dict[str, object]
+    steps: int = 2000
+    pictures: float = 0.45  # the first part of training sees single frames: cheap, and they teach shapes and colours
+    whole_from: float = 0.85  # the last part sees whole pictures instead of crops
+    batch: int = 8
+    crop: int = 64
+    frames: int = 9
+    pool: int = 400
+    rate: float = 2e-3
+    kl: float = 2e-5
+    edges: float = 0.5
+    seed: int = 0
+    save_every: int = 200
+
+
+def train_vae(config: VaeConfig, folder: Path) -> None:
+    """Train, then write the model with measured latent mean and std to `config.out`."""
+    torch.manual_seed(config.seed)
+    vae = AutoencoderKLWan(**config.model)
+    start_weights(vae)
+    fold_causal_convs(vae)
+    optimizer = torch.optim.AdamW(vae.parameters(), lr=config.rate, betas=(0.9, 0.99), weight_decay=1e-4)
+    average = Average({"vae": vae}, decay=0.995)
+    run = Run(folder, {"vae": vae}, optimizer, average)
+    run.resume()
+    rng = np.random.default_rng(config.seed + run.step)
+    pool = clip_pool(config.pool, config.frames + 8, rng)
+    bar = tqdm(total=config.steps, initial=run.step, desc="vae", mininterval=5)
+    while run.step < config.steps:
+        whole = run.step >= config.whole_from * config.steps
+        pictures = run.step < config.pictures * config.steps
+        x = batch(pool, config, rng, whole, pictures)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(run.step, config.steps, config.rate)
+        mean, logvar = encode_moments(vae, x)
+        z = mean + torch.randn_like(mean) * torch.exp(0.5 * logvar)
+        y = decode(vae, z)
+        pixel = F.l1_loss(y, x)
+        edge = sum(F.l1_loss(y.diff(dim=d), x.diff(dim=d)) for d in ((3, 4) if pictures else (2, 3, 4)))
+        kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
+        loss = pixel + config.edges * edge + config.kl * kl
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
+        optimizer.step()
+        average.update({"vae": vae}, run.step)
+        run.step += 1
+        bar.update()
+        if run.step % 20 == 0:
+            psnr = -10 * torch.log10(F.mse_loss(y, x) / 4)
+            run.log(loss=loss.item(), pixel=pixel.item(), kl=kl.item(), psnr=psnr.item())
+            bar.set_postfix(psnr=f"{psnr:.1f}", kl=f"{kl:.2f}")
+        if run.step % config.save_every == 0:
+            run.save()
+    run.save()
+    run.plot(["loss", "pixel"])
+    average.copy_to({"vae": vae})
+    finish(vae, Path(config.out), config)
+
+
+@torch.no_grad()
+def finish(vae: AutoencoderKLWan, out: Path, config: VaeConfig) -> None:
+    """Measure latents and reconstruction on clips that training never saw; write the model."""
+    rng = np.random.default_rng(10_000 + config.seed)
+    held_out = clip_pool(24, 25, rng)
+    latents, errors = [], []
+    for clip in held_out:
+        x = to_tensor(clip)[None]
+        mean, _ = encode_moments(vae, x)
+        errors.append(F.mse_loss(decode(vae, mean).clamp(-1, 1), x).item())
+        latents.append(mean[0])
+    stack = torch.stack(latents).transpose(0, 1).flatten(1)  # (C, everything)
+    vae.register_to_config(latents_mean=stack.mean(1).tolist(), latents_std=stack.std(1).tolist())
+    vae.save_pretrained(out, safe_serialization=True)
+    psnr = float(np.mean([-10 * np.log10(e / 4) for e in errors]))
+    report = {"psnr_held_out_db": round(psnr, 2), "clips": len(held_out), "latent_std": stack.std(1).tolist()}
+    (out / "report.json").write_text(json.dumps(report))
+    print(json.dumps(report))
+
+
+def start_weights(vae: AutoencoderKLWan) -> None:
+    """Begin as a network of pictures: the newest frame's tap carries the signal, older taps start at zero.
+
+    PyTorch's default init shrinks activations layer after layer, and this VAE normalises every pixel, so what tells one
+    picture from another starts hundreds of times smaller than the biases and training idles for thousands of steps.
+    """
+    for name, module in vae.named_modules():
+        if not isinstance(module, (nn.Conv2d, nn.Conv3d)):
+            continue
+        weight = module.weight
+        with torch.no_grad():
+            if module.bias is not None:
+                module.bias.zero_()
+            newest = weight[:, :, -1] if weight.dim() == 5 else weight
+            weight.zero_()
+            # After SiLU the mean square is about a third: 1.7 brings it back to one.
+            gain = 0.5 if name.endswith(("conv2", "proj")) else 1.7 if name.endswith(("conv1", "conv_out")) else 1.0
+            if name.endswith("time_conv"):
+                for half in newest.split(newest.shape[1]):
+                    half.copy_(torch.eye(newest.shape[1])[:, :, None, None])
+            else:
+                newest.normal_(0.0, gain / math.sqrt(newest[0].numel()))
+    with torch.no_grad():
+        vae.quant_conv.bias[vae.config.z_dim :] = -6.0  # little noise at first
+
+
+def clip_pool(count: int, frames: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """(count, frames, 128, 128, 3) clips; a third of them change scene half-way."""
+    clips = []
+    for _ in tqdm(range(count), desc="draw clips", mininterval=5):
+        cuts = [(0, random_scene(rng))]
+        if rng.random() < 0.33:
+            cuts.append((int(rng.integers(1, frames)), random_scene(rng)))
+        clips.append(render(simulate(cuts, frames, rng)))
+    return np.stack(clips)
+
+
+def batch(pool: NDArray[np.uint8], config: VaeConfig, rng: np.random.Generator, whole: bool, pictures: bool) -> torch.Tensor:
+    """(B, 3, T, h, w) in [-1, 1]: crops, or whole pictures in a batch of a quarter the size."""
+    items = []
+    frames = 1 if pictures else config.frames
+    count = config.batch * (3 if pictures else 1)
+    size = pool.shape[2]
+    side = size if whole else config.crop
+    for _ in range(max(1, count // 4) if whole else count):
+        clip = pool[rng.integers(len(pool))]
+        start = rng.integers(len(clip) - frames + 1)
+        top, left = rng.integers(size - side + 1, size=2)
+        items.append(to_tensor(clip[start : start + frames, top : top + side, left : left + side]))
+    return torch.stack(items)
+
+
+def to_tensor(clip: NDArray[np.uint8]) -> torch.Tensor:
+    """(T, H, W, 3) uint8 to (3, T, H, W) in [-1, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(clip)).permute(3, 0, 1, 2).float() / 127.5 - 1
+
+
+def encode_moments(vae: AutoencoderKLWan, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and log-variance, each (B, z, 1 + (T - 1) / 4, H', W'), of clips (B, 3, T, H, W); T = 1 + 4 n."""
+    patch = vae.config.patch_size
+    x = patchify(x, patch_size=patch) if patch else x
+    cache: list[torch.Tensor | None] = [None] * vae._cached_conv_counts["encoder"]
+    parts = [vae.encoder(x[:, :, :1], feat_cache=cache, feat_idx=[0])]
+    if x.shape[2] > 1:
+        parts.append(vae.encoder(x[:, :, 1:], feat_cache=cache, feat_idx=[0]))
+    mean, logvar = vae.quant_conv(torch.cat(parts, dim=2)).chunk(2, dim=1)
+    return mean, logvar.clamp(-20, 10)
+
+
+def decode(vae: AutoencoderKLWan, z: torch.Tensor) -> torch.Tensor:
+    """(B, z, L, H', W') to (B, 3, 1 + 4 (L - 1), H, W), not clamped."""
+    z = vae.post_quant_conv(z)
+    cache: list[torch.Tensor | None] = [None] * vae._cached_conv_counts["decoder"]
+    parts = [vae.decoder(z[:, :, :1], feat_cache=cache, feat_idx=[0], first_chunk=True)]
+    if z.shape[2] > 1:
+        parts.append(vae.decoder(z[:, :, 1:], feat_cache=cache, feat_idx=[0]))
+    x = torch.cat(parts, dim=2)
+    patch = vae.config.patch_size
+    return unpatchify(x, patch_size=patch) if patch else x
