@@ -1,5 +1,6 @@
 #!/bin/sh
 # Make the virtual environment and install Farcast into it. Usage: requirements/install.sh VENV EXTRAS [cpu|gpu]
+# EXTRAS is a list for pip, like server or dev; "" = PyTorch only (a layer of the Docker image).
 # Safe to run again: what is there already is kept. The versions come from requirements/constraints.txt.
 set -eu
 cd "$(dirname "$0")/.."
@@ -69,8 +70,9 @@ install_torch() {
 [ -x "$venv/bin/python" ] || make_venv
 python_ok "$venv/bin/python" || die "$venv has another Python. Remove it (rm -r $venv) and run this again"
 case ",$extras," in
-*,server,* | *,dev,*) install_torch ;;
+,, | *,server,* | *,dev,*) install_torch ;;
 esac
+[ -n "$extras" ] || exit 0
 say "installing farcast[$extras]"
 pip_or_die hatchling editables
 pip_or_die --no-build-isolation -e ".[$extras]"

@@ -151,6 +151,8 @@ class Fake:
                 return refuse(401, "unauthorized", "This session needs its token.")
             if request.method == "DELETE":
                 del self.sessions[sid]
+                for peer in session.peers.values():
+                    await peer.close()
                 return Response(status_code=204)
             return JSONResponse(session.info())
 

@@ -1,0 +1,28 @@
+# The server with its page and the embedded model. `docker build .` makes the CPU image, `--build-arg KIND=gpu` the CUDA one.
+FROM python:3.12-slim-bookworm
+
+ARG KIND=cpu
+ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PATH=/opt/venv/bin:$PATH HF_HOME=/models
+
+WORKDIR /app
+
+# PyTorch first: it is the largest layer and changes only with the pins.
+COPY requirements requirements
+RUN requirements/install.sh /opt/venv "" "$KIND"
+
+COPY pyproject.toml README.md LICENSE ./
+COPY models models
+COPY stream stream
+COPY client client
+RUN requirements/install.sh /opt/venv server "$KIND" \
+    && useradd --create-home --uid 1000 farcast \
+    && install -d -o farcast /models
+
+USER farcast
+VOLUME /models
+# The page, the API and the control socket; media in this UDP range.
+EXPOSE 8000/tcp 50000-50100/udp
+HEALTHCHECK --interval=10s --timeout=3s --start-period=60s \
+    CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/healthz', timeout=2)"]
+ENTRYPOINT ["farcast"]
+CMD ["serve", "--host", "0.0.0.0", "--ice-ports", "50000-50100"]
