@@ -59,8 +59,8 @@ export class Stage {
     this.#lastFrame = now;
     this.#times.push(now);
     while (this.#times[0] < now - FPS_WINDOW_MS) this.#times.shift();
-    this.#session?.frameShown();
     if (this.#since) this.#announceFirst(now);
+    this.#session?.frameShown();
     if (now - this.#lastGlow > GLOW_MS) this.#light(now);
   }
 

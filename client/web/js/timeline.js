@@ -94,8 +94,8 @@ export class Timeline {
   /** @param {Tile} tile */
   #paint(tile) {
     const { videoWidth: width, videoHeight: height } = this.video;
-    if (!width || !tile.button.isConnected || document.hidden) return;
-    if (this.#session?.status.state !== "live") {
+    if (!tile.button.isConnected || document.hidden) return;
+    if (!width || this.#session?.status.state !== "live") {
       setTimeout(() => this.#paint(tile), 300); // paused, say: it has not been shown yet
       return;
     }
