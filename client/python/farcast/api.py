@@ -34,10 +34,11 @@ def websocket_url(url: str) -> str:
 class Api:
     """One server. `token` is set by `create` and goes with every request after it."""
 
-    def __init__(self, url: str, *, token: str | None = None, timeout: float = 30.0) -> None:
+    def __init__(self, url: str, *, token: str | None = None, timeout: float = 90.0) -> None:
         self.url = base_url(url)
         self.token = token
-        self._http = httpx.AsyncClient(timeout=timeout, follow_redirects=True)
+        # A server whose model is still loading answers late; one that is not there must be noticed at once.
+        self._http = httpx.AsyncClient(timeout=httpx.Timeout(timeout, connect=10.0), follow_redirects=True)
 
     @property
     def headers(self) -> dict[str, str]:

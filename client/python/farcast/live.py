@@ -193,7 +193,12 @@ class Live:
 
     async def stop(self, *, timeout: float = 30.0) -> Session:
         """End the session for everybody."""
-        return await self._state(Stop(id=self._control.new_id()), timeout)
+        try:
+            return await self._state(Stop(id=self._control.new_id()), timeout)
+        except SessionEnded as ended:  # the news that it is stopped may be sooner than the answer
+            if ended.code != "stopped":
+                raise
+            return self.session
 
     async def ping(self, *, timeout: float = 10.0) -> float:
         """Seconds to the server and back."""

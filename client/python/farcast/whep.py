@@ -41,7 +41,6 @@ class MediaStats:
     packets_lost: int = 0
     jitter_ms: float = 0.0
     reconnects: int = 0
-    codec: str = ""
     first_frame_s: float | None = None
     _arrivals: list[float] = field(default_factory=list, repr=False)
 
