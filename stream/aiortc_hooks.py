@@ -1,4 +1,5 @@
-"""Everything that reaches behind aiortc's public interface (checked against 1.16), each with a test that fails when it moves.
+"""Everything that reaches behind aiortc's public interface (checked against 1.16), each with a test that fails when
+it moves.
 
 aiortc is used through its public interface everywhere else. What is here has no public counterpart yet:
 
@@ -30,7 +31,8 @@ def on_keyframe_request(sender: RTCRtpSender, callback: Callable[[], None]) -> N
 
 
 def reported_bitrate(sender: RTCRtpSender) -> int | None:
-    """Bits per second the viewer last said it can take, as far as aiortc's own limits let it through; None = not yet."""
+    """Bits per second the viewer last said it can take, as far as aiortc's own limits let it through; None = not
+    yet."""
     encoder = getattr(sender, "_RTCRtpSender__encoder", None)
     return getattr(encoder, "target_bitrate", None)
 

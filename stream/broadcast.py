@@ -1,8 +1,8 @@
 """Encode once, give every viewer the same packets.
 
-A frame is converted once and encoded once for each codec somebody watches with, on a thread of the shared pool; when the
-pool is behind, the older frame is dropped before it is encoded. Keyframes are made when a viewer joins or has lost the
-picture, one for all who ask at the same time.
+A frame is converted once and encoded once for each codec somebody watches with, on a thread of the shared pool; when
+the pool is behind, the older frame is dropped before it is encoded. Keyframes are made when a viewer joins or has
+lost the picture, one for all who ask at the same time.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import av
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 
-from .encoders import VideoEncoder, default_bitrate, picture
+from .encoders import VideoEncoder, VideoPacket, default_bitrate, picture
 from .engine.messages import Pixels
 
 log = logging.getLogger("farcast.broadcast")
@@ -49,12 +49,12 @@ class ViewerTrack(MediaStreamTrack):
         self.dropped = 0
         self.packets = 0
         self._broadcast = broadcast
-        self._queue: deque[av.Packet] = deque()
+        self._queue: deque[VideoPacket] = deque()
         self._arrived = asyncio.Event()
         self._reading = False
         self._needs_keyframe = True
 
-    def offer(self, packet: av.Packet) -> None:
+    def offer(self, packet: VideoPacket) -> None:
         """A packet for this viewer; never blocks."""
         if not self._reading:
             return
@@ -77,7 +77,7 @@ class ViewerTrack(MediaStreamTrack):
         """The viewer needs a keyframe."""
         self._broadcast.request_keyframe(self.codec)
 
-    async def recv(self) -> av.Packet:
+    async def recv(self) -> VideoPacket:
         """The next packet; the first one is a keyframe."""
         if not self._reading:
             self._reading = True
@@ -111,7 +111,7 @@ class Broadcast:
     fps: float
     executor: Executor
     repeat: Callable[[], int]
-    on_packet: Callable[[str, av.Packet], None] | None = None
+    on_packet: Callable[[str, VideoPacket], None] | None = None
     counters: Counters = field(default_factory=Counters)
 
     def __post_init__(self) -> None:
@@ -194,7 +194,7 @@ class Broadcast:
                 if self.on_packet is not None:
                     self.on_packet(codec, packet)
 
-    def _encode(self, frame: _Frame, codecs: set[str], keys: set[str]) -> dict[str, av.Packet]:
+    def _encode(self, frame: _Frame, codecs: set[str], keys: set[str]) -> dict[str, VideoPacket]:
         """On a thread of the pool; the only user of the encoders while it runs."""
         began = time.perf_counter()
         image = picture(frame.pixels)

@@ -1,4 +1,5 @@
-"""The control WebSocket: every message is validated and answered, a flood is coalesced, a slow reader loses what is stale."""
+"""The control WebSocket: every message is validated and answered, a flood is coalesced, a slow reader loses what is
+stale."""
 
 from __future__ import annotations
 
@@ -68,14 +69,14 @@ class Connection:
 
     async def run(self) -> None:
         """Until the client leaves or the session is over."""
-        self.session.clients.add(self)
+        self.session.answers.clients.add(self)
         self.send(self.session.status())
         writer = asyncio.create_task(self._write())
         reader = asyncio.create_task(self._read())
         try:
             await asyncio.wait({writer, reader}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self.session.clients.discard(self)
+            self.session.answers.clients.discard(self)
             for task in (writer, reader):
                 task.cancel()
             for outcome in await asyncio.gather(writer, reader, return_exceptions=True):

@@ -1,14 +1,18 @@
-"""One encoder for one codec, made for live pictures: no look-ahead, keyframes only when asked, rate right at the frame rate."""
+"""One encoder for one codec, made for live pictures: no look-ahead, keyframes only when asked, rate right at the
+frame rate."""
 
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import TypeAlias
 
 import av
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType
 
 from .playout import TICKS
+
+VideoPacket: TypeAlias = "av.Packet[av.VideoStream]"
 
 CODECS = ("VP8", "H264")  # in order of preference
 TIME_BASE = Fraction(1, TICKS)
@@ -39,7 +43,7 @@ class VideoEncoder:
         self._context.gop_size = 3000
         self._context.thread_count = 1 if width * height <= 640 * 480 else 2
 
-    def encode(self, frame: av.VideoFrame, ticks: int, *, keyframe: bool) -> av.Packet | None:
+    def encode(self, frame: av.VideoFrame, ticks: int, *, keyframe: bool) -> VideoPacket | None:
         """`frame` as from `picture`; `ticks` rise from call to call. None when the rate control drops the frame."""
         frame.pts, frame.time_base = ticks, TIME_BASE
         frame.pict_type = PictureType.I if keyframe else PictureType.NONE
@@ -49,7 +53,7 @@ class VideoEncoder:
 
 
 def _vp8(bitrate: int) -> VideoCodecContext:
-    context: VideoCodecContext = av.CodecContext.create("libvpx", "w")  # type: ignore[assignment]
+    context: VideoCodecContext = av.CodecContext.create("libvpx", "w")
     context.options = {
         "deadline": "realtime",
         "cpu-used": "-6",
@@ -68,7 +72,7 @@ def _vp8(bitrate: int) -> VideoCodecContext:
 
 
 def _h264(bitrate: int) -> VideoCodecContext:
-    context: VideoCodecContext = av.CodecContext.create("libx264", "w")  # type: ignore[assignment]
+    context: VideoCodecContext = av.CodecContext.create("libx264", "w")
     context.profile = "Baseline"
     context.options = {
         "preset": "veryfast",

@@ -1,4 +1,7 @@
-"""Pictures and clips that people send, decoded in the server and made to fit the model. Nothing bad reaches the device."""
+"""Pictures and clips that people send, decoded in the server and made to fit the model. Nothing bad reaches the device.
+
+`models.media` does the fitting; it is free of torch, so the server process stays small.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,9 @@ import av
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from models.errors import MediaError
+from models.media import fit_image
+
 from .engine.messages import Pixels
 from .errors import InvalidRequest, TooLarge
 
@@ -17,7 +23,7 @@ CLIP_SECONDS = 20.0  # of an uploaded clip that are used, from its end
 
 
 def decode_image(data: bytes, width: int, height: int, *, max_pixels: int) -> Pixels:
-    """Any common image to RGB (height, width, 3): centre crop to the model's shape, transparency on black.
+    """Any common image to RGB (height, width, 3), cropped to the model's shape.
 
     Raises InvalidRequest for what is no image, TooLarge before anything of a huge one is unpacked.
     """
@@ -31,19 +37,19 @@ def decode_image(data: bytes, width: int, height: int, *, max_pixels: int) -> Pi
                 "Send a smaller one.",
                 code="image_too_large",
             )
-        image.draft("RGB", (2 * width, 2 * height))
-        image = ImageOps.exif_transpose(image)
-        if image.mode not in ("RGB", "L"):
-            rgba = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", rgba.size, (0, 0, 0, 255)), rgba)
-        image = ImageOps.fit(image.convert("RGB"), (width, height), Image.Resampling.LANCZOS)
+        image.draft("RGB", (2 * width, 2 * height))  # a large JPEG is unpacked at a fraction of its size
+        image.load()
+        return fit_image(image, width, height)
+    except MediaError as error:
+        raise InvalidRequest(str(error), code="bad_image") from None
     except (Image.DecompressionBombError, MemoryError):
-        raise TooLarge("The image unpacks to far too many pixels. Send a smaller one.", code="image_too_large") from None
+        raise TooLarge(
+            "The image unpacks to far too many pixels. Send a smaller one.", code="image_too_large"
+        ) from None
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError, TypeError):
         raise InvalidRequest(
             f"The file is not an image that can be read. Send one of: {', '.join(FORMATS)}.", code="bad_image"
         ) from None
-    return np.asarray(image, dtype=np.uint8)
 
 
 def decode_clip(data: bytes, width: int, height: int, fps: float, *, max_pixels: int) -> Pixels:
@@ -72,12 +78,14 @@ def decode_clip(data: bytes, width: int, height: int, fps: float, *, max_pixels:
                 if len(frames) >= 4 * most:
                     break
     except av.error.FFmpegError:
-        raise InvalidRequest("The file is not a video that can be read. Send an MP4 or WebM.", code="bad_clip") from None
+        raise InvalidRequest(
+            "The file is not a video that can be read. Send an MP4 or WebM.", code="bad_clip"
+        ) from None
     if not frames:
         raise InvalidRequest("The clip has no frames in it.", code="bad_clip")
     return np.stack(frames[-most:])
 
 
 def _fit(frame: av.VideoFrame, width: int, height: int) -> Pixels:
-    image = frame.to_image()
+    image = Image.fromarray(frame.to_ndarray(format="rgb24"))
     return np.asarray(ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR), dtype=np.uint8)

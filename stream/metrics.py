@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
+from .engine.messages import ChunkMade
+
 SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 10.0)
 STEPS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 50)
 
@@ -30,7 +32,10 @@ class Metrics:
             "farcast_stale_packets_total", "Packets dropped for viewers that do not read", registry=registry
         )
         self.prompt = Histogram(
-            "farcast_prompt_to_pixel_seconds", "From a prompt's arrival to its first frame", buckets=SECONDS, registry=registry
+            "farcast_prompt_to_pixel_seconds",
+            "From a prompt's arrival to its first frame",
+            buckets=SECONDS,
+            registry=registry,
         )
         self.unit = Histogram(
             "farcast_unit_seconds", "Cost of one unit of work", ["kind"], buckets=SECONDS, registry=registry
@@ -38,7 +43,18 @@ class Metrics:
         self.restarts = Counter("farcast_engine_restarts_total", "Engine processes started again", registry=registry)
         self.ready = Gauge("farcast_engine_ready", "1 when the model is loaded", registry=registry)
         self.encode = Counter("farcast_encode_seconds_total", "Time spent encoding video", registry=registry)
-        self.control = Counter("farcast_control_messages_total", "Control messages, by type", ["type"], registry=registry)
+        self.control = Counter(
+            "farcast_control_messages_total", "Control messages, by type", ["type"], registry=registry
+        )
+
+    def chunk_made(self, made: ChunkMade, dropped: int) -> None:
+        """One chunk came; `dropped` frames of the queue had to make room for it."""
+        self.chunks.inc()
+        self.steps.observe(made.steps)
+        self.took.observe(made.took)
+        self.dropped_frames.labels("queue").inc(dropped)
+        if made.late > 0:
+            self.late.inc()
 
     def text(self) -> bytes:
         return generate_latest(self.registry)

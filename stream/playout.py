@@ -1,11 +1,11 @@
 """Frames against the clock: when does which frame leave?
 
-Pure: no threads, no sleeping, the clock comes in as an argument. Time is counted in ticks of 1/90000 s since the first frame
-was due, so at 16 fps frames are exactly 5625 ticks apart and a frame's tick count is its RTP timestamp and its place on the
-clock at once. Rules:
+Pure: no threads, no sleeping, the clock comes in as an argument. Time is counted in ticks of 1/90000 s since the
+first frame was due, so at 16 fps frames are exactly 5625 ticks apart and a frame's tick count is its RTP timestamp
+and its place on the clock at once. Rules:
 
-- At the nominal rate as long as the engine keeps up. When it does not, the rate follows what it manages, smoothly and not
-  below `min_fps`, and recovers smoothly: slow motion instead of stop and go.
+- At the nominal rate as long as the engine keeps up. When it does not, the rate follows what it manages, smoothly
+  and not below `min_fps`, and recovers smoothly: slow motion instead of stop and go.
 - When the queue runs dry the last frame stays on screen; that is one underrun, however long it lasts.
 - After a stall (nobody called for a while) the clock is set anew: late frames are neither rushed nor forever late.
 - The queue is bounded; when full, the oldest frame that has not left is dropped and counted.
@@ -14,7 +14,7 @@ clock at once. Rules:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -45,7 +45,8 @@ class Playout(Generic[T]):
     """The queue of one session."""
 
     def __init__(self, fps: float, *, min_fps: float, capacity: int) -> None:
-        assert 0 < min_fps <= fps and capacity >= 1
+        assert 0 < min_fps <= fps
+        assert capacity >= 1
         self.nominal = fps
         self.min_fps = min_fps
         self.capacity = capacity
@@ -74,7 +75,8 @@ class Playout(Generic[T]):
     # --- in
 
     def push(self, frames: Sequence[T], *, manages: float | None = None) -> int:
-        """A chunk from the engine; `manages` = frames per second at which it could go on. Returns how many were dropped."""
+        """A chunk from the engine; `manages` = frames per second at which it could go on. Returns how many were
+        dropped."""
         if manages is not None:
             self.manages = manages if self.manages is None else (1 - TRUST) * self.manages + TRUST * manages
         self._tight = self.lead < TIGHT
@@ -87,11 +89,13 @@ class Playout(Generic[T]):
         self.consumed += over
         return over
 
-    def clear(self) -> list[T]:
-        """Throw away what has not been shown; the frame on screen stays."""
-        gone = list(self._queue)
-        self._queue.clear()
-        self.consumed += len(gone)
+    def clear(self, unwanted: Callable[[T], bool] | None = None) -> int:
+        """Throw away what has not been shown (or only what is `unwanted`); the frame on screen stays. Returns how
+        many."""
+        kept = [] if unwanted is None else [item for item in self._queue if not unwanted(item)]
+        gone = len(self._queue) - len(kept)
+        self._queue = deque(kept)
+        self.consumed += gone
         return gone
 
     # --- out

@@ -1,7 +1,7 @@
 """The score: everything that decided a session's pixels, by chunk index. It replays.
 
-Steady stretches cost nothing: a budget is written down when it changes. What a governor cut short in the middle of a chunk is
-there too, as the noise levels the chunk really went through.
+Steady stretches cost nothing: a budget is written down when it changes. What a governor cut short in the middle of a
+chunk is there too, as the noise levels the chunk really went through.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import Any
 
 from PIL import Image
 
-from .engine.messages import DialSetting, Pixels
+from .answers import Answers
+from .engine.messages import ChunkMade, DialSetting, ModelFacts, Pixels
 
 VERSION = 1
 MAX_ENTRIES = 100_000
@@ -33,9 +34,21 @@ class Score:
     entries: list[dict[str, Any]] = field(default_factory=list)
     complete: bool = True
     chunks: int = 0
-    carried: tuple[int, int] = (0, 0)  # serials of the prompt and the image of the newest chunk
+    _carried: tuple[int, int] = (0, 0)  # serials of the prompt and the image of the newest chunk
     _sigmas: tuple[float, ...] = ()
     _images: int = 0
+
+    @classmethod
+    def opening(
+        cls, facts: ModelFacts, prompt: str, seed: int, guidance: float, dial: DialSetting, image: Pixels | None
+    ) -> Score:
+        """The score of a session that begins."""
+        score = cls(facts.name, seed, guidance, facts.width, facts.height, facts.fps)
+        score.prompt(0, prompt)
+        score.dial(0, dial)
+        if image is not None:
+            score.image(0, image)
+        return score
 
     def prompt(self, chunk: int, text: str, transition: int = 0) -> None:
         """The prompt the chunk is made under, and from it on."""
@@ -51,12 +64,18 @@ class Score:
             return
         self._add({"chunk": chunk, "image": base64.b64encode(data.getvalue()).decode("ascii")})
 
-    def made(self, chunk: int, sigmas: tuple[float, ...]) -> None:
-        """The chunk went through these noise levels."""
-        self.chunks = max(self.chunks, chunk + 1)
-        if sigmas != self._sigmas:
-            self._sigmas = sigmas
-            self._add({"chunk": chunk, "steps": len(sigmas) - 1, "sigmas": list(sigmas)})
+    def made(self, made: ChunkMade, answers: Answers) -> None:
+        """A chunk came: what it carries, and the noise levels it went through."""
+        prompt, image = self._carried
+        self._carried = (made.prompt_serial, made.image_serial)
+        if made.prompt_serial != prompt and (change := answers.texts.get(made.prompt_serial)) is not None:
+            self.prompt(made.chunk, change.text, change.transition)
+        if made.image_serial != image and (shot := answers.shots.peek(made.image_serial)) is not None:
+            self.image(made.chunk, shot.wanted.image)
+        self.chunks = max(self.chunks, made.chunk + 1)
+        if made.sigmas != self._sigmas:
+            self._sigmas = made.sigmas
+            self._add({"chunk": made.chunk, "steps": made.steps, "sigmas": list(made.sigmas)})
 
     def dial(self, chunk: int, dial: DialSetting) -> None:
         """Where the dial stood from the chunk on; for people, the budgets say what came of it."""

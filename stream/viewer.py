@@ -64,7 +64,7 @@ class Viewer:
         if len(candidates) > MAX_CANDIDATES:
             raise InvalidRequest(f"The offer has {len(candidates)} candidates; the most is {MAX_CANDIDATES}.")
         self._candidates = len(candidates)
-        self._ufrag = next((m.ice.usernameFragment or "" for m in description.media), "")
+        self._ufrag = next((m.ice.usernameFragment or "" for m in description.media if m.ice), "")
         track = self.session.broadcast.track(self.codec)
         transceiver = self._peer.addTransceiver(track, direction="sendonly")
         transceiver.setCodecPreferences(preferences(self.codec))

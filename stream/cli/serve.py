@@ -23,11 +23,17 @@ app = typer.Typer(add_completion=False)
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for every network.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="TCP port of the page and the API; 0 = any free one.")] = 8000,
-    model: Annotated[str | None, typer.Option(help="Checkpoint folder or hub id; left out = the embedded model.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Checkpoint folder or hub id; left out = the embedded model.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     threads: Annotated[int, typer.Option(help="CPU threads of the model; 0 = chosen from the number of cores.")] = 0,
-    max_sessions: Annotated[int, typer.Option(help="Sessions at the same time; the measured load may allow fewer.")] = 4,
-    ice_address: Annotated[list[str] | None, typer.Option(help="Local address to offer for media; may be repeated.")] = None,
+    max_sessions: Annotated[
+        int, typer.Option(help="Sessions at the same time; the measured load may allow fewer.")
+    ] = 4,
+    ice_address: Annotated[
+        list[str] | None, typer.Option(help="Local address to offer for media; may be repeated.")
+    ] = None,
     ice_ports: Annotated[str | None, typer.Option(help="UDP ports for media, as LOW-HIGH.")] = None,
     public_address: Annotated[str | None, typer.Option(help="Address to announce for media behind NAT.")] = None,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
@@ -95,7 +101,7 @@ async def run(config: ServerConfig, level: int) -> None:
         ws_ping_timeout=10.0,
         timeout_graceful_shutdown=2,
     )
-    server = uvicorn.Server(settings)
+    server = Announcing(settings)
     name = config.host if config.host not in ("0.0.0.0", "::") else "127.0.0.1"
     url = f"http://{name}:{sock.getsockname()[1]}/"
     serving = asyncio.create_task(server.serve(sockets=[sock]))
@@ -105,10 +111,21 @@ async def run(config: ServerConfig, level: int) -> None:
         raise failure
 
 
-async def announce(server: uvicorn.Server, manager: Manager, url: str) -> EngineFailed | None:
+class Announcing(uvicorn.Server):
+    """Tells when it has begun to answer."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.answering = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.answering.set()
+
+
+async def announce(server: Announcing, manager: Manager, url: str) -> EngineFailed | None:
     """Say where the page is, at once, and when the model is ready; a model that cannot be opened ends the server."""
-    while not server.started and not server.should_exit:
-        await asyncio.sleep(0.02)
+    await server.answering.wait()
     print(f"Farcast: {url} (the model is loading)", flush=True)
     try:
         facts = await manager.engine.ready()

@@ -1,7 +1,8 @@
 """The engine process as the server sees it: start it, tell it things, hear from it, start it again when it dies.
 
-Two threads stand between the event loop and the pipe, so that the loop never waits for the device. The way out is bounded:
-what a newer value replaces (playout reports, dials, prompts) is dropped there, and a dropped prompt is reported.
+Two threads stand between the event loop and the pipe, so that the loop never waits for the device. The way out is
+bounded: what a newer value replaces (playout reports, dials, prompts) is dropped there, and a dropped prompt is
+reported.
 """
 
 from __future__ import annotations
@@ -181,7 +182,7 @@ class _Outbox:
         with self._change:
             if isinstance(command, (Shown, SetDial, SetPrompt)):
                 for i, old in enumerate(self._waiting):
-                    if type(old) is type(command) and old.session == command.session:  # type: ignore[union-attr]
+                    if type(old) is type(command) and old.session == command.session:
                         dropped = old
                         del self._waiting[i]
                         break

@@ -73,6 +73,7 @@ class SetPrompt:
     serial: int
     text: str
     transition: int = 0
+    at: float = 0.0  # when it came
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,7 @@ class NewShot:
     session: str
     serial: int
     image: Pixels
+    at: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -158,6 +160,7 @@ class ChunkMade:
     made_at: float
     prompt_serial: int
     image_serial: int
+    cut: bool = False  # replaces what is queued
 
     @property
     def steps(self) -> int:
@@ -184,6 +187,15 @@ class Superseded:
 class Rewound:
     session: str
     serial: int
+    chunk: int
+    frame: int
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What was made from chunk `chunk` (first frame `frame`) on is not to be shown; it will be made anew."""
+
+    session: str
     chunk: int
     frame: int
 
@@ -225,14 +237,5 @@ class Measured:
 
 
 Event = (
-    Ready
-    | LoadFailed
-    | ChunkMade
-    | DialTaken
-    | Superseded
-    | Rewound
-    | Refused
-    | SessionLost
-    | Saved
-    | Measured
+    Ready | LoadFailed | ChunkMade | DialTaken | Superseded | Rewound | Cut | Refused | SessionLost | Saved | Measured
 )

@@ -7,12 +7,15 @@ unit runs next by `deadline`, among those whose `wait` is zero.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 
-from stream.governor import ChunkPlan, CostModel, Dial, Governor
+from stream.governor import ChunkPlan, CostModel, Dial, Governor, Moment, decide
+from stream.governor.turn import DELIVERY_S
 
 from .messages import (
     ChunkMade,
+    Cut,
     DialSetting,
     DialTaken,
     Event,
@@ -29,7 +32,6 @@ from .messages import (
     Superseded,
 )
 from .model import Take
-from .turn import Choice, choose
 
 Clock = Callable[[], float]
 
@@ -57,6 +59,7 @@ class Slot:
         )
         self.plan: ChunkPlan | None = None
         self.sent = 0  # frames handed to the server
+        self.ends: deque[tuple[int, int]] = deque()  # (frames sent, chunk) at the end of each chunk not played out yet
         self.shown = Shown(request.session, 0, 0.0, facts.fps)
         self.sigmas: list[float] = []
         self.prompt_serial = request.prompt_serial  # carried by the chunk in progress
@@ -64,6 +67,8 @@ class Slot:
         self.next_prompt: SetPrompt | None = None  # given to the take, not carried by a chunk yet
         self.next_image: NewShot | None = None
         self.hurry = False  # finish the chunk in progress with the next step
+        self.cut = False  # the next chunk replaces what is queued
+        self.due: float | None = None  # when the next chunk should be seen, because a prompt waits for it
         self.restarted = False  # once a chunk, or a flood of prompts would keep it from ever being finished
         self.free_since = clock()  # when the previous chunk ended, moved on while waiting for room
         self.began = 0.0
@@ -72,16 +77,22 @@ class Slot:
 
     def lead(self, now: float) -> float:
         """Seconds of video that are made and not yet shown."""
-        queued = self.sent - self.shown.frames
-        if self.shown.frames and not self.held:  # frames leave by the clock between two reports
-            queued -= min(queued, int((now - self.shown.at) * self.shown.fps))
-        return max(0, queued) / self.facts.fps
+        return (self.sent - self.played(now)) / self.facts.fps
+
+    def played(self, now: float) -> int:
+        """Frames that have left the server's queue by now; between two of its reports they leave by the clock."""
+        done = self.shown.frames
+        if done and not self.held:
+            done += int((now - self.shown.at) * self.shown.fps)
+        return min(done, self.sent)
 
     def wait(self, now: float) -> float:
         """Seconds until this slot may run; infinite while it is held."""
         if self.held:
             return float("inf")
         if self.plan is not None or self.take.next().kind == "append":
+            return 0.0
+        if self.cut:
             return 0.0
         lead = self.lead(now)
         room = self.governor.may_start(now, lead)
@@ -104,8 +115,7 @@ class Slot:
         if self.next_prompt is not None:
             events.append(Superseded(self.session, self.next_prompt.serial))
         self.next_prompt = change
-        self._turn()
-        return events
+        return events + self._turn(change.at)
 
     def set_dial(self, change: SetDial) -> list[Event]:
         """Raises GovernorError for a dial that makes no sense."""
@@ -115,8 +125,7 @@ class Slot:
     def new_shot(self, change: NewShot) -> list[Event]:
         self.take.image(change.image)
         self.next_image = change
-        self._turn()
-        return []
+        return self._turn(change.at)
 
     def rewind(self, change: Rewind) -> list[Event]:
         """Raises the model's error when the chunk is not there any more."""
@@ -124,17 +133,61 @@ class Slot:
         self.plan, self.hurry, self.restarted = None, False, False
         return [Rewound(self.session, change.serial, self.take.chunk, self.take.frame)]
 
-    def _turn(self) -> None:
-        """Something new is to be seen soon: what becomes of the chunk in progress?"""
-        if self.plan is None or self.take.sigma <= 0.0:
-            return
-        choice = choose(self.costs, self.governor.dial, self.plan, steps_done=len(self.sigmas) - 1, load=self.load)
-        if choice is Choice.RESTART and not self.restarted:
-            self.restarted = True
-            self.take.restart_chunk()
-            self.plan = None
-        elif choice is not Choice.CARRY_ON:
+    def _turn(self, at: float) -> list[Event]:
+        """Something asked for `at` is to be seen soon: what becomes of what is made, and of what is being made?"""
+        now = self.clock()
+        if self.held or not self.sent:
+            return []
+        dial = self.governor.dial
+        moment = self._moment(now, at)
+        turn = decide(
+            moment,
+            self.costs,
+            dial,
+            chunk_seconds=self.facts.chunk_seconds,
+            budget=self.governor.budget,
+            load=self.load,
+            can_rewind=self.take.can_rewind,
+        )
+        self.due = at + dial.latency_s - DELIVERY_S
+        if turn.chunk == "finish" and self.plan is not None:
             self.hurry = True
+        elif turn.chunk == "restart" and self.plan is not None and self.take.sigma > 0.0:
+            if self.restarted:
+                self.hurry = True
+            else:
+                self.restarted, self.plan = True, None
+                self.take.restart_chunk()
+        if turn.queue == "cut":
+            self.cut = True
+        elif turn.queue == "drop" and self.plan is None:
+            return self._drop(now)
+        return []
+
+    def _moment(self, now: float, at: float) -> Moment:
+        lead = self.lead(now)
+        end = next((sent for sent, _ in self.ends if sent > self.played(now)), self.sent)
+        shown_left = min(lead, max(0, end - self.played(now)) / self.facts.fps)
+        busy = self.plan is not None
+        done = len(self.sigmas) - 1 if busy else 0
+        left = self.plan.steps - done if self.plan is not None and self.take.sigma > 0.0 else 0
+        return Moment(
+            elapsed=max(0.0, now - at),
+            shown_left=shown_left,
+            queued=lead - shown_left,
+            in_progress=busy,
+            done=done,
+            left=max(0, left),
+        )
+
+    def _drop(self, now: float) -> list[Event]:
+        """Go back to the end of the chunk on screen; what was made after it will not be shown."""
+        margin = self.played(now) + 2  # frames on their way while this is decided
+        keep = next(((sent, chunk) for sent, chunk in self.ends if sent >= margin), None)
+        if keep is None or keep[0] == self.sent:
+            return []
+        self.take.rewind(keep[1] + 1)
+        return [Cut(self.session, self.take.chunk, self.take.frame)]
 
     # --- work
 
@@ -160,14 +213,17 @@ class Slot:
         return events
 
     def _open_chunk(self, now: float) -> None:
-        first = self.take.chunk == 0
+        first = self.take.chunk == 0 or self.next_image is not None  # one frame, see Rollout
         self.plan = self.governor.open_chunk(
             now,
             self.lead(now),
             load=self.load,
             frames_seconds=1 / self.facts.fps if first else None,
             playing=self.shown.frames > 0,
+            due=self.due,
+            before=("prompt", "encode") if self.next_prompt or self.next_image else (),
         )
+        self.due = None
         self.sigmas, self.hurry, self.began = [1.0], False, now
         if self.next_prompt is not None:
             self.prompt_serial, self.next_prompt = self.next_prompt.serial, None
@@ -191,9 +247,13 @@ class Slot:
             made_at=now,
             prompt_serial=self.prompt_serial,
             image_serial=self.image_serial,
+            cut=self.cut,
         )
         self.sent += len(frames)
-        self.plan, self.free_since, self.restarted = None, now, False
+        while self.ends and self.ends[0][0] <= self.played(now):
+            self.ends.popleft()
+        self.ends.append((self.sent, chunk))
+        self.plan, self.free_since, self.restarted, self.cut = None, now, False, False
         return made
 
 

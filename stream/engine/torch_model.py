@@ -7,12 +7,12 @@ import logging
 import os
 from collections.abc import Iterator
 
-import numpy as np
 import torch
+from PIL import Image
+
 from models.bundle import Bundle, open_bundle, random_bundle
 from models.errors import FarcastError
 from models.rollout import Rollout, Unit
-from PIL import Image
 
 from .messages import ModelFacts, Open, Pixels
 from .model import ModelLoadError, TakeError
@@ -49,6 +49,10 @@ class TorchTake:
     @property
     def sigma(self) -> float:
         return self.rollout.sigma
+
+    @property
+    def can_rewind(self) -> bool:
+        return hasattr(self.rollout, "rewind")
 
     def next(self) -> Unit:
         return self.rollout.next()
@@ -164,5 +168,3 @@ def unpack(blob: bytes) -> dict[str, object]:
     size = int.from_bytes(blob[:8], "little")
     rest = json.loads(json.loads(blob[8 : 8 + size])["__metadata__"]["rest"])
     return {**load(blob), **rest}
-
-

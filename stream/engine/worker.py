@@ -11,6 +11,7 @@ import logging
 import signal
 import time
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 
 from stream.governor import CostModel, GovernorError, pick
@@ -79,7 +80,8 @@ def _load(options: EngineOptions) -> Model:
         factory = getattr(importlib.import_module(module), name)
     except ImportError as error:
         raise ModelLoadError(
-            f"The engine needs a package that is not installed ({error.name}). Install farcast[server].", "not_installed"
+            f"The engine needs a package that is not installed ({error.name}). Install farcast[server].",
+            "not_installed",
         ) from error
     model: Model = factory(options.model, options.device, options.threads)
     return model
@@ -105,7 +107,8 @@ class Worker:
             self.read(0.0 if ready else min([IDLE, *waits.values()]))
             if not self.running:
                 return
-            slot = pick([s for s in ready if s.session in self.slots], deadline=lambda s: s.deadline(now))
+            now = monotonic()
+            slot = pick([s for s in ready if s.session in self.slots], deadline=partial(Slot.deadline, now=now))
             if slot is not None and slot.wait(now) <= 0:
                 self.step(slot)
 

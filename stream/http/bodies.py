@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 from fastapi import Request
@@ -41,7 +42,7 @@ async def read_form(request: Request, limit: int) -> Form:
     _check_length(request, limit)
     total = 0
 
-    async def counted():  # type: ignore[no-untyped-def]
+    async def counted() -> AsyncGenerator[bytes, None]:
         nonlocal total
         async for part in request.stream():
             total += len(part)

@@ -1,4 +1,5 @@
-"""The page at `/` and the description of the API at `/docs`. Everything comes from this server, nothing from elsewhere."""
+"""The page at `/` and the description of the API at `/docs`. Everything comes from this server, nothing from
+elsewhere."""
 
 from __future__ import annotations
 

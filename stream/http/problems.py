@@ -6,9 +6,9 @@ import logging
 import math
 from http import HTTPStatus
 
+from farcast.protocol import Problem, ProtocolError
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from farcast.protocol import Problem, ProtocolError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -63,7 +63,9 @@ def install(app: FastAPI, metrics: Metrics) -> None:
         return refuse(status, CODES.get(status, "error"), detail, dict(error.headers or {}))
 
     async def unexpected(request: Request, error: Exception) -> Response:
-        return refuse(500, "internal", "Something went wrong in the server. It is in the log; the other sessions go on.")
+        return refuse(
+            500, "internal", "Something went wrong in the server. It is in the log; the other sessions go on."
+        )
 
     app.add_exception_handler(StreamError, stream_error)
     app.add_exception_handler(ProtocolError, protocol_error)

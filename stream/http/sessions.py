@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
-from fastapi import APIRouter, Request
 from farcast.protocol import (
     ImageAccepted,
     ModelInfo,
@@ -15,6 +15,7 @@ from farcast.protocol import (
     SessionUrls,
     parse_request,
 )
+from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
 from ..config import ServerConfig
@@ -27,7 +28,7 @@ from .auth import token_of
 from .bodies import media_type, read, read_form
 
 JSON = "application/json"
-PROBLEMS = {
+PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem, "description": text}
     for status, text in {
         400: "The request makes no sense; `detail` says why.",

@@ -76,7 +76,9 @@ def routes(manager: Manager, config: ServerConfig, metrics: Metrics, viewers: di
         """ICE candidates of the viewer. An ICE restart is refused: offer anew, the session goes on."""
         viewer = find(session_id, viewer_id)
         if not await viewer.trickle(await text(request, FRAGMENT)):
-            raise Unprocessable("An ICE restart is not possible here. Offer anew; the session goes on.", code="ice_restart")
+            raise Unprocessable(
+                "An ICE restart is not possible here. Offer anew; the session goes on.", code="ice_restart"
+            )
         return Response(status_code=204)
 
     @router.delete("/sessions/{session_id}/whep/{viewer_id}")

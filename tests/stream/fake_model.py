@@ -1,7 +1,7 @@
 """A model without torch: frames in the colour the prompt names, at a cost that a test chooses.
 
-A chunk is 12 frames; the frame's index is painted into its first pixels (see `read_index`), so a test can tell which frame
-it sees. Options come in the model's name: "fake?step=0.02&decode=0.01".
+A chunk is 12 frames; the frame's index is painted into its first pixels (see `read_index`), so a test can tell which
+frame it sees. Options come in the model's name: "fake?step=0.02&decode=0.01".
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ def paint(size: int, colour: tuple[int, int, int], index: int) -> Pixels:
 
 
 class FakeTake:
+    can_rewind = True
+
     def __init__(self, model: FakeModel, text: str, image: Pixels | None = None) -> None:
         self.model = model
         self.chunk = self.frame = 0
@@ -76,7 +78,8 @@ class FakeTake:
             self.colour = tuple(int(c) for c in self.picture.mean((0, 1)))  # type: ignore[assignment]
             self.picture = None
         elif unit.kind == "step":
-            assert r is not None and 0.0 <= r < self.sigma
+            assert r is not None
+            assert 0.0 <= r < self.sigma
             self.sigma = r
         elif unit.kind == "decode":
             self.decoded = True
