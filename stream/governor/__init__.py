@@ -6,6 +6,7 @@ from stream.governor.dial import Dial
 from stream.governor.edf import pick
 from stream.governor.errors import GovernorError
 from stream.governor.governor import ChunkPlan, ChunkReport, Governor
+from stream.governor.share import loads
 from stream.governor.turn import Moment, Turn, decide
 
 __all__ = [
@@ -20,5 +21,6 @@ __all__ = [
     "Turn",
     "admits",
     "decide",
+    "loads",
     "pick",
 ]

@@ -2,8 +2,9 @@
 
 Running quantiles over short windows, one for each kind and key (a key says size, number of sessions, ...) and one for
 each kind as a whole. A hiccup moves neither the median nor the 90 % quantile. A lasting change shows as a run of
-observations beyond nearly all that came before: then the older ones are forgotten at once, and, since what slows a step
-down (a neighbour, heat) slows the rest too, every other kind is scaled by the same factor until it is seen again.
+observations beyond nearly all that came before: then the older ones are forgotten at once. Steps are the most frequent
+unit, and what slows a step down (a neighbour, heat) slows the rest too, so every other kind is remembered in units of a
+step at its moment: a decode that is seen once in a chunk follows a change as fast as the steps do.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from collections import deque
 from collections.abc import Hashable
 from statistics import median
 
-SIZES = {"step": 64}  # observations remembered: a handful of chunks
+UNIT = "step"
+SIZES = {UNIT: 64}  # observations remembered: a handful of chunks
 SIZE = 24  # of what happens once a chunk
 RUN = 6  # so many in a row beyond what was known are a change, not a hiccup
 BEYOND = 0.9  # ... beyond this share of it
@@ -33,17 +35,14 @@ class Window:
     def __len__(self) -> int:
         return len(self.recent)
 
-    def add(self, value: float) -> float:
-        """Take in one observation. Returns the factor of a lasting change found just now, else 1."""
+    def add(self, value: float) -> None:
+        """Take in one observation; forget what came before a lasting change."""
         self.recent.append(value)
         insort(self.ordered, value)
         if len(self.recent) > self.size:
             self._forget(1)
-        if not self._changed():
-            return 1.0
-        old = median(list(self.recent)[: -self.run])
-        self._forget(len(self.recent) - self.run)
-        return self.quantile(0.5) / old if old > 0.0 else 1.0
+        if self._changed():
+            self._forget(len(self.recent) - self.run)
 
     def quantile(self, q: float) -> float:
         """Linear interpolation between order statistics; the window must not be empty."""
@@ -64,7 +63,7 @@ class Window:
     def _changed(self) -> bool:
         """True when the last `run` observations all lie beyond nearly all older ones, on one side."""
         older = len(self.recent) - self.run
-        if older < self.run:
+        if older < 2 * self.run:
             return False
         latest = [self.recent[-i] for i in range(1, self.run + 1)]
         below = bisect_left(self.ordered, min(latest))
@@ -88,26 +87,21 @@ class CostModel:
         """One unit of `kind` took `seconds` on the device. Nonsense (negative, NaN, infinite) is ignored."""
         if not math.isfinite(seconds) or seconds < 0.0:
             return
-        pooled = self._pooled.setdefault(kind, self._window(kind))
-        factor = pooled.add(seconds)
-        if key != ():
-            if (kind, key) not in self._windows and len(self._windows) >= MAX_KEYS:
-                self._windows.pop(next(iter(self._windows)))
-            exact = self._windows.setdefault((kind, key), self._window(kind))
-            factor = exact.add(seconds)  # a change in the mixture of keys is no change of the device
-            if factor != 1.0:
-                for (other, _), window in self._windows.items():
-                    if other != kind:
-                        window.scale(factor)
-        if factor != 1.0:
-            for other, window in self._pooled.items():
-                if other != kind:
-                    window.scale(factor)
+        if kind == UNIT and UNIT not in self._pooled and seconds > 0.0:  # so far in seconds, from now on in steps
+            for window in (*self._windows.values(), *self._pooled.values()):
+                window.scale(1.0 / seconds)
+        value = seconds / self._unit(kind)
+        self._pooled.setdefault(kind, self._window(kind)).add(value)
+        if key == ():
+            return
+        if (kind, key) not in self._windows and len(self._windows) >= MAX_KEYS:
+            self._windows.pop(next(iter(self._windows)))
+        self._windows.setdefault((kind, key), self._window(kind)).add(value)
 
     def quantile(self, kind: str, q: float, key: Hashable = ()) -> float | None:
         """Seconds; falls back from (kind, key) to the kind as a whole; None when the kind was never seen."""
         window = self._find(kind, key)
-        return window.quantile(q) if window else None
+        return window.quantile(q) * self._unit(kind) if window else None
 
     def estimate(self, kind: str, q: float, key: Hashable = ()) -> float:
         """As `quantile`, and 0 for what was never seen: a unit that never ran cannot be planned for."""
@@ -116,7 +110,12 @@ class CostModel:
     def latest(self, kind: str, count: int = 3, key: Hashable = ()) -> float:
         """Median of the last few observations in seconds, 0 when there is none: what it costs at this moment."""
         window = self._find(kind, key)
-        return window.latest(count) if window else 0.0
+        return window.latest(count) * self._unit(kind) if window else 0.0
+
+    def _unit(self, kind: str) -> float:
+        """Seconds of what `kind` is remembered in: a step of this moment; steps themselves in seconds."""
+        steps = self._pooled.get(UNIT)
+        return max(steps.quantile(0.5), 1e-9) if steps and kind != UNIT else 1.0
 
     def _find(self, kind: str, key: Hashable) -> Window | None:
         return self._windows.get((kind, key)) or self._pooled.get(kind)

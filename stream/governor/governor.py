@@ -1,9 +1,10 @@
 """How many steps may this chunk have? Asked for every chunk, and again before every step.
 
-Three questions decide. Is it safe: is the 90 % quantile of the finish before the picture runs dry? Does it last: can the
-lead bear chunks of this size, one after the other, for a while? Is it quick: does the chunk take no longer than the
-latency target? A budget stays as long as all three hold; it rises only to what would last much longer, and falls to what
-lets the lead recover: that is the hysteresis. The clock is injected; nothing here sleeps, measures or knows the model.
+Three questions decide. Is it safe: is the 90 % quantile of the finish before the picture runs dry? Does it last: can
+the lead bear chunks of this size, one after the other, for a while? Is it quick: does the chunk take no longer than the
+latency target? A budget stays as long as all three hold; it rises only to what would last much longer, and falls to
+what lets the lead recover: that is the hysteresis. The clock is injected; nothing here sleeps, measures or knows the
+model.
 """
 
 from __future__ import annotations
@@ -26,11 +27,13 @@ class Tuning:
     """The numbers of the rules. Chosen on development seeds of the simulator, judged on others.
 
     margin_s: a chunk should be ready so long before it is due. safe_q: quantile of the finish that must be in time.
-    rise_slack: how much dearer than forecast a chunk must be affordable before the budget rises. rise_after: chunks in a
-    row that must agree. rise_gain: least relative gain worth a change. keep, rise, fall: chunks for which the lead must
-    bear a budget that is kept, risen to, fallen to. recover: share of the full lead to win back after a fall.
-    quick_slack: how far a kept budget may exceed the latency target. slow_q: a moment is slow when the last steps are
-    beyond this quantile. guard: share of the remaining time kept free when a chunk is re-checked.
+    rise_slack: how much dearer than forecast a chunk must be affordable before the budget rises. rise_after: chunks in
+    a row that must agree. rise_gain: least relative gain worth a change. rise_lead: share of the full lead there must
+    be for that; rise_early: the gain that is worth it with less. keep, rise, fall: chunks for which the lead must bear
+    a budget that is kept, risen to, fallen to. recover: share of the missing lead to win back after a fall. quick_q,
+    quick_slack: quantile of the making of a chunk that must be within the latency target, and how far a kept budget may
+    exceed it. slow_q: a moment is slow when the last steps are beyond this quantile. guard: share of the remaining time
+    kept free when a chunk is re-checked.
     """
 
     margin_s: float = 0.03
@@ -38,11 +41,14 @@ class Tuning:
     rise_slack: float = 0.08
     rise_after: int = 3
     rise_gain: float = 0.1
+    rise_lead: float = 0.8
+    rise_early: float = 0.5
     keep: float = 1.0
-    rise: float = 24.0
+    rise: float = 60.0
     fall: float = 12.0
     recover: float = 0.5
     quick_slack: float = 0.1
+    quick_q: float = 0.75
     slow_q: float = 0.9
     guard: float = 0.05
 
@@ -162,34 +168,49 @@ class Governor:
         self.plan = None
         return ChunkReport(late > 0.0, late, steps)
 
+    def drop_chunk(self) -> None:
+        """The chunk in progress is thrown away, to be opened again."""
+        self.plan = None
+
     def _rebudget(self, spare: float, seconds: float) -> None:
-        """Keep the budget, raise it or lower it. spare: seconds until this chunk must be ready, margin taken off."""
+        """Keep the budget, lower it or raise it. spare: seconds until this chunk must be ready, margin taken off."""
         tuning = self.tuning
-        keep = min(self._safe(spare), self._quick(1.0 + tuning.quick_slack), self._lasts(spare, seconds, tuning.keep))
+        full = self.max_lead() - self.chunk_seconds - tuning.margin_s  # the most `spare` can be
+        recovering = spare - tuning.recover * max(0.0, full - spare)
+        # Alone, a session may eat up its own lead. Among others that would be eating up theirs.
+        bear = tuning.keep if self.load <= 1.0 else tuning.fall
+        keep = min(self._safe(spare), self._quick(1.0 + tuning.quick_slack), self._lasts(spare, seconds, bear))
         if self.budget > keep:
-            win = tuning.recover * max(0.0, self.max_lead() - self.chunk_seconds - tuning.margin_s - spare)
-            self.budget = min(keep, self._quick(1.0), self._lasts(spare - win, seconds, tuning.fall))
+            self.budget = min(keep, self._quick(1.0), self._lasts(recovering, seconds, tuning.fall))
+            self._agreeing.clear()
+        elif spare >= tuning.rise_lead * full:
+            self._rise(self._lasts(spare, seconds, tuning.rise), spare, tuning.rise_gain)
+        else:
+            self._rise(self._lasts(recovering, seconds, tuning.fall), spare, tuning.rise_early)
+
+    def _rise(self, lasting: int, spare: float, gain: float) -> None:
+        """Raise the budget when the last few chunks agree that it can be raised by that much."""
+        tuning = self.tuning
+        rise = min(self._safe(spare, 1.0 + tuning.rise_slack), self._quick(1.0), lasting)
+        if self._clamp(rise) < self.budget + max(1.0, gain * self.budget):
             self._agreeing.clear()
             return
-        rise = min(
-            self._safe(spare, 1.0 + tuning.rise_slack), self._quick(1.0), self._lasts(spare, seconds, tuning.rise)
-        )
-        if self._clamp(rise) < self.budget + max(1.0, tuning.rise_gain * self.budget):
-            self._agreeing.clear()
-            return
-        self._agreeing.append(rise)
-        if len(self._agreeing) >= tuning.rise_after:
-            self.budget = min(self._agreeing)
+        self._agreeing = [*self._agreeing, rise][-tuning.rise_after :]
+        least = min(self._agreeing)
+        settled = rise <= least + max(1.0, tuning.rise_gain * least)  # still growing: better one change, a little later
+        if len(self._agreeing) == tuning.rise_after and settled:
+            self.budget = least
             self._agreeing.clear()
 
     def _safe(self, spare: float, dearer: float = 1.0) -> int:
         """Most steps whose finish, at the safe quantile, is within `spare` seconds."""
         forecast = self.forecast
-        return _whole((spare / (forecast.ratio(self.tuning.safe_q) * dearer) - forecast.fixed("decode")) / forecast.step)
+        seconds = spare / (forecast.ratio(self.tuning.safe_q) * dearer)
+        return _whole((seconds - forecast.fixed("decode")) / forecast.step)
 
     def _quick(self, slack: float) -> int:
-        """Most steps of a chunk that takes no longer than the latency target."""
-        target = (self.dial.latency_s - DELIVERY_S) * slack
+        """Most steps of a chunk that takes no longer than the latency target, three times out of four or better."""
+        target = (self.dial.latency_s - DELIVERY_S) * slack / self.forecast.ratio(self.tuning.quick_q)
         return _whole((target - self.forecast.fixed("decode")) / self.forecast.step)
 
     def _lasts(self, spare: float, seconds: float, chunks: float) -> int:

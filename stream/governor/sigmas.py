@@ -20,7 +20,8 @@ def unshifted(sigma: float, shift: float) -> float:
 
 def tail(sigma: float, steps: int, shift: float) -> tuple[float, ...]:
     """steps + 1 noise levels from `sigma` down to exactly 0, evenly spaced in linear time, strictly decreasing."""
-    assert steps >= 1 and 0.0 < sigma <= 1.0, (sigma, steps)
+    assert steps >= 1, steps
+    assert 0.0 < sigma <= 1.0, sigma
     start = unshifted(sigma, shift)
     return (sigma, *(shifted(start * (steps - i) / steps, shift) for i in range(1, steps)), 0.0)
 

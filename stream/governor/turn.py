@@ -1,9 +1,10 @@
 """Prompt to pixel: what a new prompt does to what is already made, and to what is being made.
 
 Frames made but not shown can be played out, cut short (they play only until the new chunk is ready) or dropped (the
-rollout goes back to the end of the chunk on screen, so nothing jumps). The chunk in progress can be carried on, finished
-now or restarted under the new prompt. `decide` takes the gentlest of these that meets the latency target at the measured
-costs, and the quickest when none does. A pure function: the engine says where it stands, and does what comes back.
+rollout goes back to the end of the chunk on screen, so nothing jumps). The chunk in progress can be carried on,
+finished now or restarted under the new prompt. `decide` takes the gentlest of these that meets the latency target at
+the measured costs, and the quickest when none does. A pure function: the engine says where it stands, and does what
+comes back.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from stream.governor.dial import Dial
 Queue = Literal["play", "drop", "cut"]
 Chunk = Literal["carry", "finish", "restart"]
 
-# From the gentlest to the roughest: nothing lost; quality of one chunk; one unseen chunk; all unseen chunks; a jump in time.
+# From the gentlest to the roughest. Lost are: nothing; the quality of one chunk; one unseen chunk; all unseen chunks;
+# continuity, for the picture jumps ahead in time.
 OPTIONS: tuple[tuple[Queue, Chunk], ...] = (
     ("play", "carry"),
     ("play", "finish"),
@@ -34,9 +36,9 @@ DRY_S = 0.02  # a hold shorter than this is not seen
 class Moment:
     """Where a session stands when a prompt is taken up. Seconds throughout.
 
-    elapsed: since the client sent the prompt. shown_left: what the chunk on screen still plays. queued: what is made and
-    not begun. busy: what the unit now running will still take. in_progress: a chunk is begun; done, left: its steps run
-    and still planned (left 0: it is denoised and waits for its decode).
+    elapsed: since the client sent the prompt. shown_left: what the chunk on screen still plays. queued: what is made
+    and not begun. busy: what must run before anything else can. in_progress: a chunk is begun; done, left: its steps
+    run and still planned (left 0: it is denoised and waits for its decode).
     """
 
     elapsed: float = 0.0

@@ -96,29 +96,49 @@ class Fixed:
 
 
 class Reactive(Fixed):
-    """What one writes first: from the last chunk's costs, as many steps as fit into 90 % of the time there is."""
+    """The naive one, what one writes first: as many steps as fit into 90 % of the time left, at the last costs seen."""
 
     def __init__(self, dial: Dial) -> None:
         super().__init__(dial, dial.floor)
         self.name = "reactive"
         self.dial = dial
-        self.last = {"decode": 0.0, "append": 0.0}
+        self.last = {"step": 0.0, "decode": 0.0, "append": 0.0}
+
+    def open(self, now: float, lead: float) -> None:
+        if self.last["step"] > 0.0:
+            spare = 0.9 * self.seconds(lead) - self.last["decode"]
+            self.steps = min(max(int(spare / self.last["step"]), self.dial.floor), self.dial.ceiling)
+
+    def seconds(self, lead: float) -> float:
+        """How long the chunk may take."""
+        return min(lead, self.dial.latency_s - DELIVERY_S)
+
+    def observe(self, kind: str, seconds: float) -> None:
+        super().observe(kind, seconds)
+        self.last[kind] = seconds
+
+
+class Paced(Reactive):
+    """The naive one after some thought: averages the last chunk's steps, and never plans beyond a chunk's length."""
+
+    def __init__(self, dial: Dial) -> None:
+        super().__init__(dial)
+        self.name = "paced"
         self.spent: list[float] = []
 
     def open(self, now: float, lead: float) -> None:
         if self.spent:
-            step = sum(self.spent) / len(self.spent)
-            due = min(0.9 * lead, 0.9 * CHUNK_S - self.last["append"], 0.9 * (self.dial.latency_s - DELIVERY_S))
-            spare = due - self.last["decode"]
-            self.steps = min(max(int(spare / step), self.dial.floor), self.dial.ceiling)
+            self.last["step"] = sum(self.spent) / len(self.spent)
         self.spent = []
+        super().open(now, lead)
+
+    def seconds(self, lead: float) -> float:
+        return min(super().seconds(lead), CHUNK_S - self.last["append"] / 0.9)
 
     def observe(self, kind: str, seconds: float) -> None:
         super().observe(kind, seconds)
         if kind == "step":
             self.spent.append(seconds)
-        else:
-            self.last[kind] = seconds
 
 
 class Stepwise(Fixed):

@@ -17,6 +17,7 @@ class Run:
     late: list[float] = field(default_factory=list)
     lead: list[float] = field(default_factory=list)
     opened: list[float] = field(default_factory=list)
+    carriers: list[list[float]] = field(default_factory=list)  # prompts that the chunk was the first to carry
     bound: float = 0.0  # the largest bound on the lead that was in force
     seconds: float = 0.0
 

@@ -1,6 +1,6 @@
 """Synthetic devices: what every unit of work costs, and how fast the device runs at every moment.
 
-A trace fixes both before anybody decides anything, so each controller, and the clairvoyant, meets exactly the same world.
+A trace fixes both before anybody decides anything, so each controller, and the clairvoyant, meets the same world.
 Work is in seconds on the undisturbed device; `rate` (0..1) is the share of its speed that is left for us.
 """
 
@@ -116,7 +116,7 @@ def _drift(rng: np.random.Generator, span: float) -> tuple[float, Rate]:
 
 
 def _neighbour(rng: np.random.Generator, span: float) -> tuple[float, Rate]:
-    """Somebody moves in, takes 40 to 50 % of the device, and leaves again, a few times an hour."""
+    """Somebody moves in, takes 40 to 50 % of the device, stays for a minute or so, and leaves."""
     rate, at = [(0.0, 1.0)], 0.0
     while (at := at + float(rng.uniform(30.0, 70.0))) < span - 70.0:
         rate.append((at, float(rng.uniform(0.5, 0.6))))
