@@ -1,8 +1,7 @@
-"""A server without a model, for the page's tests: the real wire, drawn frames, and switches to break things on purpose.
+"""A server without a model, for the page's tests: the real wire, drawn frames, and switches to break things.
 
-A prompt is "understood" by the first colour and shape words in it. Session state is one small class; the faults are POSTs to
-/fake/...: `cut` closes every socket and peer, `forget` also drops the sessions (as a restart does), `full` refuses new ones,
-`deny` makes the next image be refused.
+A prompt is "understood" by the first colour words in it. The faults are POSTs to /fake/...: `cut` closes every socket
+and peer, `forget` also drops the sessions (as a restart does), `full` refuses new ones, `deny` refuses images.
 """
 
 from __future__ import annotations
@@ -54,8 +53,8 @@ EXAMPLES = [
     "a blue triangle orbiting on a gray background",
 ]
 COLOURS = {
-    "red": (226, 52, 48), "blue": (44, 92, 222), "green": (52, 168, 83), "yellow": (248, 208, 56), "orange": (244, 140, 40),
-    "purple": (140, 74, 200), "white": (245, 245, 245), "black": (16, 16, 16), "navy": (18, 28, 78), "gray": (128, 128, 128),
+    "red": (226, 52, 48), "blue": (44, 92, 222), "green": (52, 168, 83), "yellow": (248, 208, 56),
+    "white": (245, 245, 245), "black": (16, 16, 16), "navy": (18, 28, 78), "gray": (128, 128, 128),
 }  # fmt: skip
 
 
@@ -68,7 +67,8 @@ def draw(prompt: str, t: float, start: Image.Image | None) -> Image.Image:
     """A frame that shows the prompt at time t (s), over the picture the shot began with."""
     words = prompt.lower().replace(",", " ").split()
     found = [COLOURS[w] for w in words if w in COLOURS]
-    shape, ground = (found + [(200, 200, 200)])[0], found[1] if len(found) > 1 else COLOURS["navy"]
+    shape = found[0] if found else (200, 200, 200)
+    ground = found[1] if len(found) > 1 else COLOURS["navy"]
     frame = start.copy() if start else Image.new("RGB", (SIDE, SIDE), ground)
     x, y = SIDE / 2 + 34 * math.sin(1.3 * t), SIDE / 2 + 26 * math.sin(2.1 * t)
     r = 14 if "small" in words else 34 if "big" in words else 24
@@ -137,7 +137,9 @@ class FakeSession:
         self.prompt = self.shown = text
         latency = (time.monotonic() - since) * 1000 + 50
         await self.tell(
-            PromptApplied(re=re, text=text, chunk=self.chunk, frame=self.frame, pts=self.frame / FPS, latency_ms=latency)
+            PromptApplied(
+                re=re, text=text, chunk=self.chunk, frame=self.frame, pts=self.frame / FPS, latency_ms=latency
+            )
         )
 
     async def obey(self, raw: str) -> None:
@@ -205,7 +207,8 @@ def make_app() -> FastAPI:
 
     def facts(session: FakeSession) -> dict[str, Any]:
         base = f"/v1/sessions/{session.id}"
-        urls = SessionUrls(session=base, control=f"{base}/control", whep=f"{base}/whep", image=f"{base}/image", score=f"{base}/score")
+        parts = {name: f"{base}/{name}" for name in ("control", "whep", "image", "score")}
+        urls = SessionUrls(session=base, **parts)
         body = session.message().model_dump(exclude={"type", "re", "reason", "viewers", "chunk", "frame"})
         return {**body, "urls": urls.model_dump(exclude_none=True)}
 
@@ -227,7 +230,7 @@ def make_app() -> FastAPI:
     @app.post("/v1/sessions")
     async def create(request: Request) -> Response:
         if faults["full"]:
-            return problem(503, "full", "All places on this server are taken. Try again in a moment.", **{"Retry-After": "5"})
+            return problem(503, "full", "All places on this server are taken.", **{"Retry-After": "5"})
         image = None
         if "multipart" in request.headers["content-type"]:
             form = await request.form()

@@ -72,7 +72,7 @@ export class ImageDrop {
     const name = file instanceof File && file.name ? `“${file.name}”` : "This";
     try {
       if (file.size > MOST_BYTES) throw new Problem(`${name} is larger than 20 MB. Give a smaller one.`);
-      if (file.type.startsWith("video/")) return this.#clip(file);
+      if (file.type.startsWith("video/")) return await this.#clip(file);
       if (!file.type.startsWith("image/")) throw new Problem(`${name} is not a picture. Give a PNG, JPEG or WebP.`);
       const picture = await fit(file, name);
       this.#preview(picture, "Sent; the shot changes at the next chunk.");
@@ -85,7 +85,8 @@ export class ImageDrop {
   }
 
   /** @param {Blob} clip */
-  #clip(clip) {
+  async #clip(clip) {
+    await playable(clip); // the running take is only given up for a clip that can be read
     this.#given.hidden = true;
     this.startFrom({ clip });
   }
@@ -132,4 +133,29 @@ async function fit(file, name) {
   canvas.getContext("2d")?.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
   bitmap.close();
   return canvas.convertToBlob({ type: "image/png" });
+}
+
+/**
+ * A Problem unless the browser can read this as a video with a picture.
+ * @param {Blob} clip
+ * @returns {Promise<void>}
+ */
+async function playable(clip) {
+  const video = document.createElement("video");
+  const url = URL.createObjectURL(clip);
+  try {
+    await new Promise((resolve, reject) => {
+      video.onloadeddata = () => (video.videoWidth ? resolve(null) : reject());
+      video.onerror = reject;
+      setTimeout(reject, 8000);
+      video.muted = true;
+      video.preload = "auto";
+      video.src = url;
+    });
+  } catch {
+    throw new Problem("This clip cannot be read as a video. Give a short MP4 or WebM.");
+  } finally {
+    video.removeAttribute("src");
+    URL.revokeObjectURL(url);
+  }
 }

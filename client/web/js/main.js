@@ -38,7 +38,7 @@ function attach(since) {
   for (const part of [status, prompts, dial, timeline, charts, transport, images]) part.attach(session);
   const mine = session;
   mine.on("info", ({ id, token, viewer }) => {
-    if (viewer !== true) memory.keepTake({ id, token });
+    if (!watching()) memory.keepTake({ id, token });
     document.body.toggleAttribute("data-viewer", viewer === true);
   });
   mine.on("status", ({ state }) => {
@@ -46,13 +46,17 @@ function attach(since) {
   });
 }
 
+/** The page was opened by a shared link: the take belongs to someone else. */
+const watching = () => new URLSearchParams(location.hash.slice(1)).has("watch");
+
 /**
  * Begin a new take; the old one is given back to the server.
  * @param {Partial<Start>} start  what is not said stays as it is
  */
 async function take(start) {
   const since = performance.now();
-  session.leave({ end: true });
+  session.leave({ end: !watching() });
+  if (watching()) history.replaceState(null, "", location.pathname);
   session = new Session();
   attach(since);
   const mine = session;
@@ -109,10 +113,7 @@ async function resume() {
   return false;
 }
 
-byId("new-take", HTMLButtonElement).addEventListener("click", () => {
-  location.hash = "";
-  take({});
-});
+byId("new-take", HTMLButtonElement).addEventListener("click", () => take({}));
 byId("advanced-take", HTMLButtonElement).addEventListener("click", () => take({}));
 if (matchMedia("(pointer: fine)").matches) prompts.focus();
 addEventListener("pagehide", () => {
@@ -121,7 +122,7 @@ addEventListener("pagehide", () => {
 });
 setInterval(() => {
   const kept = memory.take();
-  if (kept && session.canSteer) memory.touch(kept);
+  if (kept && kept.id === session.info?.id && session.canSteer) memory.touch(kept);
   status.fps(session.status.state === "live" ? stage.fps : 0);
   charts.tick(stage.fps);
 }, 1000);

@@ -4,7 +4,7 @@ import { byId, clock, duration, make } from "./dom.js";
 import { memory } from "./memory.js";
 
 /** @import { Session } from "./session.js" */
-/** @import { Part, PromptEvent } from "./types.js" */
+/** @import { PromptEvent } from "./types.js" */
 
 const KEPT = 6; // lines in the log
 const SHOWN = 4; // examples; the others come up by surprise
@@ -33,8 +33,6 @@ export class PromptBox {
   #draft = "";
   /** The words on screen now, for a new take that goes on from here. */
   current = "";
-  /** @type {() => Part[] | undefined} what the mix slider says, if anything */
-  mix = () => undefined;
 
   /** @param {(text: string) => void} restart  called to send a prompt when no take is running */
   constructor(restart) {
@@ -81,7 +79,7 @@ export class PromptBox {
     const seen = session.on("info", (info) => {
       seen(); // only the first names the prompt the take began with
       this.current = info.prompt;
-      if (info.prompt) this.#follow(session, { id: "", text: info.prompt, status: "live", frame: 0 });
+      if (info.prompt) this.#follow(session, { id: "", text: info.prompt, status: "live", frame: session.joined ? undefined : 0 });
     });
     session.on("prompt", (event) => this.#follow(session, event));
     session.on("info", (info) => (this.#box.disabled = info.viewer === true));
@@ -98,7 +96,7 @@ export class PromptBox {
     this.#back = 0;
     if (document.activeElement === this.#box) this.#box.select(); // typing replaces it, arrows edit it
     if (!this.#session?.canSteer && this.#session?.info?.viewer !== true) return this.restart(text);
-    this.#session?.prompt(text, { transition: Number(this.#transition.value), mix: this.mix() });
+    this.#session?.prompt(text, { transition: Number(this.#transition.value) });
   }
 
   /** @param {KeyboardEvent} event */
@@ -158,7 +156,7 @@ export class PromptBox {
    * @param {number} fps
    */
   #live(entry, event, fps) {
-    const at = clock((event.frame ?? 0) / fps);
+    const at = event.frame === undefined ? "before" : clock(event.frame / fps); // before this page came to it
     for (const other of this.#entries) {
       if (other === entry || other.status !== "live") continue;
       other.status = "over";
@@ -167,8 +165,8 @@ export class PromptBox {
     }
     entry.from = at;
     const after = event.latencyMs === undefined ? "" : ` · ${duration(event.latencyMs)}`;
-    entry.mark.textContent = `live · ${at}${after}`;
-    entry.mark.title = `On screen since ${at} of the take` + (after && `, ${duration(event.latencyMs ?? 0)} after it was sent`);
+    entry.mark.textContent = event.frame === undefined ? "live" : `live · ${at}${after}`;
+    entry.mark.title = event.frame === undefined ? "" : `On screen since ${at} of the take` + (after && `, ${duration(event.latencyMs ?? 0)} after it was sent`);
     this.current = event.text;
     this.#announce.textContent = event.id ? `Now showing: ${event.text}` : "";
   }

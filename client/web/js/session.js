@@ -7,7 +7,7 @@ import { sleep } from "./dom.js";
 import { Emitter } from "./emitter.js";
 import { Media } from "./media.js";
 
-/** @import { Chunk, Dial, Message, Part, PromptEvent, SessionInfo, Start, State, Status } from "./types.js" */
+/** @import { Chunk, Dial, Message, PromptEvent, SessionInfo, Start, State, Status } from "./types.js" */
 
 const ENDED = new Set(["stopped", "ended", "closed", "failed", "expired"]);
 
@@ -59,6 +59,9 @@ export class Session extends Emitter {
     this.#media.on("problem", (problem) => this.#finish(problem));
   }
 
+  /** Someone's take that this page came to later, over a link or after a reload. */
+  joined = false;
+
   /** @param {Start} start */
   async start(start) {
     this.#refresh();
@@ -78,6 +81,7 @@ export class Session extends Emitter {
    * @param {string} token
    */
   async join(id, token) {
+    this.joined = true;
     this.#refresh();
     try {
       const info = await describeSession(id, token);
@@ -152,14 +156,13 @@ export class Session extends Emitter {
   /**
    * Ask for this to be seen from now on. Kept until the server has answered, across a lost connection too.
    * @param {string} text
-   * @param {{transition?: number, mix?: Part[]}} [how]
+   * @param {{transition?: number}} [how]  transition: blend over so many chunks, 0 = cut
    */
-  prompt(text, { transition = 0, mix } = {}) {
+  prompt(text, { transition = 0 } = {}) {
     const id = Control.nextId();
     /** @type {Record<string, any>} */
     const fields = { text };
     if (transition > 0) fields.transition = transition;
-    if (mix) fields.mix = mix;
     for (const [old, { text: was }] of this.#pending) {
       if (this.#control?.ready) continue; // the server will say that it is superseded
       this.#pending.delete(old);

@@ -86,7 +86,7 @@ export class Timeline {
   /** @param {string} prompt */
   #open(prompt) {
     const tiles = make("div", { class: "tiles" });
-    this.#shot = make("div", { class: "shot" }, make("p", { class: "shot-label", title: prompt }, prompt), tiles);
+    this.#shot = make("div", { class: "shot" }, make("p", { class: "shot-label", title: prompt }, make("span", {}, prompt)), tiles);
     this.#shot.style.setProperty("--hue", `hsl(${HUES[this.#shots++ % HUES.length]} 48% 48%)`);
     this.#strip.append(this.#shot);
   }

@@ -49,7 +49,10 @@ export class Transport {
       if (this.recorder.on) this.recorder.stop();
       else if (stream instanceof MediaStream) this.recorder.start(stream, this.#name());
     });
-    this.#score.addEventListener("click", () => this.#fetch("score", "json"));
+    this.#score.addEventListener("click", async () => {
+      const name = await this.#fetch("score", "json");
+      if (name) this.say(`Saved ${name}. To make this take again, finer: farcast render ${name} --steps 32 -o take.mp4`);
+    });
     this.#recording.addEventListener("click", () => this.#fetch("recording", "mp4"));
     this.#share.addEventListener("click", () => this.#shareLink());
   }
@@ -81,7 +84,8 @@ export class Transport {
   /** @param {SessionInfo} info */
   #info(info) {
     this.#recording.hidden = !info.urls.recording;
-    this.#share.hidden = !info.view_token;
+    this.#share.textContent = info.view_token ? "Share view link" : "Share link";
+    this.#share.hidden = info.viewer === true;
     const viewers = info.viewers ?? 0;
     this.#viewers.hidden = viewers < 2;
     this.#viewers.textContent = `${viewers} watching`;
@@ -95,27 +99,32 @@ export class Transport {
   /**
    * @param {string} what
    * @param {string} ending
+   * @returns {Promise<string>} the name it was saved under, empty where it was not
    */
   async #fetch(what, ending) {
     const info = this.#session?.info;
-    if (!info) return;
+    if (!info) return "";
+    const name = this.#name(ending);
     try {
-      download(await getBlob(info, info.urls[what]), this.#name(ending));
+      download(await getBlob(info, info.urls[what]), name);
+      return name;
     } catch (error) {
       this.say(error instanceof Error ? error.message : String(error));
+      return "";
     }
   }
 
   async #shareLink() {
     const info = this.#session?.info;
-    if (!info?.view_token) return;
+    if (!info) return;
     const link = new URL(location.pathname, location.href);
-    link.hash = new URLSearchParams({ watch: info.id, token: info.view_token }).toString();
+    link.hash = new URLSearchParams({ watch: info.id, token: info.view_token ?? info.token }).toString();
+    const rights = info.view_token ? "watches, and cannot steer" : "watches, and can steer as well";
     try {
       await navigator.clipboard.writeText(link.href);
-      this.say("The view link is copied. Who opens it watches, and cannot steer.");
+      this.say(`The link is copied. Who opens it ${rights}.`);
     } catch {
-      this.say(link.href);
+      this.say(`Who opens this link ${rights}: ${link.href}`); // no clipboard outside HTTPS and localhost
     }
   }
 }

@@ -33,8 +33,6 @@
  * @property {Record<string, string>} urls
  */
 
-/** @typedef {{text: string, weight: number}} Part */
-
 /**
  * What a new take starts from.
  * @typedef {object} Start

@@ -1,0 +1,123 @@
+"""The page against the real server with the embedded model: what a person sees who types `make run` and opens the address."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageDraw
+from playwright.sync_api import Browser
+
+from tests.e2e.conftest import Server, Tab, bluish, free_port, reddish, start, stop
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+MODEL = os.environ.get("FARCAST_E2E_MODEL")  # another checkpoint than the embedded one
+PATIENCE = 60.0  # s; the model shares two cores with the browser here, and often with more
+
+
+@pytest.fixture(scope="module")
+def server(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    port = free_port()
+    command = ["-m", "farcast", "serve", "--port", str(port), *(["--model", MODEL] if MODEL else [])]
+    server = start(command, port, root, tmp_path_factory.mktemp("live") / "log", "readyz")
+    yield server
+    stop(server)
+
+
+@pytest.fixture(scope="module")
+def watched(browser: Browser, server: Server) -> Iterator[Tab]:
+    """One visit for all tests here: the address is opened, and nothing is typed."""
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    page = context.new_page()
+    complaints: list[str] = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    yield Tab(page, context, complaints).open(server.url).playing()
+    context.close()
+
+
+def seen(tab: Tab, wanted: Callable[[int, int, int], bool], least: float, message: str) -> None:
+    """A moving shape is not always in full sight: look for a while."""
+    tab.until(lambda: tab.share(wanted) >= least, message, PATIENCE)
+
+
+def say(tab: Tab, text: str) -> None:
+    tab.say(text)
+    line = tab.page.locator("#prompt-log li").first
+    tab.until(lambda: line.get_attribute("data-status") == "live", f"{text!r} is live", PATIENCE)
+
+
+def test_it_plays_what_the_first_example_says_and_moves(watched: Tab) -> None:
+    first = watched.page.locator("#prompt-log .text").last.inner_text()
+    assert first == watched.page.locator("#examples button").first.inner_text()
+    before = watched.pixels()
+    watched.until(lambda: watched.pixels() != before, "the picture moves", PATIENCE)
+    assert watched.complaints == []
+
+
+def test_red_then_blue_changes_the_colour_in_the_picture(watched: Tab) -> None:
+    say(watched, "a big red circle bouncing on a white background")
+    seen(watched, reddish, 0.04, "there is red")
+    assert watched.share(bluish) < 0.02
+    say(watched, "a big blue circle bouncing on a white background")
+    seen(watched, bluish, 0.04, "there is blue")
+    watched.until(lambda: watched.share(reddish) < 0.02, "the red is gone", PATIENCE)
+
+
+def test_a_dropped_picture_is_what_the_video_starts_from(watched: Tab) -> None:
+    picture = Image.new("RGB", (256, 256), (240, 240, 240))
+    ImageDraw.Draw(picture).rectangle((0, 0, 128, 256), fill=(20, 150, 60))  # the left half green: nothing it was asked
+    data = io.BytesIO()
+    picture.save(data, "PNG")
+    # A picture of the very first moment: kept by the page's own hand, as tests are too slow to look in time.
+    watched.page.evaluate(
+        "() => { window.half = () => { const c = Object.assign(document.createElement('canvas'), {width: 2, height: 1});"
+        "const b = c.getContext('2d'); b.drawImage(document.getElementById('video'), 0, 0, 2, 1);"
+        "return [...b.getImageData(0, 0, 2, 1).data]; }; window.greenest = -255; window.watch = setInterval(() => {"
+        "const [r, g, b] = half(); greenest = Math.max(greenest, g - Math.max(r, b)); }, 50); }"
+    )
+    watched.page.evaluate(
+        "(bytes) => { const data = new DataTransfer();"
+        "data.items.add(new File([new Uint8Array(bytes)], 'half.png', {type: 'image/png'}));"
+        "document.getElementById('stage').dispatchEvent("
+        "new DragEvent('drop', {dataTransfer: data, bubbles: true, cancelable: true})); }",
+        list(data.getvalue()),
+    )
+    said = watched.page.locator("#given-text")
+    watched.until(lambda: "goes on from this picture" in said.inner_text(), "it is applied", PATIENCE)
+    watched.until(lambda: watched.page.evaluate("() => window.greenest") > 60, "the left half was green", PATIENCE)
+    watched.page.evaluate("() => clearInterval(window.watch)")
+
+
+def test_the_dial_changes_the_steps_reported_and_does_not_cut(watched: Tab) -> None:
+    steps = watched.page.locator("#buy-steps")
+    watched.until(lambda: steps.inner_text().isdigit(), "steps are reported", PATIENCE)
+    watched.page.evaluate(
+        "() => { window.states = []; new MutationObserver(() => states.push(document.body.dataset.state))"
+        ".observe(document.body, {attributes: true, attributeFilter: ['data-state']}); }"
+    )
+    take = watched.page.evaluate("() => sessionStorage.getItem('farcast.take')")
+    watched.page.locator("#advanced summary").click()
+    for wanted in ("1", "3"):
+        watched.page.fill("#fixed", wanted)
+        watched.page.press("#fixed", "Tab")
+        watched.until(lambda wanted=wanted: steps.inner_text() == wanted, f"{wanted} steps are reported", PATIENCE)
+    watched.page.fill("#fixed", "")
+    watched.page.press("#fixed", "Tab")
+    for end in ("Home", "End"):
+        watched.page.press("#dial", end)
+        tiles = watched.page.locator(".tile")
+        count = tiles.count()
+        watched.until(lambda count=count: tiles.count() > count, "chunks go on", PATIENCE)
+    assert watched.page.evaluate("() => window.states") == []
+    assert watched.page.evaluate("() => sessionStorage.getItem('farcast.take')") == take
+
+
+def test_a_reload_goes_on_with_the_same_take(watched: Tab) -> None:
+    take = watched.page.evaluate("() => sessionStorage.getItem('farcast.take')")
+    watched.page.reload()
+    watched.playing()
+    assert watched.page.evaluate("() => sessionStorage.getItem('farcast.take')") == take
