@@ -7,6 +7,7 @@ every call; here it is a value, so any number of streams share one VAE, and a co
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -54,6 +55,18 @@ class Codec:
         vae.clear_cache()
         self._slots = len(vae._feat_map)
         self._encoder_slots = len(vae._enc_feat_map)
+
+    @property
+    def memory(self) -> int:
+        """Latent frames the decoder's state can depend on: two a causal convolution, counted at its frame rate."""
+        decoder, frames, rate = self.vae.decoder, 2.0 * 5, 1  # conv_in and the four of the middle
+        for block in decoder.up_blocks:
+            frames += 4.0 * len(block.resnets) / rate
+            upsamplers = getattr(block, "upsamplers", None) or [getattr(block, "upsampler", None)]
+            if getattr(upsamplers[0], "mode", None) == "upsample3d":
+                frames += 2.0 / rate
+                rate *= 2
+        return math.ceil(frames + 2.0 / rate)
 
     def start(self) -> CodecState:
         """State of a decoder that has seen nothing."""

@@ -20,6 +20,7 @@ range the model was trained on and there is no last frame. The modes differ in w
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
@@ -104,6 +105,16 @@ class Context:
     def invalidate(self) -> None:
         """Nothing encoded is valid any more: the prompt changed."""
         self.chunks = [replace(chunk, encoded=False) for chunk in self.chunks]
+
+    def load(self, window: Sequence[Tensor]) -> None:
+        """Start from these finished chunks, none of them encoded."""
+        self.chunks = [_Chunk(latents) for latents in window]
+
+    def load_store(self, keys: Tensor, values: Tensor, encoded: Sequence[bool]) -> None:
+        """Take K/V saved before, for the chunks already loaded."""
+        self.keys.copy_(keys)
+        self.values.copy_(values)
+        self.chunks = [replace(chunk, encoded=done) for chunk, done in zip(self.chunks, encoded, strict=True)]
 
     def push(self, latents: Tensor) -> None:
         """A chunk is finished: (1, F, C, H, W). Slides the window; `encode` must follow before the next step."""

@@ -60,9 +60,7 @@ def _to_eight_bits(image: Image.Image) -> Image.Image:
 
 def _check_size(width: int, height: int) -> None:
     if width < 1 or height < 1 or width * height > MAX_PIXELS:
-        raise MediaError(
-            f"the picture is {width}x{height}; at most {MAX_PIXELS // 1_000_000} million pixels are taken"
-        )
+        raise MediaError(f"the picture is {width}x{height}; at most {MAX_PIXELS // 1_000_000} million pixels are taken")
 
 
 def read_clip(source: Source, *, max_seconds: float = MAX_CLIP_SECONDS) -> tuple[np.ndarray, float]:

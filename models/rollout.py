@@ -7,20 +7,21 @@ r = 0. It does not know clocks, deadlines or viewers. All state is here; the bun
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from models import flowmap
+from models import flowmap, snapshot
 from models.bundle import Bundle
 from models.codec import CodecState
 from models.context import Context, Geometry
 from models.errors import RequestError
+from models.history import History, Opening, Record
 from models.media import fit_clip, fit_image
 from models.noise import chunk_noise
 from models.prompts import BlendKind, Prompt
@@ -28,6 +29,7 @@ from models.steering import Steering
 from models.transformer import PromptKV, Segment
 
 UnitKind = Literal["prompt", "encode", "step", "decode", "append"]
+MAX_GUIDANCE = 20.0
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class Rollout:
     prompt: what to show; image: the first frame (any size); clip: uint8 (n, H, W, 3) at `clip_fps`, to be continued.
     guidance above 1 steps twice as much, against `negative`. append: "exact", "rolling" or "cheap" (see `context`).
     partition: latent frames of the first chunks, where a video of known length wants a shorter last one.
+    context_frames: most latent frames of context, where it should not be what `window` says.
     Raises PromptError, MediaError, RequestError.
     """
 
@@ -64,33 +67,46 @@ class Rollout:
     ) -> None:
         if image is not None and clip is not None:
             raise RequestError("start from an image or from a clip, not from both")
-        if isinstance(guidance, bool) or not isinstance(guidance, int | float) or not 1.0 <= guidance <= 20.0:
-            raise RequestError(f"guidance is {guidance!r}; it must be a number from 1 (off) to 20")
+        if isinstance(guidance, bool) or not isinstance(guidance, int | float) or not 1 <= guidance <= MAX_GUIDANCE:
+            raise RequestError(f"guidance is {guidance!r}; it must be a number from 1 (off) to {MAX_GUIDANCE:g}")
         self.bundle = bundle
         self.seed = int(seed)
         self.guidance = float(guidance)
         self.negative = negative
         self.partition = tuple(partition)
-        self.chunk = 0
-        self.frame = 0
-        self.sigma = 1.0
-        self._latents: Tensor | None = None  # of the chunk in progress, once begun: (1, F, C, H, W)
-        self._decoded = False
-        self._shot_chunk = 0  # index of the chunk within its shot
-        self._given: np.ndarray | None = None  # frames to take as they are, from the chunk in progress on
-        self._encoder_state: CodecState | None = None
-        self._steering = Steering().wished(prompt)
-        self._opened_for: int | None = None  # the chunk whose prompt is settled
-        self._prompt_kv: PromptKV | None = None
-        self._place: tuple[Segment, Tensor] | None = None  # of the chunk in progress, see Context.current
-        geometry = window(bundle, context_frames)
-        self._context = Context(bundle.network, geometry, batch=2 if self.guided else 1, mode=append)
-        self._codec_state = bundle.codec.start()
+        self._context = Context(
+            bundle.network, window(bundle, context_frames), batch=2 if self.guided else 1, mode=append
+        )
+        self._history = History()
+        self._return_to(Opening(0, 0, 0, Steering().wished(prompt)), [])
+        self._opened_for = -1
         if image is not None:
             self._give(fit_image(image, bundle.width, bundle.height)[None])
         elif clip is not None:
             self._give(fit_clip(clip, clip_fps, width=bundle.width, height=bundle.height, fps=bundle.fps))
-        self._new_shot: np.ndarray | None = None
+
+    def _return_to(self, opening: Opening, window: Sequence[Tensor]) -> None:
+        """Stand at the opening of a chunk that sees `window` (latents, sink first), its past in the history."""
+        bundle = self.bundle
+        self.chunk: int = opening.chunk
+        self.frame: int = opening.frame  # pixel frames made before this chunk
+        self.sigma: float = 1.0
+        self._shot_chunk = opening.shot_chunk  # index of the chunk within its shot
+        self._steering = opening.steering
+        self._opened_for = opening.chunk  # the chunk whose prompt is settled, or -1
+        self._prompt_kv: PromptKV | None = None
+        self._given: np.ndarray | None = opening.given  # frames to take as they are, from this chunk on
+        self._encoder: CodecState | None = opening.encoder and opening.encoder.clone()
+        self._new_shot: np.ndarray | None = None  # the picture of a shot asked for
+        self._sink: Tensor | None = window[0] if window else None  # latents of the first chunk of the shot
+        self._began: Opening | None = None  # of the chunk in progress, once begun
+        self._latents: Tensor | None = None  # likewise, (1, F, C, H, W)
+        self._place: tuple[Segment, Tensor] | None = None  # likewise, see Context.current
+        self._decoded = False
+        self._context.load(window)
+        self._codec_state = bundle.codec.start()
+        past = self._recent(self._history.before(opening))
+        self._warm = [record.latents for record in past]  # what the codec must hear before it goes on
 
     # -- what a user may change ----------------------------------------------------------------------------------
 
@@ -112,19 +128,20 @@ class Rollout:
     def prompt(self, text: Prompt, *, transition: int = 0, kind: BlendKind = "linear") -> None:
         """Ask for another prompt from the next chunk that starts; the last one asked for wins. Raises PromptError."""
         self._steering = self._steering.wished(text, transition, kind)
-        if self._opened_for == self.chunk and not self._begun:
-            self._opened_for = None
+        if not self._begun:
+            self._opened_for = -1
 
     def image(self, image: Image.Image) -> None:
         """Cut to a new shot that starts from this picture, at the next chunk that starts. Raises MediaError."""
         self._new_shot = fit_image(image, self.bundle.width, self.bundle.height)[None]
 
     def restart_chunk(self) -> None:
-        """Throw the chunk in progress away; it starts again from the same noise, under the newest prompt."""
-        if not self._decoded:
-            self._latents, self.sigma, self._place = None, 1.0, None
-            if self._steering.due:
-                self._opened_for = None
+        """Throw the chunk in progress away, unless it is decoded; it starts again, under the newest prompt."""
+        if self._began is not None and not self._decoded and self._began.given is None:
+            self._began = self._latents = self._place = None
+            self.sigma = 1.0
+            if self._steering.wish is not None:
+                self._opened_for = -1
 
     # -- the state machine ---------------------------------------------------------------------------------------
 
@@ -143,71 +160,75 @@ class Rollout:
             return self.partition[self._shot_chunk]
         return 1 if self._shot_chunk == 0 else self.bundle.chunk_frames
 
+    @property
+    def pixel_frames(self) -> int:
+        """Pixel frames of the chunk in progress."""
+        first = self._shot_chunk == 0
+        return (self.frames - first) * self.bundle.frames_per_latent + first
+
     def next(self) -> Unit:
         """The unit that must run now. Asking changes nothing."""
-        if not self._begun:
-            if self._opened_for != self.chunk and self._steering.due:
-                return Unit("prompt", ())
-            if self._new_shot is not None:
-                return Unit("encode", ("picture", 1))
-            if self._context.stale:
-                return Unit("encode", ("context", self._context.pending_tokens()))
-            if self._given is not None:
-                return Unit("encode", ("picture", self.frames))
+        opening = not self._begun
+        if self._prompt_kv is None or (opening and self._opened_for != self.chunk and self._steering.due):
+            return Unit("prompt", ())
+        if opening and self._new_shot is not None:
+            return Unit("encode", ("picture", 1))
+        if self._context.stale:
+            return Unit("encode", ("context", self._context.pending_tokens()))
+        if opening and self._given is not None:
+            return Unit("encode", ("picture", self.frames))
         if self.sigma > 0.0:
             return Unit("step", (self.frames, self._context.frames, self.guided))
+        if self._warm:
+            return Unit("encode", ("codec", self._warm[0].shape[1]))
         if not self._decoded:
             return Unit("decode", (self.frames,))
         return Unit("append", (self.frames, self._context.frames, self._context_will_change))
-
-    @property
-    def _context_will_change(self) -> bool:
-        return self._steering.due or self._new_shot is not None
 
     def run(self, unit: Unit, *, r: float | None = None) -> np.ndarray | None:
         """Run `unit`, which must be what `next` said. A step goes to noise level r, or to 0 when none is given.
 
         Returns the chunk's frames for "decode", uint8 (n, H, W, 3); None otherwise. Raises RequestError for a bad r.
         """
-        assert unit.kind == self.next().kind, f"next is {self.next().kind}, not {unit.kind}"
+        due = self.next()
+        assert unit.kind == due.kind, f"next is {due.kind}, not {unit.kind}"
         with torch.no_grad():
-            if unit.kind == "prompt":
-                self._open()
-            elif unit.kind == "encode":
-                self._encode()
-            elif unit.kind == "step":
-                self._step(0.0 if r is None else float(r))
-            elif unit.kind == "decode":
-                return self._decode()
-            else:
-                self._append()
+            match due.kind, *due.cost_key:
+                case "prompt", *_:
+                    self._open()
+                case "encode", "picture", _:
+                    self._take_picture()
+                case "encode", "context", _:
+                    self._context.encode(self._kv)
+                case "encode", *_:
+                    self.bundle.codec.decode(self._codec_state, self._warm.pop(0))
+                case "step", *_:
+                    self._step(0.0 if r is None else float(r))
+                case "decode", *_:
+                    return self._decode()
+                case _:
+                    self._append()
         return None
 
+    @property
+    def _kv(self) -> PromptKV:
+        assert self._prompt_kv is not None
+        return self._prompt_kv
+
+    @property
+    def _context_will_change(self) -> bool:
+        return self._steering.due or self._new_shot is not None
+
     def _open(self) -> None:
-        self._steering = self._steering.opened(self.bundle.prompts)
-        self._opened_for = self.chunk
+        if not self._begun and self._opened_for != self.chunk and self._steering.due:
+            self._steering = self._steering.opened(self.bundle.prompts)
+            self._opened_for = self.chunk
+            self._context.invalidate()
         assert self._steering.embedding is not None
         rows = [self._steering.embedding]
         if self.guided:
             rows.insert(0, self.bundle.prompts.encode(self.negative))
         self._prompt_kv = self.bundle.network.prompt_kv(rows)
-        self._context.invalidate()
-
-    def _encode(self) -> None:
-        if self._new_shot is not None:
-            self._cut(self._new_shot)
-        if self._context.stale:
-            assert self._prompt_kv is not None
-            self._context.encode(self._prompt_kv)
-        elif self._given is not None:
-            assert self._encoder_state is not None
-            count = self._given_count()
-            taken, rest = self._given[:count], self._given[count:]
-            self._latents = self.bundle.codec.encode(self._encoder_state, taken).to(self.bundle.dtype)
-            self.sigma = 0.0
-            self._given = rest if len(rest) >= self.bundle.frames_per_latent else None
-            if self._given is None:
-                self._encoder_state = None
 
     def _step(self, r: float) -> None:
         if not 0.0 <= r < self.sigma:
@@ -215,19 +236,18 @@ class Rollout:
         network = self.bundle.network
         shape = (self.frames, *self.bundle.latent_shape)
         if self._latents is None:
+            self._began = self._opening()
             noise = chunk_noise(self.seed, self.chunk, shape)
             self._latents = noise.to(self.bundle.device, self.bundle.dtype)[None]
         if self._place is None:
             self._place = self._context.current(self.frames)
-        assert self._prompt_kv is not None
-        x = self._latents
-        tokens = network.embed(x).expand(self._context.batch, -1, -1)
+        tokens = network.embed(self._latents).expand(self._context.batch, -1, -1)
         modulation = network.modulation(self.sigma, r)
-        u = network.velocity(tokens, self._place[0], self._place[1], modulation, self._prompt_kv, self._context, shape)
+        u = network.velocity(tokens, *self._place, modulation, self._kv, self._context, shape)
         if self.guided:
             against, towards = u.chunk(2)
             u = against + self.guidance * (towards - against)
-        self._latents = flowmap.step(x, u, self.sigma, r)
+        self._latents = flowmap.step(self._latents, u, self.sigma, r)
         self.sigma = r
 
     def _decode(self) -> np.ndarray:
@@ -238,39 +258,90 @@ class Rollout:
 
     def _append(self) -> None:
         assert self._latents is not None
+        assert self._began is not None
+        if self._sink is None:
+            self._sink = self._latents
+        self._history.add(Record(self._began, self._latents, self._sink))
         self._context.push(self._latents)
         if not self._context_will_change:  # else it is about to be encoded anew, or dropped
-            assert self._prompt_kv is not None
-            self._context.encode(self._prompt_kv)
+            self._context.encode(self._kv)
         self.frame += self.pixel_frames
         self.chunk += 1
         self._shot_chunk += 1
-        self._latents, self._place, self._decoded, self.sigma = None, None, False, 1.0
-
-    @property
-    def pixel_frames(self) -> int:
-        """Pixel frames of the chunk in progress."""
-        first = self._shot_chunk == 0
-        return (self.frames - first) * self.bundle.frames_per_latent + first
+        self._began, self._latents, self._place = None, None, None
+        self._decoded, self.sigma = False, 1.0
 
     # -- pictures taken as they are ------------------------------------------------------------------------------
 
     def _give(self, frames: np.ndarray) -> None:
-        self._given, self._encoder_state = frames, self.bundle.codec.start_encoder()
+        self._given, self._encoder = frames, self.bundle.codec.start_encoder()
 
     def _given_count(self) -> int:
         """How many of the given frames the chunk in progress takes: a whole chunk, or what is left of them."""
         assert self._given is not None
-        if self._shot_chunk == 0:
-            return 1
         per = self.bundle.frames_per_latent
-        return min(self.bundle.chunk_frames * per, len(self._given) // per * per)
+        return 1 if self._shot_chunk == 0 else min(self.bundle.chunk_frames * per, len(self._given) // per * per)
 
-    def _cut(self, picture: np.ndarray) -> None:
-        self._context.clear()
-        self._codec_state = self.bundle.codec.start()
-        self._shot_chunk, self._new_shot = 0, None
-        self._give(picture)
+    def _take_picture(self) -> None:
+        if self._new_shot is not None:
+            self._context.clear()
+            self._codec_state, self._warm = self.bundle.codec.start(), []
+            self._shot_chunk, self._sink = 0, None
+            self._give(self._new_shot)
+            self._new_shot = None
+        self._began = self._opening()
+        assert self._given is not None
+        assert self._encoder is not None
+        count = self._given_count()
+        self._latents = self.bundle.codec.encode(self._encoder, self._given[:count]).to(self.bundle.dtype)
+        self.sigma = 0.0
+        self._given = self._given[count:]
+        if len(self._given) < self.bundle.frames_per_latent:
+            self._given = self._encoder = None
+
+    # -- back and again ------------------------------------------------------------------------------------------
+
+    def _opening(self) -> Opening:
+        steering = replace(self._steering, wish=None) if self._opened_for == self.chunk else self._steering
+        encoder = self._encoder and self._encoder.clone()
+        return Opening(self.chunk, self.frame, self._shot_chunk, steering, self._given, encoder)
+
+    def _recent(self, records: Sequence[Record]) -> list[Record]:
+        """The last of `records`, as many as the codec's state can depend on."""
+        frames, count = 0, 0
+        while count < len(records) and frames < self.bundle.codec.memory:
+            count += 1
+            frames += records[-count].latents.shape[1]
+        return list(records[len(records) - count :])
+
+    def rewind(self, chunk: int) -> None:
+        """Go back to the start of `chunk`, as it was then; what came after is forgotten. Raises RequestError."""
+        if chunk == self.chunk and not self._begun:
+            return
+        if chunk == self.chunk and self._began is not None:
+            opening, past = self._began, [held.latents for held in self._context.chunks]
+        else:
+            opening, past = self._history.find(chunk, self._context.geometry.context_frames)
+        self._history = History([r for r in self._history.records if r.opening.chunk < chunk])
+        self._return_to(opening, past)
+
+    def clone(self) -> Rollout:
+        """An independent copy that goes on exactly as this one would."""
+        twin = object.__new__(Rollout)
+        twin.__dict__.update(self.__dict__)
+        twin._context, twin._history = self._context.clone(), self._history.clone()
+        twin._codec_state, twin._warm = self._codec_state.clone(), list(self._warm)
+        twin._encoder = self._encoder and self._encoder.clone()
+        return twin
+
+    def snapshot(self, *, full: bool | None = None) -> dict[str, Any]:
+        """All of this rollout as {name: tensor or JSON value}; see `models.snapshot` for what `full` means."""
+        return snapshot.pack(self, full)
+
+    @classmethod
+    def restore(cls, bundle: Bundle, data: Mapping[str, Any]) -> Rollout:
+        """The rollout that `snapshot` saved, over the same weights. Raises RequestError."""
+        return snapshot.unpack(bundle, data)
 
 
 def window(bundle: Bundle, context_frames: int | None = None) -> Geometry:
@@ -278,8 +349,7 @@ def window(bundle: Bundle, context_frames: int | None = None) -> Geometry:
 
     For the published checkpoints that is 1 + 9 + 6 latent frames of context and 3 in progress, of 21 trained.
     """
-    config = bundle.transformer.config
-    chunk, near = bundle.chunk_frames, config.full_chunk_limit - 1
+    chunk, near = bundle.chunk_frames, bundle.transformer.config.full_chunk_limit - 1
     if context_frames is None:
         far = max(0, (sum(bundle.partition) - 1 - near * chunk - chunk) // chunk)
         context_frames = 1 + (far + near) * chunk

@@ -13,7 +13,7 @@ MAX_TRANSITION = 64
 
 
 @dataclass(frozen=True)
-class _Wish:
+class Wish:
     """A prompt asked for and not yet in force."""
 
     parts: tuple[tuple[str, float], ...]
@@ -22,7 +22,7 @@ class _Wish:
 
 
 @dataclass(frozen=True)
-class _Ramp:
+class Ramp:
     """A transition under way: `done` of `chunks` blended chunks are opened."""
 
     start: Tensor
@@ -38,8 +38,8 @@ class Steering:
 
     text: str = ""
     embedding: Tensor | None = None
-    wish: _Wish | None = None
-    ramp: _Ramp | None = None
+    wish: Wish | None = None
+    ramp: Ramp | None = None
 
     @property
     def due(self) -> bool:
@@ -55,7 +55,7 @@ class Steering:
             )
         if kind not in ("linear", "slerp"):
             raise PromptError(f"transition kind is {kind!r}; it must be linear or slerp")
-        return replace(self, wish=_Wish(parts, transition, kind))
+        return replace(self, wish=Wish(parts, transition, kind))
 
     def opened(self, encoder: PromptEncoder) -> Steering:
         """The steering of the chunk that opens now: the wish comes in force, a transition goes one chunk on."""
@@ -65,7 +65,7 @@ class Steering:
             end = encoder.blend(self.wish.parts, self.wish.kind)
             if embedding is None or self.wish.transition == 0:
                 return Steering(text, end)
-            ramp = _Ramp(embedding, end, self.wish.transition, 0, self.wish.kind)
+            ramp = Ramp(embedding, end, self.wish.transition, 0, self.wish.kind)
         if ramp is None:
             return self
         ramp = replace(ramp, done=ramp.done + 1)

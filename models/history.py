@@ -1,0 +1,89 @@
+"""What a rollout remembers of its own past, bounded: enough to go back to a chunk, or to start again after a crash.
+
+A chunk's opening (counters, prompt, pictures still to be taken) and its finished latents are a few hundred kilobytes at
+480p; the K/V and the codec's state, which are gigabytes there, follow from them. Records are immutable and shared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from models.codec import CodecState
+from models.errors import RequestError
+from models.steering import Steering
+
+KEPT = 96  # chunks: 72 s at 12 frames a chunk and 16 fps
+
+
+@dataclass(frozen=True)
+class Opening:
+    """Everything but the past that decides a chunk, at the moment it began."""
+
+    chunk: int
+    frame: int
+    shot_chunk: int
+    steering: Steering
+    given: np.ndarray | None = None
+    encoder: CodecState | None = None
+
+
+@dataclass(frozen=True)
+class Record:
+    """A finished chunk. sink: latents of the first chunk of its shot."""
+
+    opening: Opening
+    latents: Tensor  # (1, F, C, H, W)
+    sink: Tensor
+
+
+class History:
+    """The last KEPT records, in order."""
+
+    def __init__(self, records: Sequence[Record] = ()) -> None:
+        self.records = list(records)[-KEPT:]
+
+    def add(self, record: Record) -> None:
+        self.records.append(record)
+        del self.records[:-KEPT]
+
+    def clone(self) -> History:
+        return History(self.records)
+
+    def find(self, chunk: int, context_frames: int) -> tuple[Opening, list[Tensor]]:
+        """The opening of `chunk` and the window it saw; RequestError with the possible range when it is not there."""
+        found = {r.opening.chunk: (r.opening, self.window(r.opening, context_frames)) for r in self.records}
+        opening, window = found.get(chunk, (None, None))
+        if opening is not None and window is not None:
+            return opening, window
+        possible = [index for index, (_, past) in found.items() if past is not None]
+        span = f"chunks {possible[0]} to {possible[-1]} can" if possible else "no chunk is finished yet"
+        raise RequestError(f"chunk {chunk!r} cannot be gone back to; {span}", code="invalid_chunk")
+
+    def before(self, opening: Opening) -> list[Record]:
+        """Remembered records of the same shot before `opening`, oldest first."""
+        first = opening.chunk - opening.shot_chunk
+        return [record for record in self.records if first <= record.opening.chunk < opening.chunk]
+
+    def window(self, opening: Opening, context_frames: int) -> list[Tensor] | None:
+        """Latents of the context that `opening` saw, sink first; None when too much of it is forgotten."""
+        past = self.before(opening)
+        if opening.shot_chunk == 0:
+            return []
+        if not past:
+            return None
+        room = context_frames - past[-1].sink.shape[1]
+        chunks: list[Tensor] = []
+        for record in reversed(past):
+            if record.opening.shot_chunk == 0:
+                break
+            if record.latents.shape[1] > room:
+                break
+            room -= record.latents.shape[1]
+            chunks.insert(0, record.latents)
+        else:
+            return None  # forgotten before the window was full
+        return [past[-1].sink, *chunks]
