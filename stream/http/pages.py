@@ -8,8 +8,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from farcast import protocol
 from fastapi import FastAPI
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 
 HERE = Path(__file__).resolve().parent.parent
@@ -43,7 +44,12 @@ def install(app: FastAPI) -> None:
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:
-        return HTMLResponse(render(app.openapi()), headers={"Content-Security-Policy": POLICY})
+        text = render(app.openapi(), protocol.asyncapi(app.version))
+        return HTMLResponse(text, headers={"Content-Security-Policy": POLICY})
+
+    @app.get("/asyncapi.json", include_in_schema=False)
+    async def asyncapi() -> JSONResponse:
+        return JSONResponse(protocol.asyncapi(app.version))
 
     folder = page_folder()
     if folder is not None:
@@ -66,14 +72,15 @@ pre{background:#f5f5f7;padding:.75rem;overflow:auto;border-radius:6px}td{padding
 """
 
 
-def render(schema: dict[str, Any]) -> str:
-    """An OpenAPI document as one plain page."""
+def render(schema: dict[str, Any], control: dict[str, Any]) -> str:
+    """An OpenAPI document for HTTP and an AsyncAPI one for the control socket, as one plain page."""
     e = html.escape
     parts = [
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{e(schema['info']['title'])}: API</title>",
         "<meta name=viewport content='width=device-width'>",
         f"<style>{STYLE}</style><h1>{e(schema['info']['title'])}</h1><p>{e(schema['info'].get('description', ''))}",
-        "<p>The same for machines: <a href=/openapi.json>/openapi.json</a>.<h2>Requests</h2>",
+        "<p>The same for machines: <a href=/openapi.json>/openapi.json</a>, "
+        "<a href=/asyncapi.json>/asyncapi.json</a>.<h2>Requests</h2>",
     ]
     for path, methods in schema["paths"].items():
         for method, operation in methods.items():
@@ -84,8 +91,18 @@ def render(schema: dict[str, Any]) -> str:
             for status, answer in operation.get("responses", {}).items():
                 parts.append(f"<tr><td>{e(status)}<td>{e(answer.get('description', ''))}")
             parts.append("</table>")
-    parts.append("<h2>Bodies</h2>")
-    for name, model in schema.get("components", {}).get("schemas", {}).items():
+    parts += [f"<h2>Control: WebSocket {e(control['channels']['control']['address'])}</h2>"]
+    parts += [f"<p>{e(control['info']['description'])}"]
+    for way, heading in (("steer", "What a client sends"), ("report", "What the server sends")):
+        parts.append(f"<h3>{heading}</h3><table>")
+        for ref in control["operations"][way]["messages"]:
+            message = control["components"]["messages"][ref["$ref"].rsplit("/", 1)[1]]
+            title = e(message["title"])
+            parts.append(f"<tr><td><a href=#{title}>{e(message['name'])}</a><td>{e(message['summary'])}")
+        parts.append("</table>")
+    parts.append("<h2>Bodies and messages</h2>")
+    bodies = schema.get("components", {}).get("schemas", {}) | control["components"]["schemas"]
+    for name, model in bodies.items():
         parts.append(f"<h3 id={e(name)}>{e(name)}</h3><p>{e(model.get('description', ''))}")
         parts.append(f"<pre>{e(json.dumps(model.get('properties', model), indent=1))}</pre>")
     return "".join(parts)

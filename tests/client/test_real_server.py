@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import farcast
+import httpx
 import numpy as np
 import pytest
 from farcast import events
@@ -146,3 +147,16 @@ async def test_the_thirty_line_page_plays(server: str, root: Path, chromium: str
         red, _, blue, _ = await asyncio.wait_for(page.evaluate(mean), 30)
         assert blue > red + 50
         await browser.close()
+
+
+async def test_the_server_describes_its_wire(server: str) -> None:
+    async with httpx.AsyncClient(base_url=server) as http:
+        assert (await http.get("/asyncapi.json")).json()["channels"]["control"][
+            "address"
+        ] == "/v1/sessions/{id}/control"
+        openapi = (await http.get("/openapi.json")).json()
+        assert {"/v1/sessions", "/v1/sessions/{session_id}/whep"} <= set(openapi["paths"])
+        page = (await http.get("/docs")).text
+    for word in ("POST", "/v1/sessions", "prompt_applied", "deadline_missed", "SessionRequest"):
+        assert word in page
+    assert not re.search(r"""(src|href)=["']?(https?:)?//""", page)
