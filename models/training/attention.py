@@ -1,4 +1,4 @@
-"""Attention for training: the reference's masks on `scaled_dot_product_attention`, which has a backward on every device.
+"""Attention for training: the reference's masks on `scaled_dot_product_attention`, with a backward on every device.
 
 The diffusers module asks for flex attention, which has none on a CPU and which pads queries and keys to a multiple of
 128. These processors drop into the same module: self-attention takes a dense boolean mask of shape (L, L), and

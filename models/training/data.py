@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,7 +49,7 @@ def encode_clips(vae_folder: Path, out: Path, *, clips: int, chunks: int, seed: 
 
     A change keeps some of the scene and turns the rest, as people's prompts do: one attribute most often.
     """
-    vae = AutoencoderKLWan.from_pretrained(vae_folder).eval()
+    vae: Any = AutoencoderKLWan.from_pretrained(vae_folder).eval()
     fold_causal_convs(vae)
     mean = torch.tensor(vae.config.latents_mean).view(-1, 1, 1, 1)
     std = torch.tensor(vae.config.latents_std).view(-1, 1, 1, 1)

@@ -14,14 +14,12 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
-from diffusers import AnyFlowFARTransformer3DModel
 from tqdm import tqdm
-from transformers import PreTrainedTokenizerFast, UMT5EncoderModel
+from transformers import PreTrainedTokenizerFast
 
 from models.training.attention import FoldedCrossAttention, causal_mask, fold_text, install
 from models.training.data import LatentClips, partition_of
-from models.training.run import Average, Run, learning_rate
+from models.training.run import Average, Run, learning_rate, rank_and_world, share_gradients
 from models.world import caption
 
 
@@ -63,8 +61,8 @@ class FlowTrainer:
 
     def __init__(
         self,
-        transformer: AnyFlowFARTransformer3DModel,
-        text_encoder: UMT5EncoderModel,
+        transformer: Any,
+        text_encoder: Any,
         tokenizer: PreTrainedTokenizerFast,
         clips: LatentClips,
         images: LatentClips,
@@ -79,8 +77,7 @@ class FlowTrainer:
         optimizer = torch.optim.AdamW(self.parameters, lr=config.rate, betas=(0.9, 0.98), weight_decay=0.01)
         self.run = Run(folder, self.modules, optimizer, Average(self.modules, decay=0.998))
         self.masks: dict[int, torch.Tensor] = {}
-        self.rank = dist.get_rank() if dist.is_initialized() else 0
-        self.world = dist.get_world_size() if dist.is_initialized() else 1
+        self.rank, _ = rank_and_world()
 
     def train(self) -> None:
         """Run the stage to its end, saving on the way; a restart goes on from the last save."""
@@ -97,7 +94,7 @@ class FlowTrainer:
             plain, mapped = self.losses(window)
             self.run.optimizer.zero_grad(set_to_none=True)
             (plain + mapped).backward()
-            self._share_gradients()
+            share_gradients(self.parameters)
             torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
             self.run.optimizer.step()
             self.run.average.update(self.modules, self.run.step)
@@ -122,12 +119,18 @@ class FlowTrainer:
         for clip in rng.integers(len(source.latents), size=batch):
             gap = rng.random() < 0.35
             end = int(rng.integers(chunks - 1, total)) if gap and chunks > 1 else chunks - 1
-            which = [0] + list(range(end - chunks + 2, end + 1))
+            which = [0, *range(end - chunks + 2, end + 1)]
             frames = [f for c in which for f in range(max(0, 3 * c - 2), 3 * c + 1)]
             rows.append(source.latents[clip, frames].float())
             now = source.scene(int(clip), end)
             texts.append("" if rng.random() < self.config.caption_dropout else caption(now, rng))
-            same.append([float(source.scene(int(clip), c) == now) for c in which[far:] for _ in range(partition[0 if c == 0 else 1])])
+            same.append(
+                [
+                    float(source.scene(int(clip), c) == now)
+                    for c in which[far:]
+                    for _ in range(partition[0 if c == 0 else 1])
+                ]
+            )
         clean = torch.stack(rows)
         full = sum(partition[far:])
         t, r = self._levels(batch, partition[far:], rng)
@@ -135,7 +138,9 @@ class FlowTrainer:
         noise = torch.randn(batch, full, *clean.shape[2:])
         return Window(clean, noise, t, r, torch.tensor(same), partition, far, text, bias)
 
-    def _levels(self, batch: int, partition: tuple[int, ...], rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    def _levels(
+        self, batch: int, partition: tuple[int, ...], rng: np.random.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """A pair (t, r) for every chunk, spread over its frames. Rows come sorted: diffusion pairs first."""
         u = torch.from_numpy(rng.random((batch, len(partition)))).float()
         t = self._shifted(u)
@@ -213,17 +218,6 @@ class FlowTrainer:
             return_dict=False,
             **extra,
         )[0]
-
-    def _share_gradients(self) -> None:
-        if self.world == 1:
-            return
-        flat = torch.cat([(p.grad if p.grad is not None else torch.zeros_like(p)).flatten() for p in self.parameters])
-        dist.all_reduce(flat)
-        flat /= self.world
-        offset = 0
-        for p in self.parameters:
-            p.grad = flat[offset : offset + p.numel()].view_as(p).clone()
-            offset += p.numel()
 
 
 def select(window: Window, rows: torch.Tensor) -> Window:

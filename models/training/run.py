@@ -1,15 +1,16 @@
-"""What every stage shares: a folder with a log, restartable state, a learning-rate curve, an average of weights, a plot."""
+"""What every stage shares: a folder with a log, restartable state, learning-rate curve, averaged weights, a plot."""
 
 from __future__ import annotations
 
 import json
 import math
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -20,6 +21,22 @@ def learning_rate(step: int, total: int, peak: float, warmup: int = 50, last: fl
         return peak * (step + 1) / warmup
     progress = (step - warmup) / max(1, total - warmup)
     return peak * (last + (1 - last) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
+
+
+def rank_and_world() -> tuple[int, int]:
+    """This process's number and how many there are; (0, 1) outside `torchrun`."""
+    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+
+
+def share_gradients(parameters: Sequence[nn.Parameter]) -> None:
+    """Average gradients over all processes, in one message."""
+    if not dist.is_initialized():
+        return
+    flat = torch.cat([(p.grad if p.grad is not None else torch.zeros_like(p)).flatten() for p in parameters])
+    dist.all_reduce(flat)
+    flat /= dist.get_world_size()
+    for p, grad in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+        p.grad = grad.view_as(p)
 
 
 class Average:
@@ -42,13 +59,17 @@ class Average:
 
     def copy_to(self, modules: Mapping[str, nn.Module]) -> None:
         for name, module in modules.items():
-            module.load_state_dict({k.removeprefix(f"{name}."): v for k, v in self.shadow.items() if k.startswith(f"{name}.")})
+            module.load_state_dict(
+                {k.removeprefix(f"{name}."): v for k, v in self.shadow.items() if k.startswith(f"{name}.")}
+            )
 
 
 class Run:
     """A training run's folder: `log.jsonl`, `state.safetensors` (weights, moments, average), `loss.png`."""
 
-    def __init__(self, folder: Path, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer, average: Average) -> None:
+    def __init__(
+        self, folder: Path, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer, average: Average
+    ) -> None:
         self.folder = folder
         self.modules = modules
         self.optimizer = optimizer
@@ -70,7 +91,10 @@ class Run:
             tensors |= {f"weights/{name}.{k}": v.contiguous() for k, v in module.state_dict().items()}
         tensors |= {f"average/{k}": v.contiguous() for k, v in self.average.shadow.items()}
         for index, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"moments/{index}/{k}": torch.as_tensor(v).clone(memory_format=torch.contiguous_format) for k, v in state.items()}
+            tensors |= {
+                f"moments/{index}/{k}": torch.as_tensor(v).clone(memory_format=torch.contiguous_format)
+                for k, v in state.items()
+            }
         draft = self.folder / "state.tmp"
         save_file(tensors, draft)
         draft.rename(self.folder / "state.safetensors")

@@ -44,7 +44,6 @@ def build_text_encoder(width: int = 128, layers: int = 2) -> UMT5EncoderModel:
         relative_attention_num_buckets=16,
         relative_attention_max_distance=64,
         dropout_rate=0.0,
-        tie_word_embeddings=False,
     )
     return UMT5EncoderModel(config)
 

@@ -1,9 +1,9 @@
 """Stage one: the VAE on the toy world.
 
-Trains diffusers' AutoencoderKLWan on short clips: crops first, whole pictures at the end. The loss is L1 on pixels, L1 on
-pixel differences (edges), and a light KL term (Kingma & Welling, arXiv 1312.6114). Temporal resampling in the Wan VAE
-happens only while its feature cache is threaded through, so training drives encoder and decoder as streaming does: the
-first frame alone, then the rest in one call.
+Trains diffusers' AutoencoderKLWan on short clips: crops first, whole pictures at the end. The loss is squared error,
+then also L1 on pixels and on their differences (edges), and a light KL term (Kingma & Welling, arXiv 1312.6114).
+Temporal resampling in the Wan VAE happens only while its feature cache is threaded through, so training drives encoder
+and decoder as streaming does: the first frame alone, then the rest in one call.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ from torch import nn
 from tqdm import tqdm
 
 from models.codec_fold import fold_causal_convs
-from models.training.run import Average, Run, learning_rate
+from models.training.run import Average, Run, learning_rate, rank_and_world, share_gradients
 from models.world import random_scene, render, simulate
 
 
@@ -34,15 +35,15 @@ class VaeConfig:
     out: str
     model: dict[str, object]
     steps: int = 2000
-    pictures: float = 0.45  # the first part of training sees single frames: cheap, and they teach shapes and colours
+    pictures: float = 0.5  # the first part of training sees single frames: cheap, and they teach shapes and colours
     whole_from: float = 0.85  # the last part sees whole pictures instead of crops
     batch: int = 8
-    crop: int = 64
+    crop: int = 48
     frames: int = 9
     pool: int = 400
     rate: float = 2e-3
     kl: float = 2e-5
-    edges: float = 0.5
+    edges: float = 0.1
     seed: int = 0
     save_every: int = 200
 
@@ -50,16 +51,19 @@ class VaeConfig:
 def train_vae(config: VaeConfig, folder: Path) -> None:
     """Train, then write the model with measured latent mean and std to `config.out`."""
     torch.manual_seed(config.seed)
-    vae = AutoencoderKLWan(**config.model)
+    vae: Any = AutoencoderKLWan(**config.model)
     start_weights(vae)
     fold_causal_convs(vae)
     optimizer = torch.optim.AdamW(vae.parameters(), lr=config.rate, betas=(0.9, 0.99), weight_decay=1e-4)
     average = Average({"vae": vae}, decay=0.995)
     run = Run(folder, {"vae": vae}, optimizer, average)
     run.resume()
-    rng = np.random.default_rng(config.seed + run.step)
+    rank, _ = rank_and_world()
+    rng = np.random.default_rng(config.seed + run.step + 100 * rank)
+    torch.manual_seed(config.seed + run.step + 100 * rank)  # the noise of the latents differs between processes
+    parameters = list(vae.parameters())
     pool = clip_pool(config.pool, config.frames + 8, rng)
-    bar = tqdm(total=config.steps, initial=run.step, desc="vae", mininterval=5)
+    bar = tqdm(total=config.steps, initial=run.step, desc="vae", mininterval=5, disable=rank > 0)
     while run.step < config.steps:
         whole = run.step >= config.whole_from * config.steps
         pictures = run.step < config.pictures * config.steps
@@ -69,23 +73,28 @@ def train_vae(config: VaeConfig, folder: Path) -> None:
         mean, logvar = encode_moments(vae, x)
         z = mean + torch.randn_like(mean) * torch.exp(0.5 * logvar)
         y = decode(vae, z)
-        pixel = F.l1_loss(y, x)
+        pixel = F.mse_loss(y, x)
         edge = sum(F.l1_loss(y.diff(dim=d), x.diff(dim=d)) for d in ((3, 4) if pictures else (2, 3, 4)))
         kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
-        loss = pixel + config.edges * edge + config.kl * kl
+        # Edges and absolute error only once pictures stand: earlier they pull everything towards grey.
+        sharpen = 0.0 if pictures else config.edges
+        loss = pixel + sharpen * (edge + F.l1_loss(y, x)) + config.kl * kl
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
+        share_gradients(parameters)
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         average.update({"vae": vae}, run.step)
         run.step += 1
         bar.update()
-        if run.step % 20 == 0:
+        if rank == 0 and run.step % 20 == 0:
             psnr = -10 * torch.log10(F.mse_loss(y, x) / 4)
             run.log(loss=loss.item(), pixel=pixel.item(), kl=kl.item(), psnr=psnr.item())
             bar.set_postfix(psnr=f"{psnr:.1f}", kl=f"{kl:.2f}")
-        if run.step % config.save_every == 0:
+        if rank == 0 and run.step % config.save_every == 0:
             run.save()
+    if rank > 0:
+        return
     run.save()
     run.plot(["loss", "pixel"])
     average.copy_to({"vae": vae})
@@ -93,7 +102,7 @@ def train_vae(config: VaeConfig, folder: Path) -> None:
 
 
 @torch.no_grad()
-def finish(vae: AutoencoderKLWan, out: Path, config: VaeConfig) -> None:
+def finish(vae: Any, out: Path, config: VaeConfig) -> None:
     """Measure latents and reconstruction on clips that training never saw; write the model."""
     rng = np.random.default_rng(10_000 + config.seed)
     held_out = clip_pool(24, 25, rng)
@@ -104,7 +113,10 @@ def finish(vae: AutoencoderKLWan, out: Path, config: VaeConfig) -> None:
         errors.append(F.mse_loss(decode(vae, mean).clamp(-1, 1), x).item())
         latents.append(mean[0])
     stack = torch.stack(latents).transpose(0, 1).flatten(1)  # (C, everything)
-    vae.register_to_config(latents_mean=stack.mean(1).tolist(), latents_std=stack.std(1).tolist())
+    spread = stack.std(1)
+    # A channel that carries next to nothing is not blown up to unit size: that would be noise to learn.
+    spread = spread.clamp(min=0.3 * float(spread.max()))
+    vae.register_to_config(latents_mean=stack.mean(1).tolist(), latents_std=spread.tolist())
     vae.save_pretrained(out, safe_serialization=True)
     psnr = float(np.mean([-10 * np.log10(e / 4) for e in errors]))
     report = {"psnr_held_out_db": round(psnr, 2), "clips": len(held_out), "latent_std": stack.std(1).tolist()}
@@ -112,7 +124,7 @@ def finish(vae: AutoencoderKLWan, out: Path, config: VaeConfig) -> None:
     print(json.dumps(report))
 
 
-def start_weights(vae: AutoencoderKLWan) -> None:
+def start_weights(vae: Any) -> None:
     """Begin as a network of pictures: the newest frame's tap carries the signal, older taps start at zero.
 
     PyTorch's default init shrinks activations layer after layer, and this VAE normalises every pixel, so what tells one
@@ -128,7 +140,13 @@ def start_weights(vae: AutoencoderKLWan) -> None:
             newest = weight[:, :, -1] if weight.dim() == 5 else weight
             weight.zero_()
             # After SiLU the mean square is about a third: 1.7 brings it back to one.
-            gain = 0.5 if name.endswith(("conv2", "proj")) else 1.7 if name.endswith(("conv1", "conv_out")) else 1.0
+            gain = (
+                0.5
+                if name.endswith(("conv2", "proj", "resample.1"))
+                else 1.7
+                if name.endswith(("conv1", "conv_out"))
+                else 1.0
+            )
             if name.endswith("time_conv"):
                 for half in newest.split(newest.shape[1]):
                     half.copy_(torch.eye(newest.shape[1])[:, :, None, None])
@@ -149,7 +167,9 @@ def clip_pool(count: int, frames: int, rng: np.random.Generator) -> NDArray[np.u
     return np.stack(clips)
 
 
-def batch(pool: NDArray[np.uint8], config: VaeConfig, rng: np.random.Generator, whole: bool, pictures: bool) -> torch.Tensor:
+def batch(
+    pool: NDArray[np.uint8], config: VaeConfig, rng: np.random.Generator, whole: bool, pictures: bool
+) -> torch.Tensor:
     """(B, 3, T, h, w) in [-1, 1]: crops, or whole pictures in a batch of a quarter the size."""
     items = []
     frames = 1 if pictures else config.frames
@@ -159,8 +179,9 @@ def batch(pool: NDArray[np.uint8], config: VaeConfig, rng: np.random.Generator, 
     for _ in range(max(1, count // 4) if whole else count):
         clip = pool[rng.integers(len(pool))]
         start = rng.integers(len(clip) - frames + 1)
-        top, left = rng.integers(size - side + 1, size=2)
-        items.append(to_tensor(clip[start : start + frames, top : top + side, left : left + side]))
+        corners = rng.integers(size - side + 1, size=(1 if whole else 4, 2))
+        crops = [clip[start : start + frames, top : top + side, left : left + side] for top, left in corners]
+        items.append(to_tensor(max(crops, key=lambda crop: float(crop[0].std()))))  # where there is something to see
     return torch.stack(items)
 
 
@@ -169,7 +190,7 @@ def to_tensor(clip: NDArray[np.uint8]) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(clip)).permute(3, 0, 1, 2).float() / 127.5 - 1
 
 
-def encode_moments(vae: AutoencoderKLWan, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def encode_moments(vae: Any, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and log-variance, each (B, z, 1 + (T - 1) / 4, H', W'), of clips (B, 3, T, H, W); T = 1 + 4 n."""
     patch = vae.config.patch_size
     x = patchify(x, patch_size=patch) if patch else x
@@ -181,7 +202,7 @@ def encode_moments(vae: AutoencoderKLWan, x: torch.Tensor) -> tuple[torch.Tensor
     return mean, logvar.clamp(-20, 10)
 
 
-def decode(vae: AutoencoderKLWan, z: torch.Tensor) -> torch.Tensor:
+def decode(vae: Any, z: torch.Tensor) -> torch.Tensor:
     """(B, z, L, H', W') to (B, 3, 1 + 4 (L - 1), H, W), not clamped."""
     z = vae.post_quant_conv(z)
     cache: list[torch.Tensor | None] = [None] * vae._cached_conv_counts["decoder"]

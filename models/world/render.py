@@ -20,7 +20,9 @@ def render(track: Track, size: int = 128) -> NDArray[np.uint8]:
     grid_x, grid_y = _grid(size)  # (size, size) in [-1, 1]
     names = sorted({scene.shape for scene in track.scenes})
     out = torch.empty(frames, size, size, 3)
-    x, y, angle, radius = (torch.from_numpy(v).float()[:, None, None] for v in (track.x, track.y, track.angle, track.radius))
+    x, y, angle, radius = (
+        torch.from_numpy(v).float()[:, None, None] for v in (track.x, track.y, track.angle, track.radius)
+    )
     for name in names:
         index = torch.tensor([i for i, scene in enumerate(track.scenes) if scene.shape == name])
         field = distance_field(name)

@@ -53,7 +53,9 @@ def _triangle() -> list[tuple[float, float]]:
 
 def _star() -> list[tuple[float, float]]:
     return [
-        (r * math.sin(i * math.pi / 5), -r * math.cos(i * math.pi / 5)) for i in range(10) for r in [(1.08, 0.46)[i % 2]]
+        (r * math.sin(i * math.pi / 5), -r * math.cos(i * math.pi / 5))
+        for i in range(10)
+        for r in [(1.08, 0.46)[i % 2]]
     ]
 
 

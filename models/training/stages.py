@@ -1,0 +1,127 @@
+"""The ladder's rungs as commands: python -m models.training.stages STAGE --config FILE.
+
+Every stage reads one TOML file, writes under its `folder`, and goes on from where it was stopped. `torchrun
+--nproc-per-node N -m models.training.stages teacher ...` trains the flow stages on N processes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from diffusers import AnyFlowFARTransformer3DModel, AutoencoderKLWan, FlowMapEulerDiscreteScheduler
+from safetensors.torch import load_file
+from transformers import PreTrainedTokenizerFast
+
+from models.training.data import encode_clips, load_clips
+from models.training.flow import FlowConfig, FlowTrainer
+from models.training.text import build_text_encoder, build_tokenizer
+from models.training.vae import VaeConfig, train_vae
+
+
+def vae(config: dict[str, Any]) -> None:
+    """Train the VAE."""
+    folder = Path(config["folder"])
+    train_vae(VaeConfig(out=str(folder / "vae"), model=config["vae_model"], **config["vae"]), folder / "vae-run")
+
+
+def encode(config: dict[str, Any]) -> None:
+    """Draw clips and single pictures, encode them. `part` of `parts` lets several processes share the work."""
+    folder = Path(config["folder"])
+    part = int(os.environ.get("FARCAST_PART", "0"))
+    for name, settings in config["data"].items():
+        out = folder / f"{name}-{part}.safetensors"
+        if not out.exists():
+            encode_clips(
+                folder / "vae",
+                out,
+                seed=1000 * part + settings["seed"],
+                **{k: settings[k] for k in ("clips", "chunks")},
+            )
+
+
+def flow(config: dict[str, Any], stage: str) -> None:
+    """Train a flow stage, starting from the averaged weights of the stage named in `start`."""
+    folder = Path(config["folder"])
+    settings = dict(config[stage])
+    start = settings.pop("start", None)
+    torch.manual_seed(settings.get("seed", 0))
+    transformer, text_encoder, tokenizer = fresh(config)
+    if start:
+        load_average(folder / start / "state.safetensors", {"transformer": transformer, "text_encoder": text_encoder})
+    images = load_clips(*sorted(folder.glob("images-*.safetensors")))
+    found = sorted(folder.glob("clips-*.safetensors"))
+    clips = load_clips(*found) if found else images
+    choices: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
+    flow_config = FlowConfig(**choices)
+    trainer = FlowTrainer(transformer, text_encoder, tokenizer, clips, images, flow_config, folder / stage)
+    trainer.train()
+    if trainer.rank == 0:
+        trainer.run.plot([f"{k}_{n}" for k in ("plain", "map") for n in range(1, 8)])
+
+
+def export(config: dict[str, Any], stage: str) -> None:
+    """Put VAE and the averaged weights of `stage` together as a checkpoint in diffusers layout."""
+    from models.bundle import Bundle, save_bundle
+    from models.world import EXAMPLES
+
+    folder = Path(config["folder"])
+    transformer, text_encoder, tokenizer = fresh(config)
+    load_average(folder / stage / "state.safetensors", {"transformer": transformer, "text_encoder": text_encoder})
+    vae: Any = AutoencoderKLWan.from_pretrained(folder / "vae")
+    half = torch.float16  # on disk; opened in single precision on a CPU
+    bundle = Bundle(
+        transformer=transformer.to(half),
+        vae=vae.to(half),
+        text_encoder=text_encoder.to(half),
+        tokenizer=tokenizer,
+        scheduler=FlowMapEulerDiscreteScheduler(num_train_timesteps=1000, shift=config["teacher"]["shift"]),
+        device=torch.device("cpu"),
+        dtype=half,
+        name="farcast-tiny",
+        width=128,
+        height=128,
+        examples=EXAMPLES,
+    )
+    save_bundle(bundle, Path(config["export"]))
+
+
+def fresh(config: dict[str, Any]) -> tuple[Any, Any, PreTrainedTokenizerFast]:
+    """Transformer, text encoder and tokenizer as they start."""
+    arguments: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in config["transformer"].items()}
+    return AnyFlowFARTransformer3DModel(**arguments), build_text_encoder(arguments["text_dim"]), build_tokenizer()
+
+
+def load_average(path: Path, modules: dict[str, torch.nn.Module]) -> None:
+    tensors = load_file(path)
+    for name, module in modules.items():
+        head = f"average/{name}."
+        module.load_state_dict({k.removeprefix(head): v for k, v in tensors.items() if k.startswith(head)})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("stage", help="vae, encode, export:STAGE, or the name of a flow stage in the config")
+    parser.add_argument("--config", type=Path, default=Path(__file__).parent / "configs" / "tiny-cpu.toml")
+    arguments = parser.parse_args()
+    config = tomllib.loads(arguments.config.read_text())
+    name, _, of = arguments.stage.partition(":")
+    if "WORLD_SIZE" in os.environ:
+        dist.init_process_group("gloo")
+    if name == "vae":
+        vae(config)
+    elif name == "encode":
+        encode(config)
+    elif name == "export":
+        export(config, of)
+    else:
+        flow(config, name)
+
+
+if __name__ == "__main__":
+    main()
