@@ -1,4 +1,4 @@
-"""The page against the real server with the embedded model: what a person sees who types `make run` and opens the address."""
+"""The page against the real server with the embedded model: what a person sees after `make run`."""
 
 from __future__ import annotations
 
@@ -39,6 +39,19 @@ def watched(browser: Browser, server: Server) -> Iterator[Tab]:
     context.close()
 
 
+# The first moment passes too quickly to look from outside: the page itself notes how green its left half ever was.
+WATCH_LEFT_HALF = """() => {
+    const canvas = Object.assign(document.createElement("canvas"), {width: 2, height: 1});
+    const brush = canvas.getContext("2d");
+    window.greenest = -255;
+    window.watch = setInterval(() => {
+        brush.drawImage(document.getElementById("video"), 0, 0, 2, 1);
+        const [r, g, b] = brush.getImageData(0, 0, 1, 1).data;
+        window.greenest = Math.max(window.greenest, g - Math.max(r, b));
+    }, 50);
+}"""
+
+
 def seen(tab: Tab, wanted: Callable[[int, int, int], bool], least: float, message: str) -> None:
     """A moving shape is not always in full sight: look for a while."""
     tab.until(lambda: tab.share(wanted) >= least, message, PATIENCE)
@@ -72,13 +85,7 @@ def test_a_dropped_picture_is_what_the_video_starts_from(watched: Tab) -> None:
     ImageDraw.Draw(picture).rectangle((0, 0, 128, 256), fill=(20, 150, 60))  # the left half green: nothing it was asked
     data = io.BytesIO()
     picture.save(data, "PNG")
-    # A picture of the very first moment: kept by the page's own hand, as tests are too slow to look in time.
-    watched.page.evaluate(
-        "() => { window.half = () => { const c = Object.assign(document.createElement('canvas'), {width: 2, height: 1});"
-        "const b = c.getContext('2d'); b.drawImage(document.getElementById('video'), 0, 0, 2, 1);"
-        "return [...b.getImageData(0, 0, 2, 1).data]; }; window.greenest = -255; window.watch = setInterval(() => {"
-        "const [r, g, b] = half(); greenest = Math.max(greenest, g - Math.max(r, b)); }, 50); }"
-    )
+    watched.page.evaluate(WATCH_LEFT_HALF)
     watched.page.evaluate(
         "(bytes) => { const data = new DataTransfer();"
         "data.items.add(new File([new Uint8Array(bytes)], 'half.png', {type: 'image/png'}));"
@@ -107,9 +114,9 @@ def test_the_dial_changes_the_steps_reported_and_does_not_cut(watched: Tab) -> N
         watched.until(lambda wanted=wanted: steps.inner_text() == wanted, f"{wanted} steps are reported", PATIENCE)
     watched.page.fill("#fixed", "")
     watched.page.press("#fixed", "Tab")
+    tiles = watched.page.locator(".tile")
     for end in ("Home", "End"):
         watched.page.press("#dial", end)
-        tiles = watched.page.locator(".tile")
         count = tiles.count()
         watched.until(lambda count=count: tiles.count() > count, "chunks go on", PATIENCE)
     assert watched.page.evaluate("() => window.states") == []
