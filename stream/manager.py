@@ -21,6 +21,7 @@ from .session import Session
 
 log = logging.getLogger("farcast.manager")
 
+CRASHES = 2  # of the engine over one session, then it has to go
 TICK = 1.0  # seconds between two looks at who is idle
 
 
@@ -115,11 +116,18 @@ class Manager:
         if session is not None:
             session.heard(event)
 
-    def _engine_lost(self) -> None:
+    def _engine_lost(self, culprit: str) -> None:
+        """`culprit`: the session whose work was being done. The second time it is not given to an engine again."""
         failure: EngineFailed | None = self.engine.failure
         for session in self.running:
             if failure is not None:
                 session.fail(failure.message, failure.code)
+                continue
+            session.crashes += session.id == culprit
+            if session.crashes >= CRASHES:
+                session.fail(
+                    "The engine has fallen over this session again and again. Start a new one.", "engine_failed"
+                )
             else:
                 session.engine_lost()
         if failure is None:

@@ -23,9 +23,11 @@ T = TypeVar("T")
 TICKS = 90_000  # a second
 STALL = 2.0  # frame intervals of lateness after which the clock is set anew
 SLEW = 0.015  # largest relative change of the rate from one frame to the next: 16 -> 8 fps in three seconds
-TRUST = 0.3  # weight of the newest chunk in the estimate of what the engine manages
+AMPLE = 1.25  # times the nominal rate: more than that says nothing about how soon it will not be enough
+TRUST = 0.4  # weight of the newest chunk in the estimate of what the engine manages
 HEADROOM = 0.97  # of that estimate, so that a queue can build up again
-TIGHT = 0.25  # seconds of video: only while a chunk arrives with less than this in hand is playing slowed down
+ENOUGH = 0.98  # of the nominal rate: an engine that manages this keeps up
+COMFORT = 0.5  # seconds in hand when a chunk comes, with which there is no need to slow down
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Playout(Generic[T]):
         self._last = -1  # tick of the frame on screen
         self._paused = False
         self._pushes = 0
-        self._tight = False
+        self._spare = 0.0  # seconds in hand when the newest chunk came
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -78,8 +80,9 @@ class Playout(Generic[T]):
         """A chunk from the engine; `manages` = frames per second at which it could go on. Returns how many were
         dropped."""
         if manages is not None:
+            manages = min(manages, AMPLE * self.nominal)
             self.manages = manages if self.manages is None else (1 - TRUST) * self.manages + TRUST * manages
-        self._tight = self.lead < TIGHT
+        self._spare = self.lead
         self._pushes += 1
         self._queue.extend(frames)
         over = max(0, len(self._queue) - self.capacity)
@@ -146,7 +149,10 @@ class Playout(Generic[T]):
 
     def _slew(self) -> None:
         target = self.nominal
-        if self._tight and self.manages is not None:
-            target = max(self.min_fps, min(self.nominal, HEADROOM * self.manages))
+        if self.manages is not None and self.manages < ENOUGH * self.nominal:
+            # From a little below what the engine manages, when nothing is in hand, to the full rate, when much is.
+            share = min(1.0, self._spare / COMFORT)
+            slow = max(self.min_fps, min(self.nominal, HEADROOM * self.manages))
+            target = slow + share * (self.nominal - slow)
         low, high = self.rate * (1 - SLEW), self.rate * (1 + SLEW)
         self.rate = min(max(target, low), high)

@@ -6,6 +6,7 @@ Everything here runs on the event loop and nothing here waits for the device, a 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 import time
@@ -82,6 +83,7 @@ class Session:
         self.seed = request.seed if request.seed is not None else secrets.randbelow(2**31)
         self.ended_at: float | None = None
         self.viewers = 0  # connected
+        self.crashes = 0  # of the engine while it worked for this session
         self.idle_since = time.monotonic()
         self.paused_by_user = False
         self.chunk = self.frame = 0  # on screen
@@ -91,6 +93,7 @@ class Session:
         self.playout: Playout[Frame] = Playout(facts.fps, min_fps=min(config.min_fps, facts.fps), capacity=capacity)
         self.playout.pause()  # until the first viewer is there, or nobody comes
         self._begin_at = time.monotonic() + config.start_grace
+        asyncio.get_running_loop().call_later(config.start_grace + 0.01, self._begin)
         self._player = Player(self.playout, on_frame=self._show, on_underrun=self._underrun)
         self.broadcast = Broadcast(
             facts.width, facts.height, facts.fps, executor, repeat=lambda: self.playout.ticks_at(time.monotonic())
@@ -149,10 +152,12 @@ class Session:
         self.paused_by_user = False
         self.idle_since = time.monotonic()
         self.engine.send(Hold(self.id, False))
-        if self.playout.consumed or len(self.playout):
+        self._become(self._state_of_now())
+        if self.playout.consumed:
             self.playout.resume()
             self._player.wake()
-        self._become(self._state_of_now())
+        else:
+            self._begin()
 
     def rewind(self, re: str, chunk: int, client: Client) -> None:
         """Answered by session when the engine has gone back, or by error."""
@@ -263,6 +268,9 @@ class Session:
         if made.cut:
             self.metrics.dropped_frames.labels("prompt").inc(self.playout.clear())
         frames = frames_of(made, after=self._resumption.newest_frame)
+        self._resumption.base -= len(made.frames) - len(frames)
+        if not frames:
+            return
         dropped = self.playout.push(frames, manages=len(made.frames) / max(made.cycle, 1e-3) if made.chunk else None)
         self._resumption.carries(made)
         self.score.made(made, self.answers)

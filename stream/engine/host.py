@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from typing import Any
 
 from ..errors import EngineFailed
 from .messages import (
@@ -36,10 +37,12 @@ log = logging.getLogger("farcast.engine")
 
 RESTARTS = 5  # within RESTART_WINDOW seconds; more than that and the engine counts as broken
 RESTART_WINDOW = 60.0
+SESSION_ID_BYTES = 64
 
 
 class EngineHost:
-    """One engine process. `on_event` hears every event, `on_restart` that a new process is ready for its sessions."""
+    """One engine process. `on_event` hears every event, `on_lost` that the process has died and during whose work,
+    `on_restart` that a new one is ready for the sessions."""
 
     def __init__(
         self,
@@ -47,7 +50,7 @@ class EngineHost:
         *,
         on_event: Callable[[Event], None],
         on_restart: Callable[[], None],
-        on_lost: Callable[[], None],
+        on_lost: Callable[[str], None],
     ) -> None:
         self.options = options
         self.on_event = on_event
@@ -62,6 +65,7 @@ class EngineHost:
         self._deaths: deque[float] = deque(maxlen=RESTARTS)
         self._closing = False
         self._process: BaseProcess | None = None
+        self._blame: Any = None
         self._outbox: _Outbox | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -74,10 +78,12 @@ class EngineHost:
         self._loop = asyncio.get_running_loop()
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        process = context.Process(target=main, args=(theirs, self.options), name="farcast-engine", daemon=True)
+        blame = context.Array("c", SESSION_ID_BYTES, lock=False)
+        arguments = (theirs, self.options, blame)
+        process = context.Process(target=main, args=arguments, name="farcast-engine", daemon=True)
         process.start()
         theirs.close()
-        self._process = process
+        self._process, self._blame = process, blame
         self._outbox = _Outbox(ours, self._superseded)
         threading.Thread(target=self._read, args=(ours, process), name="engine-reader", daemon=True).start()
 
@@ -156,14 +162,14 @@ class EngineHost:
             self._fail(EngineFailed("The engine keeps ending by itself. Look at the server's log and restart it."))
             return
         self.restarts += 1
-        self.on_lost()
+        self.on_lost(self._blame.value.decode())
         self.start()
 
     def _fail(self, failure: EngineFailed) -> None:
         log.error("%s", failure.message)
         self.failure, self.facts = failure, None
         self._settled.set()
-        self.on_lost()
+        self.on_lost("")
 
 
 class _Outbox:

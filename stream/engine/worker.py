@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
+from typing import Protocol
 
 from stream.governor import CostModel, GovernorError, pick
 
@@ -40,8 +41,8 @@ from .slot import Slot, monotonic
 log = logging.getLogger("farcast.engine")
 
 IDLE = 0.5  # seconds to sleep at most when there is nothing to do
-SAVE_EVERY = 1.0  # seconds between two snapshots of a session ...
-SAVE_BYTES = 8e6  # ... at this size; larger ones come proportionally less often
+SAVE_RATE = 8e6  # bytes a second of snapshots of one session; small ones are made after every chunk
+SAVE_SHARE = 0.03  # of the time at most
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,13 @@ class EngineOptions:
     level: int = logging.INFO
 
 
-def main(pipe: Connection, options: EngineOptions) -> None:
+class Blame(Protocol):
+    """A piece of memory that both processes see: whose work is being done. It outlives a crash."""
+
+    value: bytes
+
+
+def main(pipe: Connection, options: EngineOptions, blame: Blame) -> None:
     """Entry point of the process. Ends when told to, or when the server is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the server's to handle; it then closes the pipe
     logging.basicConfig(level=options.level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
@@ -64,7 +71,7 @@ def main(pipe: Connection, options: EngineOptions) -> None:
     try:
         model = _load(options)
         pipe.send(Ready(model.facts, time.monotonic() - began))
-        Worker(pipe, model, max_lead=options.max_lead).run()
+        Worker(pipe, model, max_lead=options.max_lead, blame=blame).run()
     except ModelLoadError as error:
         pipe.send(LoadFailed(error.code, str(error)))
     except (EOFError, BrokenPipeError, ConnectionResetError):
@@ -90,13 +97,14 @@ def _load(options: EngineOptions) -> Model:
 class Worker:
     """All sessions of the device."""
 
-    def __init__(self, pipe: Connection, model: Model, *, max_lead: float = 6.0) -> None:
+    def __init__(self, pipe: Connection, model: Model, *, max_lead: float, blame: Blame) -> None:
         self.pipe = pipe
+        self.blame = blame
         self.model = model
         self.max_lead = max_lead
         self.costs = CostModel()
         self.slots: dict[str, Slot] = {}
-        self.saved_at: dict[str, float] = {}
+        self.saved_at: dict[str, float] = {}  # when the next snapshot may be made
         self.running = True
 
     def run(self) -> None:
@@ -114,6 +122,7 @@ class Worker:
 
     def step(self, slot: Slot) -> None:
         """One unit of work for one session. An error of the model ends that session, not the engine."""
+        self.blame.value = slot.session.encode()
         try:
             for event in slot.run():
                 self.send(event)
@@ -141,7 +150,8 @@ class Worker:
         if blob is None:
             self.saved_at[slot.session] = float("inf")
             return
-        self.saved_at[slot.session] = now + SAVE_EVERY * max(1.0, len(blob) / SAVE_BYTES)
+        done = monotonic()
+        self.saved_at[slot.session] = done + max(len(blob) / SAVE_RATE, (done - now) / SAVE_SHARE)
         self.send(Saved(slot.session, chunk, blob))
 
     def send(self, event: Event) -> None:
@@ -175,6 +185,7 @@ class Worker:
             self.change(slot, command)
 
     def change(self, slot: Slot, command: SetPrompt | SetDial | NewShot | Rewind) -> None:
+        self.blame.value = slot.session.encode()
         try:
             if isinstance(command, SetPrompt):
                 events = slot.set_prompt(command)
@@ -196,6 +207,7 @@ class Worker:
             self.send(event)
 
     def open(self, request: Open) -> None:
+        self.blame.value = request.session.encode()
         try:
             take = self.model.load(request.snapshot) if request.snapshot else self.model.open(request)
             self.slots[request.session] = Slot(
