@@ -6,15 +6,11 @@ import { sleep } from "./dom.js";
 import { Emitter } from "./emitter.js";
 import { Peer } from "./whep.js";
 
-const FIRST_FRAME_MS = 15_000; // connected but blank for so long: try a new peer
-
 /** @extends {Emitter<{stream: MediaStream, up: null, down: null, problem: Problem}>} */
 export class Media extends Emitter {
   #peer = new Peer(); // gathers at once, before there is a session
   #backoff = new Backoff();
   #stopped = false;
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
-  #blank;
 
   /**
    * @param {string} url
@@ -30,10 +26,6 @@ export class Media extends Emitter {
   async #attempt(peer) {
     peer.on("stream", (stream) => this.emit("stream", stream));
     peer.on("failed", () => this.#lost(peer));
-    peer.on("connected", () => {
-      clearTimeout(this.#blank);
-      this.#blank = setTimeout(() => this.#lost(peer), FIRST_FRAME_MS);
-    });
     try {
       await peer.connect(this.url ?? "", this.token ?? "");
     } catch (error) {
@@ -47,7 +39,6 @@ export class Media extends Emitter {
   /** @param {Peer} peer */
   async #lost(peer) {
     if (this.#stopped || peer !== this.#peer) return;
-    clearTimeout(this.#blank);
     peer.close();
     this.#peer = new Peer();
     this.emit("down", null);
@@ -58,14 +49,8 @@ export class Media extends Emitter {
 
   /** A frame has been shown: the picture is up. */
   seen() {
-    clearTimeout(this.#blank);
     this.#backoff.reset();
     this.emit("up", null);
-  }
-
-  /** The picture may stay still for as long as it likes (paused). */
-  rest() {
-    clearTimeout(this.#blank);
   }
 
   /** Drop the current peer and make a new one, as after a freeze. */
@@ -79,7 +64,6 @@ export class Media extends Emitter {
 
   stop() {
     this.#stopped = true;
-    clearTimeout(this.#blank);
     this.#peer.close();
   }
 }

@@ -220,7 +220,7 @@ export class Session extends Emitter {
 
   /** The picture stands still although chunks arrive: ask for a new peer. */
   frozen() {
-    if (this.status.state === "live") this.#media.renew();
+    if (!this.#final && this.info) this.#media.renew();
   }
 
   /**
@@ -316,7 +316,6 @@ export class Session extends Emitter {
 
   #refresh() {
     if (this.#final || this.#left) return;
-    if (this.#serverState === "paused") this.#media.rest();
     this.#set(this.#current());
   }
 

@@ -6,7 +6,8 @@ import { byId, calm, duration } from "./dom.js";
 /** @import { SessionInfo } from "./types.js" */
 
 const GLOW_MS = 300;
-const FREEZE_MS = 6000;
+const FREEZE_MS = 6000; // chunks are made and none is seen for so long: the way is broken, not the model slow
+const BLANK_MS = 12_000; // the same before the first frame of a peer
 const FPS_WINDOW_MS = 2000;
 
 export class Stage {
@@ -40,6 +41,7 @@ export class Stage {
   attach(session, since) {
     this.#session = session;
     this.#since = since;
+    this.#lastFrame = performance.now();
     session.on("stream", (stream) => {
       this.video.srcObject = stream;
       this.video.play().catch(() => {}); // muted: only a page being torn down refuses
@@ -98,9 +100,10 @@ export class Stage {
 
   #checkFreeze() {
     const now = performance.now();
-    if (document.hidden || !this.#session || this.#session.status.state !== "live") return;
+    const state = this.#session?.status.state ?? "paused";
+    if (document.hidden || !this.#session || !["live", "warming", "reconnecting"].includes(state)) return;
     const chunksFlow = now - this.#lastChunk < FREEZE_MS / 2;
-    if (chunksFlow && now - this.#lastFrame > FREEZE_MS) {
+    if (chunksFlow && now - this.#lastFrame > (state === "live" ? FREEZE_MS : BLANK_MS)) {
       this.#lastFrame = now;
       this.#session.frozen();
     }

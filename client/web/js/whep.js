@@ -9,7 +9,7 @@ const HEAL_MS = 2500; // "disconnected" often mends itself
 /** ICE servers the server named in a Link header: known only after the first answer, used from the next peer on. @type {RTCIceServer[]} */
 let iceServers = [];
 
-/** @extends {Emitter<{stream: MediaStream, connected: null, failed: null}>} */
+/** @extends {Emitter<{stream: MediaStream, failed: null}>} */
 export class Peer extends Emitter {
   #pc = new RTCPeerConnection({ iceServers, bundlePolicy: "max-bundle" });
   /** @type {string | null} */
@@ -95,7 +95,6 @@ export class Peer extends Emitter {
   #connection() {
     if (this.#closed) return;
     const state = this.#pc.connectionState;
-    if (state === "connected") this.emit("connected", null);
     if (state === "failed" || state === "closed") this.emit("failed", null);
     if (state === "disconnected") {
       setTimeout(() => {
