@@ -49,7 +49,7 @@ def fit_image(image: Image.Image, width: int, height: int) -> np.ndarray:
         image = ImageOps.fit(image.convert("RGB"), (width, height), Image.Resampling.LANCZOS)
     except (OSError, ValueError) as error:
         raise MediaError(f"the picture cannot be unpacked ({error}); save it again as PNG or JPEG") from error
-    return np.asarray(image)
+    return np.array(image)  # a copy of its own, writable
 
 
 def _to_eight_bits(image: Image.Image) -> Image.Image:
