@@ -10,6 +10,7 @@ import sys
 import tomllib
 import zipfile
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,26 @@ def test_commands_exist() -> None:
         if not (home / f"{module}.py").is_file() and not (home / module / "__init__.py").is_file():
             missing.append(f"{name} = {target}")
     assert missing == []
+
+
+@pytest.mark.parametrize(
+    ("room", "extras"),
+    [("client/python", []), ("models", ["server"]), ("stream", ["server"]), ("tests", ["server", "test"])],
+)
+def test_what_is_imported_is_declared(room: str, extras: list[str]) -> None:
+    """No package that happens to be there because another one needs it."""
+    optional = PROJECT["project"]["optional-dependencies"]
+    wanted = [*PROJECT["project"]["dependencies"], *(name for extra in extras for name in optional[extra])]
+    declared = {canonical(re.match(r"[\w.-]+", name)[0]) for name in wanted}  # type: ignore[index]
+    ours = {"models", "stream", "farcast", "tests", "pydantic_core"}  # pydantic documents its own core as a part of it
+    by_import = packages_distributions()
+    wrong = set()
+    for path in sources(room):
+        for line, name in imports(path):
+            owners = {canonical(owner) for owner in by_import.get(name, [name])}
+            if name not in sys.stdlib_module_names and name not in ours and not owners & declared:
+                wrong.add(f"{path.relative_to(ROOT)}:{line} imports {name}")
+    assert wrong == set()
 
 
 # -- versions --------------------------------------------------------------------------------------------------------
