@@ -87,8 +87,9 @@ class Run:
     def save(self) -> None:
         """Write everything a restart needs, atomically."""
         tensors: dict[str, torch.Tensor] = {"step": torch.tensor(self.step)}
+        # Cloned: shared weights (an embedding used twice) are not safetensors otherwise.
         for name, module in self.modules.items():
-            tensors |= {f"weights/{name}.{k}": v.contiguous() for k, v in module.state_dict().items()}
+            tensors |= {f"weights/{name}.{k}": v.clone() for k, v in module.state_dict().items()}
         tensors |= {f"average/{k}": v.contiguous() for k, v in self.average.shadow.items()}
         for index, state in self.optimizer.state_dict()["state"].items():
             tensors |= {

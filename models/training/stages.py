@@ -30,11 +30,16 @@ def vae(config: dict[str, Any]) -> None:
     train_vae(VaeConfig(out=str(folder / "vae"), model=config["vae_model"], **config["vae"]), folder / "vae-run")
 
 
-def encode(config: dict[str, Any]) -> None:
-    """Draw clips and single pictures, encode them. `part` of `parts` lets several processes share the work."""
+def encode(config: dict[str, Any], only: str) -> None:
+    """Draw and encode clips and single pictures, or `only` one of them.
+
+    Several processes can share the work: each with its own number in FARCAST_PART draws other clips.
+    """
     folder = Path(config["folder"])
     part = int(os.environ.get("FARCAST_PART", "0"))
     for name, settings in config["data"].items():
+        if only not in ("", name):
+            continue
         out = folder / f"{name}-{part}.safetensors"
         if not out.exists():
             encode_clips(
@@ -106,7 +111,7 @@ def load_average(path: Path, modules: dict[str, torch.nn.Module]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("stage", help="vae, encode, export:STAGE, or the name of a flow stage in the config")
+    parser.add_argument("stage", help="vae, encode[:images|:clips], export:STAGE, or a flow stage of the config")
     parser.add_argument("--config", type=Path, default=Path(__file__).parent / "configs" / "tiny-cpu.toml")
     arguments = parser.parse_args()
     config = tomllib.loads(arguments.config.read_text())
@@ -116,7 +121,7 @@ def main() -> None:
     if name == "vae":
         vae(config)
     elif name == "encode":
-        encode(config)
+        encode(config, of)
     elif name == "export":
         export(config, of)
     else:
