@@ -69,18 +69,9 @@ class Manager:
     ) -> Session:
         """A new session. Raises Busy when there is no room for it."""
         facts = await self.facts()
-        running = self.running
-        if len(running) >= self.config.max_sessions:
-            raise Busy(
-                f"All {self.config.max_sessions} places are taken. Try again when a session has ended.",
-                code="full",
-                retry_after=10,
-            )
-        # Sessions that are paused may come back at any time, so their place on the device is kept.
-        floors = [s.dial.steps or s.dial.floor for s in running] + [request.dial.steps or request.dial.floor]
-        verdict = admits(self.costs, floors, chunk_seconds=facts.chunk_seconds)
-        if not verdict.ok:
-            raise Busy(f"No room on the device: {verdict.reason}.", code="full", retry_after=verdict.retry_after)
+        while (refusal := self._no_room(request, facts)) is not None:
+            if not await self._end_unwatched():
+                raise refusal
         session = Session(
             request,
             facts=facts,
@@ -95,6 +86,30 @@ class Manager:
         self.sessions[session.id] = session
         log.info("session %s: %r (seed %d)", session.id, session.prompt, session.seed)
         return session
+
+    def _no_room(self, request: SessionRequest, facts: ModelFacts) -> Busy | None:
+        """Why this session cannot be taken now; None when it can."""
+        running = self.running
+        if len(running) >= self.config.max_sessions:
+            message = f"All {self.config.max_sessions} places are taken. Try again when a session has ended."
+            return Busy(message, code="full", retry_after=10)
+        # Sessions that are paused may come back at any time, so their place on the device is kept.
+        floors = [s.dial.steps or s.dial.floor for s in running] + [request.dial.steps or request.dial.floor]
+        verdict = admits(self.costs, floors, chunk_seconds=facts.chunk_seconds)
+        if verdict.ok:
+            return None
+        return Busy(f"No room on the device: {verdict.reason}.", code="full", retry_after=verdict.retry_after)
+
+    async def _end_unwatched(self) -> bool:
+        """End the session that was paused because nobody watches it, the longest ago; False when there is none.
+
+        A closed tab must not keep the next visitor out of a small server until its idle lifetime is over.
+        """
+        unwatched = [s for s in self.running if s.state == "paused" and not s.paused_by_user and not s.viewers]
+        if not unwatched:
+            return False
+        await min(unwatched, key=lambda s: s.idle_since).stop("Nobody was watching, and its place was needed.")
+        return True
 
     def get(self, session_id: str, token: str | None) -> Session:
         """Raises NotFound, Unauthorised."""

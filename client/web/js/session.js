@@ -342,4 +342,4 @@ export class Session extends Emitter {
  * A fatal message says with its code what HTTP would say with a status.
  * @param {string} code
  */
-const fatal = (code) => ({ code, status: { not_found: 404, unauthorised: 401 }[code] ?? 0 });
+const fatal = (code) => ({ code, status: { no_session: 404, unauthorised: 401 }[code] ?? 0 });
