@@ -1,0 +1,133 @@
+"""How the object moves: every motion of the world fitted to the measured track, the best explanation wins.
+
+Fits are made in windows shorter than the clip, each with parameters of its own, so that a generated object which
+changes its pace a little is still recognised. Constants are those of `models.world.motion`.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+WINDOW = 25  # frames
+FAST = 0.041  # half-pictures a frame: between drifting (0.028) and bouncing (0.06)
+_TURNS = np.linspace(-0.3, 0.3, 121)  # candidates for turning, radians a frame
+_ROOMS = 72  # phases tried along a bouncing path
+_SPEEDS = np.linspace(0.0, 0.08, 41)
+
+
+def find_motion(x: Array, y: Array, angle: Array, radius: Array) -> tuple[str, dict[str, float]]:
+    """The motion's name, "still" when there is none, and the figures it was decided on. Arrays (T,), T >= 8."""
+    frames = len(x)
+    roam = math.sqrt(float(_spread(x) ** 2 + _spread(y) ** 2))
+    turn, unity = turning(angle)
+    beat = pulsing(radius)
+    facts = {"roam": roam, "turn": turn, "unity": unity, "beat": beat}
+    if roam < 0.55 * 0.024 * min(frames, 30) / math.sqrt(12) + 0.012:
+        if beat > 0.1:
+            return "pulsing", facts
+        return ("spinning" if abs(turn) > 0.085 and unity > 0.5 else "still"), facts
+    costs = {"orbiting": 0.0, "swinging": 0.0, "travelling": 0.0}
+    speeds = []
+    starts = range(0, max(1, frames - WINDOW + 1), 12)
+    for start in starts:
+        part = slice(start, start + WINDOW)
+        costs["orbiting"] += orbit(x[part], y[part])
+        costs["swinging"] += swing(x[part], y[part])
+        cost, speed = travel(x[part], y[part], float(np.median(radius)))
+        costs["travelling"] += cost
+        speeds.append(speed)
+    facts |= {name: cost / len(starts) for name, cost in costs.items()} | {"speed": float(np.median(speeds))}
+    best = min(costs, key=lambda name: costs[name])
+    if best == "travelling":
+        best = "bouncing" if facts["speed"] > FAST else "drifting"
+    return best, facts
+
+
+def _spread(values: Array) -> float:
+    """Standard deviation without the two most distant values, which may be mistakes."""
+    middle = np.median(values)
+    kept = np.sort(np.abs(values - middle))[: max(2, len(values) - 2)]
+    return float(np.sqrt(np.mean(kept**2)))
+
+
+def turning(angle: Array) -> tuple[float, float]:
+    """Radians a frame, and how steadily, 0..1: the highest peak of the periodogram of exp(i angle)."""
+    time = np.arange(len(angle))
+    waves = np.exp(1j * (angle[None] - _TURNS[:, None] * time))
+    peaks = np.abs(waves.mean(1))
+    best = int(peaks.argmax())
+    return float(_TURNS[best]), float(peaks[best])
+
+
+def _waves(values: Array, rates: Array, *, centred: bool) -> tuple[Array, Array]:
+    """Least squares of a + b cos wt + c sin wt (a = 0 if centred) for every rate: rms error (R,), amplitude (R,)."""
+    time = np.arange(len(values))
+    errors, sizes = [], []
+    for rate in rates:
+        columns = [np.cos(rate * time), np.sin(rate * time)] + ([] if centred else [np.ones(len(time))])
+        basis = np.stack(columns, 1)
+        fit, *_ = np.linalg.lstsq(basis, values, rcond=None)
+        errors.append(float(np.sqrt(np.mean((values - basis @ fit) ** 2))))
+        sizes.append(float(math.hypot(fit[0], fit[1])))
+    return np.array(errors), np.array(sizes)
+
+
+def pulsing(radius: Array) -> float:
+    """Amplitude of the beat in shares of the radius, 0 when a beat explains less than half of the change."""
+    relative = radius / max(float(np.median(radius)), 1e-6) - 1
+    errors, sizes = _waves(relative, np.linspace(0.22, 0.42, 11), centred=False)
+    best = int(errors.argmin())
+    return float(sizes[best]) if errors[best] ** 2 < 0.5 * float(np.var(relative)) else 0.0
+
+
+def orbit(x: Array, y: Array) -> float:
+    """Rms error of the best circle about the middle of the picture, at a steady pace."""
+    time = np.arange(len(x))
+    place = x + 1j * y
+    best = math.inf
+    for rate in np.linspace(0.09, 0.18, 19):
+        for way in (rate, -rate):
+            wave = np.exp(1j * way * time)
+            arm = np.mean(place * wave.conj())
+            arm *= min(max(abs(arm), 0.35), 0.65) / max(abs(arm), 1e-9)
+            best = min(best, float(np.sqrt(np.mean(np.abs(place - arm * wave) ** 2))))
+    return best
+
+
+def swing(x: Array, y: Array) -> float:
+    """Rms error of the best swing from side to side at one height."""
+    errors, sizes = _waves(x, np.linspace(0.12, 0.22, 21), centred=True)
+    allowed = np.where((sizes > 0.3) & (sizes < 0.8), errors, np.inf)
+    flat = float(np.std(y))
+    return float(np.sqrt(min(float(allowed.min()), 1.0) ** 2 + flat**2))
+
+
+def travel(x: Array, y: Array, radius: float) -> tuple[float, float]:
+    """Rms error of the best straight path off the walls, and its speed in half-pictures a frame."""
+    room = max(0.2, 1.0 - radius)
+    (error_x, speed_x), (error_y, speed_y) = _bounce(x, room), _bounce(y, room)
+    return math.hypot(error_x, error_y), math.hypot(speed_x, speed_y)
+
+
+def _bounce(values: Array, room: float) -> tuple[float, float]:
+    time = np.arange(len(values))
+    phases = np.arange(_ROOMS) / _ROOMS * 4 * room
+    best = (math.inf, 0.0)
+    for half in (1.0, 0.25):  # a coarse grid, then a finer one about its best
+        if half == 1.0:
+            speeds, starts = _SPEEDS, phases
+        else:
+            speeds = np.clip(found[0] + np.linspace(-0.002, 0.002, 9), 0, None)
+            starts = found[1] + np.linspace(-1, 1, 13) * (phases[1] - phases[0])
+        way = starts[None, :, None] + speeds[:, None, None] * time
+        folded = np.abs((way + room) % (4 * room) - 2 * room) - room
+        errors = np.sqrt(np.mean((folded - values) ** 2, -1))
+        i, j = np.unravel_index(int(errors.argmin()), errors.shape)
+        best = min(best, (float(errors[i, j]), float(speeds[i])))
+        found = (float(speeds[i]), float(starts[j]))
+    return best
