@@ -42,6 +42,6 @@ def admits(
     loads = [floor_load(costs, floor, chunk_seconds=chunk_seconds) for floor in floors]
     total = sum(load or 0.0 for load in loads)
     if len(floors) > 1 and total > capacity:
-        reason = f"{len(floors)} sessions would need {total:.0%} of the device at their floor, {capacity:.0%} is free"
+        reason = f"{len(floors)} sessions would need {total:.0%} of the device at their floor, of {capacity:.0%}"
         return Admission(False, reason, retry_after)
     return Admission(True)

@@ -20,6 +20,7 @@ SIZES = {UNIT: 64}  # observations remembered: a handful of chunks
 SIZE = 24  # of what happens once a chunk
 RUN = 6  # so many in a row beyond what was known are a change, not a hiccup
 BEYOND = 0.9  # ... beyond this share of it
+LEAST_S, MOST_S = 1e-6, 1e4  # beyond these a clock is broken
 MAX_KEYS = 256  # keys come from sizes and counts; a bound all the same
 
 
@@ -87,7 +88,8 @@ class CostModel:
         """One unit of `kind` took `seconds` on the device. Nonsense (negative, NaN, infinite) is ignored."""
         if not math.isfinite(seconds) or seconds < 0.0:
             return
-        if kind == UNIT and UNIT not in self._pooled and seconds > 0.0:  # so far in seconds, from now on in steps
+        seconds = min(max(seconds, LEAST_S), MOST_S)
+        if kind == UNIT and UNIT not in self._pooled:  # so far in seconds, from now on in steps
             for window in (*self._windows.values(), *self._pooled.values()):
                 window.scale(1.0 / seconds)
         value = seconds / self._unit(kind)
@@ -115,7 +117,7 @@ class CostModel:
     def _unit(self, kind: str) -> float:
         """Seconds of what `kind` is remembered in: a step of this moment; steps themselves in seconds."""
         steps = self._pooled.get(UNIT)
-        return max(steps.quantile(0.5), 1e-9) if steps and kind != UNIT else 1.0
+        return steps.quantile(0.5) if steps and kind != UNIT else 1.0
 
     def _find(self, kind: str, key: Hashable) -> Window | None:
         return self._windows.get((kind, key)) or self._pooled.get(kind)

@@ -44,7 +44,7 @@ class Tuning:
     rise_lead: float = 0.8
     rise_early: float = 0.5
     keep: float = 1.0
-    rise: float = 60.0
+    rise: float = 40.0
     fall: float = 12.0
     recover: float = 0.5
     quick_slack: float = 0.1

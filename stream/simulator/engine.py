@@ -47,7 +47,8 @@ class Seat:
     ends: deque[float] = field(default_factory=deque)
     begun: bool = False  # something is on screen
     asked: deque[float] = field(default_factory=deque)  # prompts not taken up yet
-    carried: list[float] = field(default_factory=list)  # prompts the chunk in progress carries
+    carried: list[float] = field(default_factory=list)  # the prompt that the next chunk to be opened carries, if any
+    superseded: int = 0  # prompts replaced by a later one before any frame carried them
     turn: Turn | None = None
     load: float = 1.0
     hurry: bool = False
@@ -109,8 +110,10 @@ def _take_up(seat: Seat, now: float) -> None:
         seat.ends.popleft()
     if not seat.asked or seat.asked[0] > now:
         return
-    at = seat.asked.popleft()
-    seat.carried.append(at)
+    while seat.asked and seat.asked[0] <= now:  # latest wins
+        seat.superseded += len(seat.carried)
+        seat.carried = [seat.asked.popleft()]
+    at = seat.carried[0]
     if not seat.begun or not seat.visit.steer:
         seat.turn = None
         return
@@ -138,8 +141,9 @@ def _take_up(seat: Seat, now: float) -> None:
     if seat.turn.chunk == "restart" and going and not seat.restarted:
         seat.restarted, seat.phase = True, "open"
         seat.governor.drop_chunk()
-        for entries in (seat.run.lead, seat.run.opened, seat.run.carriers):
-            entries.pop()
+        seat.superseded += len(seat.run.carriers.pop())
+        seat.run.lead.pop()
+        seat.run.opened.pop()
     elif seat.turn.chunk != "carry":
         seat.hurry = True
     _drop(seat)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from stream.simulator.controllers import Controller
@@ -19,6 +20,7 @@ class Run:
     opened: list[float] = field(default_factory=list)
     carriers: list[list[float]] = field(default_factory=list)  # prompts that the chunk was the first to carry
     bound: float = 0.0  # the largest bound on the lead that was in force
+    over: float = -math.inf  # how far the lead was over its bound at most, in seconds; negative = under
     seconds: float = 0.0
 
     @property
@@ -52,7 +54,8 @@ def play(trace: Trace, controller: Controller, *, first_lead: float = CHUNK_S) -
     for chunk in range(trace.chunks):
         while (wait := controller.wait(now, dry - now)) > 0.0:
             now += wait
-        run.bound = max(run.bound, controller.max_lead())
+        bound = controller.max_lead()
+        run.bound = max(run.bound, bound)
         run.opened.append(now)
         run.lead.append(dry - now)
         controller.open(now, dry - now)
@@ -65,6 +68,7 @@ def play(trace: Trace, controller: Controller, *, first_lead: float = CHUNK_S) -
         run.steps.append(done)
         run.late.append(now - dry)
         dry = max(dry, now) + CHUNK_S
+        run.over = max(run.over, dry - now - bound)
         now = _unit(trace, controller, now, "append", float(trace.append[chunk]))
     run.seconds = now
     return run
