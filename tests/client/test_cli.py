@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
+import av
 import pytest
 from farcast import cli
 
@@ -81,6 +84,23 @@ def test_watch_saves_a_clip(fake: Fake, tmp_path: Path) -> None:
     assert report["frames"] >= 16
     assert (report["width"], report["height"]) == (96, 64)
     assert out.stat().st_size > 1000
+
+
+def test_ctrl_c_leaves_a_whole_file(fake: Fake, tmp_path: Path) -> None:
+    out = tmp_path / "out.mp4"
+    command = [sys.executable, "-m", "farcast", "watch", fake.url, "-o", str(out), "--seconds", "600"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    until = time.monotonic() + 60
+    while time.monotonic() < until and not (fake.sessions and fake.only().peers):
+        time.sleep(0.05)
+    time.sleep(2)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+    with av.open(str(out)) as file:
+        assert sum(1 for _ in file.decode(video=0)) > 3
+    assert fake.sessions == {}
 
 
 @pytest.mark.parametrize(

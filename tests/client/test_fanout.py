@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import pytest
 from farcast.fanout import Fanout
@@ -27,6 +28,15 @@ async def test_waiting_readers_hear_of_the_end_and_late_ones_too() -> None:
     for reader in (waiting, source.reader(2).get()):
         with pytest.raises(ValueError, match="lost"):
             await reader
+
+
+async def test_a_forgotten_reader_costs_nothing() -> None:
+    source: Fanout[int] = Fanout()
+    source.reader(1)
+    gc.collect()
+    for n in range(5):
+        source.put(n)
+    assert source.dropped == 0
 
 
 async def test_a_reader_that_left_gets_nothing_more() -> None:

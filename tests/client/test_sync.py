@@ -32,6 +32,16 @@ def test_everything_without_async(fake: Fake, tmp_path: Path) -> None:
     assert not [thread for thread in threading.enumerate() if thread.name == "farcast"]
 
 
+def test_an_iterator_that_outlives_the_connection(fake: Fake) -> None:
+    with farcast.sync.connect(fake.url, prompt="a red circle") as live:
+        frames = live.frames()
+        next(frames)
+    with pytest.raises(farcast.SessionEnded):
+        next(frames)
+    with pytest.raises(farcast.SessionEnded):
+        live.ping()
+
+
 def test_errors_come_out_as_they_are() -> None:
     with pytest.raises(farcast.ConnectionFailed), farcast.sync.connect("http://127.0.0.1:9", prompt="x"):
         pass

@@ -70,14 +70,14 @@ async def test_an_unusable_answer_is_a_media_error(fake: Fake, monkeypatch: pyte
 
 
 async def test_a_paused_session_is_not_silence(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(whep, "_SILENCE_S", 0.2)
+    monkeypatch.setattr(whep, "_SILENCE_S", 0.8)
     async with farcast.connect(fake.url, prompt="a red circle") as live:
         frames = live.frames()
         await frames.get()
         await live.pause()
         await live.ping()
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(1.0):
+            async with asyncio.timeout(1.5):
                 while True:
                     await frames.get()
         await live.resume()

@@ -86,7 +86,7 @@ class Api:
         return score
 
     async def delete(self, url: str) -> None:
-        await self.request("DELETE", url)
+        await self.request("DELETE", url, timeout=3.0)
 
     async def request(self, method: str, url: str, **options: Any) -> httpx.Response:
         """One request. Raises ConnectionFailed when nothing answers, RequestRefused for a status of 400 and up."""

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
 from .errors import (
     AnswerTimeout,
@@ -35,6 +35,7 @@ from .protocol import ClientMessage, ServerMessage, limits, parse_server, server
 log = logging.getLogger(__name__)
 _UNCLAIMED = 64  # answers kept for an upload whose HTTP response is still on its way
 _PENDING = 1024  # commands waiting for an answer at one time
+_STABLE_S = 5.0  # a connection that lived so long may be tried again at once; others back off
 _PING_S = 5.0  # a dead connection is noticed after this and as much again
 ANSWERS = (
     server.PromptApplied, server.PromptRejected, server.DialApplied, server.ImageApplied, server.Session, server.Pong,
@@ -70,7 +71,7 @@ class Control:
 
     async def start(self) -> None:
         """Connect for the first time and wait for the `session` message. Raises ConnectionFailed or SessionEnded."""
-        self._task = asyncio.create_task(self._run(), name="farcast-control")
+        self._task = asyncio.create_task(self._guarded(), name="farcast-control")
         opened = asyncio.ensure_future(self._opened.wait())
         waiting: set[asyncio.Future[Any]] = {opened, self.ended}
         try:
@@ -122,6 +123,14 @@ class Control:
         finally:
             self._pending.pop(re, None)
 
+    async def _guarded(self) -> None:
+        """A bug of ours must end the session in words, not leave the user waiting."""
+        try:
+            await self._run()
+        except Exception as error:
+            log.exception("control connection")
+            self._end(FarcastError(f"internal error in the control connection: {error}"))
+
     async def _run(self) -> None:
         """Connect, read, and after a break connect again, until the session ends or patience runs out."""
         lost_at: float | None = None
@@ -134,14 +143,17 @@ class Control:
                     open_timeout=10, ping_interval=_PING_S, ping_timeout=_PING_S, close_timeout=1,
                 ) as socket:  # fmt: skip
                     self._socket = socket
+                    opened_at = time.monotonic()
                     if lost_at is not None:
                         self._emit(Reconnected("control", time.monotonic() - lost_at))
                     for pending in list(self._pending.values()):
                         if pending.message is not None:
                             await socket.send(pending.message)
-                    lost_at, delay = None, 0.1
+                    lost_at = None
                     async for text in socket:
                         self._read(text)
+                        if time.monotonic() - opened_at > _STABLE_S:
+                            delay = 0.1
             except InvalidStatus as error:
                 status = error.response.status_code
                 if status in (401, 403, 404, 410):
@@ -150,7 +162,7 @@ class Control:
                 reason = f"HTTP {status}"
             except ConnectionClosed as error:
                 reason = str(error)
-            except (OSError, InvalidHandshake, TimeoutError) as error:
+            except (OSError, WebSocketException, TimeoutError) as error:
                 reason = str(error) or type(error).__name__
             finally:
                 self._socket = None

@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import Generic, TypeVar
+from weakref import WeakSet
 
 T = TypeVar("T")
 
@@ -63,7 +64,7 @@ class Fanout(Generic[T]):
     """The source: `put` reaches every reader at once and never waits."""
 
     def __init__(self) -> None:
-        self._readers: set[Reader[T]] = set()
+        self._readers: WeakSet[Reader[T]] = WeakSet()  # one that nobody reads any more goes by itself
         self.dropped = 0  # over all readers, those that left too
         self._ended = False
         self._error: BaseException | None = None

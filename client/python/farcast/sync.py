@@ -11,11 +11,12 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 from . import live as aio
+from .errors import SessionEnded
 from .events import Event
 from .fanout import Reader
 from .frames import Frame
@@ -35,6 +36,9 @@ class _Loop:
         self._thread.start()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
+        if self._loop.is_closed():
+            work.close()
+            raise SessionEnded("The connection was closed.")
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
@@ -127,7 +131,8 @@ class Live:
             while (item := self._loop.run(following())) is not None:
                 yield item[0]
         finally:
-            self._call(reader.close)
+            with suppress(SessionEnded):  # the connection is closed already, and the reader with it
+                self._call(reader.close)
 
 
 @contextmanager

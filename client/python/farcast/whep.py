@@ -28,6 +28,7 @@ from .frames import Frame
 
 log = logging.getLogger(__name__)
 _CONNECT_S = 15.0  # from the offer to the first frame
+_LEAVE_S = 3.0  # a server that does not answer then will notice by itself
 _SILENCE_S = 5.0  # no frame for so long while the session is live: connect anew
 
 
@@ -156,19 +157,22 @@ class Player:
 
     async def _pump(self, track: MediaStreamTrack, started: float, lost_at: float | None) -> None:
         first = True
+        quiet_since = time.monotonic()
         while True:
+            limit = _CONNECT_S if first else _SILENCE_S
             try:
-                async with asyncio.timeout(_CONNECT_S if first else _SILENCE_S):
+                async with asyncio.timeout(limit / 4):
                     frame = await track.recv()
             except TimeoutError:
                 if not self._live():
-                    continue
-                waited = _CONNECT_S if first else _SILENCE_S
-                raise MediaFailed(f"no frame for {waited:g} s; a firewall may block the media ports") from None
+                    quiet_since = time.monotonic()
+                elif time.monotonic() - quiet_since > limit:
+                    raise MediaFailed(f"no frame for {limit:g} s; a firewall may block the media ports") from None
+                continue
             except MediaStreamError:
                 return
             assert isinstance(frame, VideoFrame)
-            now = time.monotonic()
+            now = quiet_since = time.monotonic()
             if first:
                 first = False
                 if self.stats.first_frame_s is None:
@@ -211,7 +215,7 @@ async def _leave(api: Api, peer: RTCPeerConnection, resource: str | None) -> Non
     await peer.close()
     if resource is not None:
         try:
-            await api.request("DELETE", resource)
+            await api.request("DELETE", resource, timeout=_LEAVE_S)
         except FarcastError as error:  # the session may be gone with its viewers
             log.debug("leaving %s: %s", resource, error)
 
