@@ -116,7 +116,7 @@ class TorchModel:
 
     def load(self, blob: bytes) -> TorchTake:
         with told():
-            return TorchTake(Rollout.restore(self.bundle, unpack(blob)))  # type: ignore[attr-defined]
+            return TorchTake(Rollout.restore(self.bundle, unpack(blob)))
 
     def warm_up(self) -> None:
         """Pay for what the first run of everything costs before anybody waits for it."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -69,7 +71,7 @@ def test_a_consumer_that_slept_is_not_late_for_ever() -> None:
     first = rest[0]
     assert first[0] == pytest.approx(3.0)
     assert first[2] == pytest.approx(3.0 * TICKS, abs=200)
-    gaps = [b[0] - a[0] for a, b in zip(rest, rest[1:], strict=False)]
+    gaps = [b[0] - a[0] for a, b in pairwise(rest)]
     assert min(gaps) > 0.9 * FRAME, "late frames must not be rushed"
 
 
@@ -98,7 +100,7 @@ def test_slow_generation_slows_playing_smoothly_to_the_stated_minimum_and_back()
     assert min(rates) >= 8.0
     assert rates[-1] == pytest.approx(16.0)
     assert p.underruns <= 6, "slow motion, not stop and go"
-    steps = [abs(b - a) for a, b in zip(rates, rates[1:], strict=False)]
+    steps = [abs(b - a) for a, b in pairwise(rates)]
     assert max(steps) < 3.0, "smoothly"
 
 

@@ -1,0 +1,163 @@
+"""`farcast generate`: a clip of a given length, written as MP4, without a server."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated, Any
+
+import av
+import numpy as np
+import typer
+
+from stream.errors import StreamError
+
+app = typer.Typer(add_completion=False)
+
+Model = Annotated[str | None, typer.Option(help="Checkpoint folder or hub id; left out = the embedded model.")]
+
+
+class OutputError(StreamError):
+    """The clip cannot be written where it should go."""
+
+    code = "output"
+
+
+@app.command()
+def generate(
+    prompt: Annotated[str, typer.Option(help="What the video should show.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The MP4 to write.")],
+    image: Annotated[Path | None, typer.Option(help="Start from this picture.")] = None,
+    video: Annotated[Path | None, typer.Option(help="Go on from the end of this clip.")] = None,
+    frames: Annotated[int, typer.Option(help="Frames to make.")] = 81,
+    steps: Annotated[int, typer.Option(help="Steps a chunk, 1 to 50.")] = 4,
+    seed: Annotated[int, typer.Option(help="Same seed, same arguments: same frames.")] = 0,
+    guidance: Annotated[float, typer.Option(help="Classifier-free guidance; 1 = off.")] = 1.0,
+    model: Model = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Write a clip."""
+    if image is not None and video is not None:
+        raise OutputError("Give --image or --video, not both.", code="invalid")
+    if not output.parent.is_dir():
+        raise OutputError(f"The folder {output.parent} does not exist. Make it first, or choose another -o.")
+    from models.bundle import open_bundle, random_bundle
+    from models.generate import generate as make
+    from models.media import open_image, read_clip
+
+    start = open_image(existing(image)) if image is not None else None
+    clip, clip_fps = read_clip(existing(video)) if video is not None else (None, None)
+    random = model is not None and model.startswith("random:")
+    if random:
+        assert model is not None
+        bundle = random_bundle(model.removeprefix("random:"), device=device if device != "auto" else "cpu")
+    else:
+        bundle = open_bundle(model, device=device)
+    chunks = make(
+        bundle,
+        prompt=prompt,
+        frames=frames,
+        steps=steps,
+        seed=seed,
+        image=start,
+        video=clip,
+        video_fps=clip_fps,
+        guidance=guidance,
+    )
+    began = time.perf_counter()
+    made, count, writing = 0, 0, 0.0
+    with Mp4(output, bundle.width, bundle.height, bundle.fps) as out, bar(frames) as progress:
+        for chunk in chunks:
+            wrote = time.perf_counter()
+            out.write(chunk)
+            writing += time.perf_counter() - wrote
+            made, count = made + len(chunk), count + 1
+            progress(len(chunk))
+    seconds = time.perf_counter() - began - writing
+    report = {
+        "frames": made,
+        "width": bundle.width,
+        "height": bundle.height,
+        "fps": bundle.fps,
+        "steps": steps,
+        "seed": seed,
+        "model": bundle.name,
+        "seconds": round(seconds, 4),
+        "chunks": count,
+        "seconds_per_chunk": round(seconds / count, 4),
+        "realtime_factor": round(made / bundle.fps / seconds, 4),
+        "output": str(output),
+    }
+    if as_json:
+        print(json.dumps(report))
+    else:
+        print(
+            f"{output}: {made} frames, {bundle.width}x{bundle.height} at {bundle.fps} fps, {steps} steps a chunk; "
+            f"{seconds:.1f} s, {report['realtime_factor']:.2f} times as fast as it plays"
+        )
+
+
+def existing(path: Path) -> Path:
+    if not path.is_file():
+        raise OutputError(f"There is no file {path}. Check the name.", code="no_file")
+    return path
+
+
+class Mp4:
+    """A clip being written. Nothing is left behind when it fails: it is renamed into place at the end."""
+
+    def __init__(self, path: Path, width: int, height: int, fps: float) -> None:
+        self.path = path
+        self.part = path.with_name(f".{path.name}.part")
+        try:
+            self._container = av.open(str(self.part), "w", format="mp4", options={"movflags": "faststart"})
+        except (OSError, av.error.FFmpegError) as error:
+            raise OutputError(f"{path} cannot be written: {error}. Choose another -o.") from None
+        self._stream = self._container.add_stream("libx264", rate=round(fps))
+        self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
+        self._stream.options = {"crf": "16", "preset": "medium"}
+        # One thread, so that the same frames give the same file.
+        self._stream.codec_context.thread_count = 1
+
+    def write(self, frames: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
+        """uint8 (n, H, W, 3)."""
+        for pixels in frames:
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            self._container.mux(self._stream.encode(frame))
+
+    def __enter__(self) -> Mp4:
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if error is None:
+            self._container.mux(self._stream.encode(None))
+        self._container.close()
+        if error is None:
+            self.part.replace(self.path)
+        else:
+            self.part.unlink(missing_ok=True)
+
+
+def bar(frames: int) -> Any:
+    """A progress bar on a terminal, and nothing where nobody looks. Called with the frames just made."""
+    if not sys.stderr.isatty():
+        return nullcontext(lambda count: None)
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    class Bar:
+        def __enter__(self) -> Any:
+            columns = (BarColumn(), MofNCompleteColumn(), "frames", TimeRemainingColumn())
+            self.progress = Progress(*columns, console=Console(stderr=True), transient=True)
+            task = self.progress.add_task("frames", total=frames)
+            self.progress.start()
+            return lambda count: self.progress.advance(task, count)
+
+        def __exit__(self, *outcome: object) -> None:
+            self.progress.stop()
+
+    return Bar()
