@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,7 @@ import torch
 from models.bundle_files import find_bundle, load_parts
 from models.codec import Codec
 from models.errors import ModelError
+from models.lora import fuse_lora
 from models.prompts import PromptEncoder
 from models.transformer import StreamingTransformer
 
@@ -98,10 +99,11 @@ class Bundle:
 
 def open_bundle(
     source: str | Path | None = None, *, device: str = "auto", dtype: torch.dtype | None = None,
-    width: int | None = None, height: int | None = None,
+    width: int | None = None, height: int | None = None, lora: Sequence[str | Path | tuple[str | Path, float]] = (),
 ) -> Bundle:  # fmt: skip
     """Open a checkpoint: a folder, a hub id, or None for the embedded model. Raises ModelError.
 
+    lora: adapters to fuse, each a .safetensors file or (file, scale).
     device: "auto" takes a GPU when there is one. dtype: None takes bfloat16 on a GPU and float32 on a CPU.
     """
     if source is None:
@@ -127,14 +129,18 @@ def open_bundle(
         examples=tuple(card.get("examples", DEFAULT_EXAMPLES)),
     )  # fmt: skip
     check_sizes(bundle)
+    for adapter in lora:
+        file, scale = adapter if isinstance(adapter, tuple) else (adapter, 1.0)
+        fuse_lora(bundle.transformer, file, scale)
     return bundle
 
 
 def save_bundle(bundle: Bundle, folder: Path) -> None:
     """Write `bundle` in diffusers layout with safetensors, plus the card that says what it is for."""
-    from diffusers import AnyFlowFARPipeline
+    from diffusers import AnyFlowFARPipeline, AnyFlowPipeline
 
-    pipeline: Any = AnyFlowFARPipeline(
+    cls: Any = AnyFlowFARPipeline if bundle.streams else AnyFlowPipeline
+    pipeline = cls(
         tokenizer=bundle.tokenizer, text_encoder=bundle.text_encoder, transformer=bundle.transformer,
         vae=bundle.vae, scheduler=bundle.scheduler,
     )  # fmt: skip

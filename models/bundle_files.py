@@ -19,6 +19,7 @@ EXPECTED = {
     "text_encoder": ("UMT5EncoderModel",),
     "scheduler": ("FlowMapEulerDiscreteScheduler",),
 }
+FLOATS = ("F32", "BF16", "F16", "F64")
 _WEIGHTED = ("transformer", "vae", "text_encoder")
 
 
@@ -117,7 +118,27 @@ def check_folder(folder: Path) -> dict[str, str]:
             if pickled:
                 raise _pickled(folder / part, pickled[0])
             raise ModelError(f"{folder / part} has no weights (*.safetensors)", code="model_missing_part")
+        check_dtypes(folder / part)
     return classes
+
+
+def check_dtypes(folder: Path) -> None:
+    """ModelError when some weights are not plain floating point (fp8, int8: quantised for another program).
+
+    Floats of different widths are no error: published files mix them, and all are cast to one dtype when opened.
+    """
+    for file in sorted(folder.glob("*.safetensors")):
+        try:
+            with file.open("rb") as stream:
+                header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+        except (OSError, ValueError, MemoryError, OverflowError) as error:
+            raise ModelError(f"{file} is damaged; fetch it again", code="model_damaged") from error
+        for name, entry in header.items():
+            if name != "__metadata__" and entry.get("dtype") not in FLOATS:
+                raise ModelError(
+                    f"{file.name}: {name} is {entry.get('dtype')}; Farcast opens weights in {', '.join(FLOATS)}",
+                    code="model_dtype",
+                )
 
 
 def _pickled(folder: Path, name: str) -> ModelError:
@@ -139,7 +160,9 @@ def _load(cls: Any, folder: Path, dtype: torch.dtype) -> Any:
             f"{folder} does not hold a {cls.__name__} ({_first_line(error)})", code="model_shape"
         ) from error
     except Exception as error:  # safetensors raises its own type for a truncated file
-        raise ModelError(f"the weights in {folder} are damaged ({_first_line(error)}); fetch them again") from error
+        raise ModelError(
+            f"the weights in {folder} are damaged ({_first_line(error)}); fetch them again", code="model_damaged"
+        ) from error
     model, info = loaded
     lacking = sorted(info["missing_keys"])
     if lacking:

@@ -80,7 +80,7 @@ def unfold_causal_convs(module: nn.Module) -> int:
     count = 0
     for child in module.modules():
         if isinstance(child, FoldedCausalConv3d):
-            child.__class__ = WanCausalConv3d  # type: ignore[assignment]  # a widening that mypy forbids
+            child.__class__ = WanCausalConv3d
             child.__dict__.pop("_folded", None)
             count += 1
     return count

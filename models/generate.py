@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image
 from models import flowmap
 from models.bundle import Bundle
 from models.errors import RequestError
+from models.offline import generate_whole
 from models.rollout import Rollout
 
 MAX_FRAMES = 1_000_000
@@ -30,21 +32,27 @@ def generate(
 ) -> Iterator[np.ndarray]:
     """Yield uint8 (n, H, W, 3), chunk after chunk, until `frames` pixel frames are made; the last one is cut to fit.
 
+    A bidirectional checkpoint makes the whole clip at once (see `offline`), from text only.
     progress(frames made, frames asked for) is called after every chunk. Arguments are checked before the first chunk.
     """
     if isinstance(frames, bool) or not isinstance(frames, int) or not 1 <= frames <= MAX_FRAMES:
         raise RequestError(f"frames is {frames!r}; it must be a whole number from 1 to {MAX_FRAMES}")
     sigmas = flowmap.schedule(steps, bundle.shift)
+    if not bundle.streams:
+        if image is not None or video is not None:
+            raise RequestError(f"{bundle.name} makes video from text alone; an image or a clip needs a FAR checkpoint")
+        whole = generate_whole(bundle, prompt=prompt, frames=frames, steps=steps, seed=seed, guidance=guidance)
+        return _counted(whole, frames, progress)
     rollout = Rollout(bundle, prompt=prompt, seed=seed, image=image, clip=video, clip_fps=video_fps, guidance=guidance)
-    return _chunks(rollout, frames, sigmas, progress)
+    return _counted((next_chunk(rollout, sigmas) for _ in itertools.count()), frames, progress)
 
 
-def _chunks(
-    rollout: Rollout, frames: int, sigmas: list[float], progress: Callable[[int, int], None] | None
+def _counted(
+    chunks: Iterator[np.ndarray], frames: int, progress: Callable[[int, int], None] | None
 ) -> Iterator[np.ndarray]:
     made = 0
     while made < frames:
-        chunk = next_chunk(rollout, sigmas)[: frames - made]
+        chunk = next(chunks)[: frames - made]
         made += len(chunk)
         if progress is not None:
             progress(made, frames)
