@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.evaluation.ground import FAINT, NAMES, find_matte, as_floats
+from models.evaluation.ground import FAINT, NAMES, as_floats, find_matte
 from models.evaluation.looks import PALETTE, compare, find_angle, find_colour, find_origin, measure
 from models.evaluation.paths import find_motion
 from models.world import SHAPES, SIZES, Scene, Track
@@ -72,7 +72,7 @@ def analyse(frames: np.ndarray) -> Reading:
     if seen.mean() < 0.5:
         return _nothing(len(frames), background)
     where = torch.from_numpy(np.flatnonzero(seen))
-    ink, colours = find_colour(pixels, matte)
+    colours = find_colour(pixels, matte)
     colour = _vote(colours[where].numpy(), PALETTE)
     by_shape = fits[where].amax(2).mean(0)
     shape = int(by_shape.argmax())

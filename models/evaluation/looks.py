@@ -35,14 +35,14 @@ def measure(alpha: Tensor) -> Blob:
     return Blob(centre, (mass / torch.pi).sqrt() * (2 / SIDE))
 
 
-def find_colour(pixels: Tensor, matte: Matte) -> tuple[Tensor, Tensor]:
-    """The object's median colour (T, 3) and the nearest name as an index into `PALETTE`, (T,)."""
+def find_colour(pixels: Tensor, matte: Matte) -> Tensor:
+    """The name nearest to the object's median colour, as an index into `PALETTE`, (T,)."""
     core = matte.alpha > 0.95
     ink = torch.zeros(len(pixels), 3)
     for t, (frame, mask) in enumerate(zip(pixels, core, strict=True)):
         if mask.any():
             ink[t] = frame[:, mask].median(1).values
-    return ink, torch.cdist(_opponent(ink), _opponent((INKS + _GLINT).clamp(max=255))).argmin(1)
+    return torch.cdist(_opponent(ink), _opponent((INKS + _GLINT).clamp(max=255))).argmin(1)
 
 
 def _opponent(rgb: Tensor) -> Tensor:
@@ -52,7 +52,7 @@ def _opponent(rgb: Tensor) -> Tensor:
 
 
 def compare(matte: Matte, blob: Blob) -> Tensor:
-    """How well each shape at each angle fits the masks, -1..1, best over small changes of scale: (T, shapes, ANGLES)."""
+    """How well each shape at each angle fits the masks, -1..1, the best of a few scales: (T, shapes, ANGLES)."""
     patches = unit(cut(matte.alpha[:, None], blob.centre, blob.reach).flatten(1))
     known = masks()
     scores = patches @ known.flatten(0, 2).T

@@ -115,19 +115,18 @@ def travel(x: Array, y: Array, radius: float) -> tuple[float, float]:
 
 
 def _bounce(values: Array, room: float) -> tuple[float, float]:
+    """The same along one axis: a path that goes straight on, folded at the walls."""
     time = np.arange(len(values))
-    phases = np.arange(_ROOMS) / _ROOMS * 4 * room
-    best = (math.inf, 0.0)
-    for half in (1.0, 0.25):  # a coarse grid, then a finer one about its best
-        if half == 1.0:
-            speeds, starts = _SPEEDS, phases
-        else:
-            speeds = np.clip(found[0] + np.linspace(-0.002, 0.002, 9), 0, None)
-            starts = found[1] + np.linspace(-1, 1, 13) * (phases[1] - phases[0])
+
+    def nearest(speeds: Array, starts: Array) -> tuple[float, float, float]:
         way = starts[None, :, None] + speeds[:, None, None] * time
         folded = np.abs((way + room) % (4 * room) - 2 * room) - room
         errors = np.sqrt(np.mean((folded - values) ** 2, -1))
         i, j = np.unravel_index(int(errors.argmin()), errors.shape)
-        best = min(best, (float(errors[i, j]), float(speeds[i])))
-        found = (float(speeds[i]), float(starts[j]))
-    return best
+        return float(errors[i, j]), float(speeds[i]), float(starts[j])
+
+    grain = 4 * room / _ROOMS
+    _, speed, start = nearest(_SPEEDS, np.arange(_ROOMS) * grain)
+    fine = np.clip(speed + np.linspace(-0.002, 0.002, 9), 0, None)
+    error, speed, _ = nearest(fine, start + np.linspace(-1, 1, 13) * grain)
+    return error, speed

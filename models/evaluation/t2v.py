@@ -1,0 +1,98 @@
+"""Text to video at each number of steps: are the attributes asked for there, and is it the world as it should be?"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from models.evaluation.analyser import ATTRIBUTES
+from models.evaluation.figures import Z95, Clip, mean, measure_clip, share
+from models.evaluation.prompts import Task, generator
+from models.evaluation.takes import Maker
+from models.world import render, simulate
+
+FRAMES = 49  # 5 chunks: one round of an orbit
+TRUTH, CEILING = "truth", "vae"  # rows beside the step counts: the world itself, and the world through the VAE
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Column:
+    """All clips of one number of steps (or `TRUTH`, `CEILING`), one a task, with three frames of each to look at."""
+
+    name: str
+    clips: tuple[Clip, ...]
+    stills: tuple[np.ndarray, ...]  # (3, H, W, 3) each: first, middle, last
+    seconds: float  # of making, a chunk
+
+
+def truth_clips(tasks: Sequence[Task], seed: int) -> list[np.ndarray]:
+    """The true world playing each task."""
+    rng = generator("truth", seed)
+    return [render(simulate([(0, task.scene)], FRAMES, rng)) for task in tasks]
+
+
+def run(maker: Maker, tasks: Sequence[Task], steps: Sequence[int], seed: int, progress: Progress) -> list[Column]:
+    """A column for the truth, one for the truth through the VAE, one for each number of steps."""
+    borders = maker.borders(FRAMES)
+    real = truth_clips(tasks, seed)
+    columns = [_column(TRUTH, real, borders, math.nan, progress)]
+    began = time.perf_counter()
+    coded = [maker.take(maker.begin(t.text, t.seed, clip=r), FRAMES, 1) for t, r in zip(tasks, real, strict=True)]
+    took = (time.perf_counter() - began) / max(1, len(tasks)) / (len(borders) + 1)
+    columns.append(_column(CEILING, coded, borders, took, progress))
+    return columns + [text_to_video(maker, tasks, count, progress) for count in steps]
+
+
+def text_to_video(maker: Maker, tasks: Sequence[Task], steps: int, progress: Progress) -> Column:
+    """The column of one number of steps."""
+    borders, made, began = maker.borders(FRAMES), [], time.perf_counter()
+    for number, task in enumerate(tasks):
+        made.append(maker.take(maker.begin(task.text, task.seed), FRAMES, steps))
+        progress(f"{steps} steps: clip {number + 1} of {len(tasks)}")
+    took = (time.perf_counter() - began) / max(1, len(tasks)) / (len(borders) + 1)
+    return _column(str(steps), made, borders, took, progress)
+
+
+def _column(name: str, made: Sequence[np.ndarray], borders: list[int], took: float, progress: Progress) -> Column:
+    clips = []
+    for number, frames in enumerate(made):
+        clips.append(measure_clip(frames, borders))
+        progress(f"{name}: read {number + 1} of {len(made)}")
+    return Column(name, tuple(clips), tuple(frames[[0, len(frames) // 2, -1]] for frames in made), took)
+
+
+def score(clip: Clip, task: Task) -> float:
+    """Share of the attributes asked for that are there: the quality of one clip, 0..1."""
+    right = clip.right(task)
+    return sum(right.values()) / len(right)
+
+
+def summary(column: Column, tasks: Sequence[Task]) -> dict[str, Any]:
+    """The column as figures: shares with intervals, means with standard errors."""
+    found = [clip.right(task) for clip, task in zip(column.clips, tasks, strict=True)]
+    figures: dict[str, Any] = {name: share([f[name] for f in found if name in f]) for name in ATTRIBUTES}
+    figures["all"] = share([all(f.values()) for f in found])
+    figures["object"] = share([bool(clip.reading.seen.mean() > 0.9) for clip in column.clips])
+    figures["quality"] = mean([score(clip, task) for clip, task in zip(column.clips, tasks, strict=True)])
+    for name in ("fidelity", "sharpness", "flicker", "jerk", "border_jerk", "cut"):
+        figures[name] = mean([getattr(clip, name) for clip in column.clips])
+    figures["spill"] = mean([clip.reading.spill for clip in column.clips])
+    figures["seconds_per_chunk"] = column.seconds
+    return figures
+
+
+def against(column: Column, base: Column, tasks: Sequence[Task]) -> dict[str, float]:
+    """Quality of `column` less that of `base` on the same prompts and seeds: the paired mean and its 95 % error."""
+    gain = [
+        score(mine, task) - score(other, task)
+        for mine, other, task in zip(column.clips, base.clips, tasks, strict=True)
+    ]
+    figure = mean(gain)
+    error = figure["error"] if math.isfinite(figure["error"]) else 0.0
+    return {"value": figure["value"], "error95": Z95 * error, "n": figure["n"]}

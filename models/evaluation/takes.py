@@ -1,0 +1,75 @@
+"""Makes the clips that are examined: by a checkpoint at a number of steps, with one of two samplers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from models import flowmap
+from models.bundle import Bundle
+from models.generate import next_chunk
+from models.noise import chunk_noise
+from models.rollout import Rollout
+
+SAMPLERS = ("flowmap", "renoise")
+
+
+@dataclass(frozen=True)
+class Maker:
+    """A checkpoint and how to sample from it.
+
+    sampler: "flowmap" moves from t to r by the learned map. "renoise" jumps to 0 at every step and adds fresh noise for
+    the next, which is how an endpoint-consistency student is run (arXiv 2303.01469, algorithm 1).
+    """
+
+    bundle: Bundle
+    sampler: str = "flowmap"
+    guidance: float = 1.0
+
+    def borders(self, frames: int) -> list[int]:
+        """First frame of every chunk but the first, in a clip of `frames` frames."""
+        return list(range(1, frames, self.bundle.chunk_frames * self.bundle.frames_per_latent))
+
+    def begin(
+        self, prompt: str, seed: int, *, image: Image.Image | None = None, clip: np.ndarray | None = None
+    ) -> Rollout:
+        """A new take."""
+        return Rollout(
+            self.bundle, prompt=prompt, seed=seed, image=image, clip=clip, clip_fps=None, guidance=self.guidance
+        )
+
+    def chunks(self, rollout: Rollout, steps: int) -> Iterator[np.ndarray]:
+        """The take's chunks without end, uint8 (n, H, W, 3)."""
+        sigmas = flowmap.schedule(steps, self.bundle.shift)
+        while True:
+            yield next_chunk(rollout, sigmas) if self.sampler == "flowmap" else self._renoised(rollout, sigmas)
+
+    def take(self, rollout: Rollout, frames: int, steps: int) -> np.ndarray:
+        """The next chunks, together at least `frames` frames, cut to that."""
+        out: list[np.ndarray] = []
+        for chunk in self.chunks(rollout, steps):
+            out.append(chunk)
+            if sum(map(len, out)) >= frames:
+                break
+        return np.concatenate(out)[:frames]
+
+    def _renoised(self, rollout: Rollout, sigmas: list[float]) -> np.ndarray:
+        out: np.ndarray | None = None
+        while True:
+            unit = rollout.next()
+            result = rollout.run(unit)  # a step goes to 0
+            if unit.kind == "step" and len(sigmas) > 2:
+                sigmas = sigmas[1:]
+                assert rollout.latents is not None
+                clean = rollout.latents
+                noise = chunk_noise(rollout.seed + (len(sigmas) << 40), rollout.chunk, clean.shape[1:]).to(clean)[None]
+                rollout._latents = (1 - sigmas[0]) * clean + sigmas[0] * noise
+                rollout.sigma = sigmas[0]
+            if result is not None:
+                out = result
+            if unit.kind == "append":
+                assert out is not None
+                return out

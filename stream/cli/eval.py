@@ -1,0 +1,226 @@
+"""`farcast eval`: what a checkpoint can do at 1 to 32 steps, measured on the toy world, or videos for VBench."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import typer
+
+from stream.cli import report
+from stream.errors import ConfigError
+
+if TYPE_CHECKING:
+    from models.bundle import Bundle
+    from models.evaluation.examine import Plan, Result
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command("eval")
+def evaluate(
+    model: Annotated[
+        str | None, typer.Option(help="Checkpoint folder or hub id; left out = the embedded model.")
+    ] = None,
+    steps: Annotated[str | None, typer.Option(help="Step counts, as 1,2,4,8,16,32.")] = None,
+    prompts: Annotated[int | None, typer.Option(help="Prompts at every step count; 200 if left out.")] = None,
+    seed: Annotated[int, typer.Option(help="Another seed draws other prompts.")] = 0,
+    minutes: Annotated[float | None, typer.Option(help="Length of the long take; 0 = none, 10 if left out.")] = None,
+    sampler: Annotated[str, typer.Option(help="flowmap, or renoise for endpoint-consistency students.")] = "flowmap",
+    guidance: Annotated[float, typer.Option(help="Classifier-free guidance; 1 = off.")] = 1.0,
+    compare: Annotated[
+        list[str] | None, typer.Option(help="NAME=FOLDER[@SAMPLER]: another checkpoint for the curve. Repeatable.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for plots, contact sheet, figures.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="A rough answer in under a minute.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    vbench: Annotated[Path | None, typer.Option(help="Write videos for VBench into this folder instead.")] = None,
+    prompt_list: Annotated[
+        Path | None, typer.Option(help="With --vbench: VBench's prompts, a .txt or a folder of them.")
+    ] = None,
+    samples: Annotated[int | None, typer.Option(help="With --vbench: videos a prompt; as VBench wants.")] = None,
+    frames: Annotated[int, typer.Option(help="With --vbench: frames a video.")] = 81,
+) -> None:
+    """Examine a checkpoint."""
+    folder = out if out is not None else vbench
+    if folder is not None and folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder} is a file; give a folder to write into.")
+    from models.evaluation.examine import QUICK, Plan
+    from models.evaluation.takes import SAMPLERS, Maker
+
+    if sampler not in SAMPLERS:
+        raise ConfigError(f"--sampler must be {' or '.join(SAMPLERS)}, not {sampler!r}.")
+    plan = asked_for(QUICK if quick else Plan(), seed=seed, steps=steps, prompts=prompts, minutes=minutes)
+    if vbench is not None:
+        if prompt_list is None:
+            raise ConfigError(
+                "--vbench needs --prompt-list: VBench's prompts/prompts_per_dimension, or one .txt of it."
+            )
+        maker = Maker(opened(model, device), sampler, guidance)
+        count = plan.base if steps is not None else 4
+        show_vbench(write_vbench(maker, vbench, prompt_list, count, samples, frames, seed), json)
+        return
+    others = {}
+    for text in compare or ():
+        name, place, how = rival(text, SAMPLERS)
+        others[name] = Maker(opened(place, device), how, guidance)
+    from models.evaluation.bars import bars
+    from models.evaluation.examine import examine
+
+    result = examine(Maker(opened(model, device), sampler, guidance), plan, teller(), others)
+    measured = [report.Bar(*bar) for bar in bars(result.figures)]
+    document = report.document("eval", finite(result.figures), measured)
+    if out is not None:
+        draw(result, out)
+        write_text(out / "eval.json", as_json(document))
+    if json:
+        print(as_json(document), flush=True)
+    else:
+        print(readable(result.figures, measured), flush=True)
+
+
+def asked_for(plan: Plan, *, seed: int, steps: str | None, prompts: int | None, minutes: float | None) -> Plan:
+    """The plan with what the command line changes. Fewer prompts shorten the other parts as well."""
+    change: dict[str, Any] = {"seed": seed}
+    if steps is not None:
+        change["steps"] = step_counts(steps)
+    if prompts is not None:
+        few = max(1, prompts // 4)
+        change |= {"prompts": prompts, "starts": min(plan.starts, few), "switches": min(plan.switches, 2 * few)}
+    if minutes is not None:
+        change["minutes"] = minutes
+    return replace(plan, **change)
+
+
+def step_counts(text: str) -> tuple[int, ...]:
+    """ "1,2,4" to numbers, in order and each once. Raises ConfigError."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdigit() for part in parts):
+        raise ConfigError(f"--steps must be numbers like 1,2,4,8, not {text!r}.")
+    return tuple(sorted({int(part) for part in parts}))
+
+
+def rival(text: str, samplers: tuple[str, ...]) -> tuple[str, str, str]:
+    """ "NAME=FOLDER@SAMPLER" to its parts. Raises ConfigError."""
+    name, equals, rest = text.partition("=")
+    place, _, how = rest.rpartition("@") if rest.rpartition("@")[2] in samplers else (rest, "", samplers[0])
+    if not (name and equals and place):
+        raise ConfigError(f"--compare must be NAME=FOLDER or NAME=FOLDER@SAMPLER, not {text!r}.")
+    return name, place, how
+
+
+def opened(model: str | None, device: str) -> Bundle:
+    """The checkpoint. Raises ModelError."""
+    from models.bundle import open_bundle, random_bundle
+
+    if model is not None and model.startswith("random:"):
+        return random_bundle(model.removeprefix("random:"), device=device if device != "auto" else "cpu")
+    return open_bundle(model, device=device)
+
+
+def teller() -> Callable[[str], None]:
+    """Says on a terminal how far it is; says nothing where nobody looks."""
+    if not sys.stderr.isatty():
+        return lambda text: None
+    return lambda text: print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+
+
+def draw(result: Result, out: Path) -> None:
+    """Plots and the contact sheet into `out`. Raises ConfigError."""
+    from models.evaluation import plots  # matplotlib is slow to import
+    from models.evaluation.sheet import contact_sheet
+
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        plots.draw_steps(result.figures, out / "eval-steps.png")
+        if result.rivals:
+            plots.draw_rivals(result.figures, out / "eval-curve.png")
+        if result.moments:
+            plots.draw_long(result.moments, out / "eval-long.png")
+        contact_sheet(result.columns, result.tasks).save(out / "eval-sheet.png")
+    except OSError as error:
+        raise ConfigError(f"{out} cannot be written: {error.strerror}. Choose another --out.") from None
+
+
+def write_text(path: Path, text: str) -> None:
+    try:
+        path.write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror}. Choose another --out.") from None
+
+
+def write_vbench(
+    maker: Any, folder: Path, prompt_list: Path, steps: int, samples: int | None, frames: int, seed: int
+) -> dict[str, Any]:
+    """Videos for every list; how many there are and how steady the new ones are."""
+    from models.evaluation import vbench
+    from stream.cli.generate import Mp4
+
+    if frames < 2:
+        raise ConfigError(f"--frames is {frames}; VBench needs 2 or more.")
+
+    def write(pixels: np.ndarray[Any, np.dtype[np.uint8]], path: Path) -> None:
+        with Mp4(path, maker.bundle.width, maker.bundle.height, maker.bundle.fps) as clip:
+            clip.write(pixels)
+
+    done: dict[str, Any] = {}
+    for path in vbench.lists(prompt_list):
+        prompts = vbench.read_prompts(path)
+        todo = list(vbench.videos(prompts, seed, vbench.samples_for(path, samples)))
+        steady = vbench.make(maker, todo, folder / path.stem, write, steps=steps, frames=frames, progress=teller())
+        done[path.stem] = {
+            "videos": len(todo),
+            "made": len(steady),
+            "temporal_flickering": float(np.mean(steady)) if steady else None,
+        }
+    return {"model": maker.bundle.name, "steps": steps, "folder": str(folder), "lists": done}
+
+
+def show_vbench(figures: Mapping[str, Any], json: bool) -> None:
+    report.show("eval", figures, [], as_json=json)
+    if not json:
+        print(f"Score with: vbench evaluate --videos_path {figures['folder']}/DIMENSION --dimension DIMENSION")
+
+
+def readable(figures: Mapping[str, Any], measured: list[report.Bar]) -> str:
+    """For people."""
+    from models.evaluation.bars import table
+
+    machine = ", ".join(f"{key} {value}" for key, value in report.machine().items())
+    lines = [f"farcast eval {figures['model']}, {figures['prompts']} prompts, seed {figures['seed']}", machine, ""]
+    lines += ["attributes asked for and recognised, per cent (95 % interval)", table(figures), ""]
+    for name in ("i2v", "v2v"):
+        if name in figures:
+            lines.append(f"{name}: " + ", ".join(f"{key} {cell['value']:.3g}" for key, cell in figures[name].items()))
+    for name, part in figures.get("switch", {}).items():
+        lines.append(f"switch, {name}: " + ", ".join(f"{key} {cell['value']:.3g}" for key, cell in part.items()))
+    if "long" in figures:
+        lines.append(f"long run: {report.number(finite(figures['long']))}")
+    lines.append("")
+    lines += [
+        f"  {'holds' if bar.holds else 'FAILS'}  {bar.name}: {report.number(bar.value)} {bar.op} {bar.bound:g}"
+        for bar in measured
+    ]
+    return "\n".join(lines)
+
+
+def as_json(document: Mapping[str, Any]) -> str:
+    import json as jsonlib
+
+    return jsonlib.dumps(finite(document))
+
+
+def finite(value: Any) -> Any:
+    """JSON knows no NaN: what could not be measured is null."""
+    if isinstance(value, Mapping):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    if isinstance(value, float):
+        return round(value, 5) if np.isfinite(value) else None
+    return value
