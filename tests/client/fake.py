@@ -44,7 +44,7 @@ class Track(VideoStreamTrack):
 
     async def recv(self) -> VideoFrame:
         await asyncio.sleep(max(0.0, self.start + self.n / FPS - time.monotonic()))
-        while self.session.state == "paused":
+        while self.session.state == "paused" or self.session.frozen:
             await asyncio.sleep(0.02)
         image = np.empty((64, 96, 3), np.uint8)
         image[:] = colour_of(self.session.prompt)
@@ -62,6 +62,7 @@ class FakeSession:
     dial: protocol.Dial
     state: protocol.SessionState = "live"
     chunk: int = 3
+    frozen: bool = False  # says live, sends no frames: a firewall that closed
     sockets: list[WebSocket] = field(default_factory=list)
     peers: dict[str, RTCPeerConnection] = field(default_factory=dict)
 

@@ -6,7 +6,7 @@ import asyncio
 
 import farcast
 import pytest
-from farcast import events
+from farcast import events, whep
 
 from tests.client.fake import Fake
 
@@ -43,6 +43,22 @@ async def test_the_picture_comes_back(fake: Fake) -> None:
         assert stats.media is not None
         assert stats.media.reconnects == 1
         assert (await frames.get()).image.shape == (64, 96, 3)
+
+
+async def test_silence_of_a_live_session_is_a_broken_connection(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(whep, "_SILENCE_S", 0.6)
+    async with farcast.connect(fake.url, prompt=RED) as live:
+        frames, happenings = live.frames(), live.events()
+        await frames.get()
+        fake.only().frozen = True
+        async with asyncio.timeout(15):
+            while not isinstance(event := await happenings.get(), events.Disconnected):
+                pass
+            assert "no frame for 0.6 s" in event.reason
+            fake.only().frozen = False
+            while not isinstance(event := await happenings.get(), events.Reconnected):
+                pass
+            await frames.get()
 
 
 async def test_a_session_that_is_gone_ends_everything(fake: Fake) -> None:
