@@ -34,7 +34,7 @@ def summary(name: str) -> str:
 @app.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []})
 def bench(context: typer.Context, name: Annotated[str | None, typer.Argument(help="Which bench.")] = None) -> None:
     """Measure something; every bench takes --json and --quick."""
-    if name is None:
+    if name is None or name in ("-h", "--help"):
         typer.echo("Usage: farcast bench NAME [--json] [--quick] [OPTIONS]\n\nBenches:")
         for known in names():
             typer.echo(f"  {known:<12} {summary(known)}")
