@@ -68,14 +68,14 @@ def create_app(config: ServerConfig) -> FastAPI:
     @app.websocket("/v1/sessions/{session_id}/control")
     async def steer(socket: WebSocket, session_id: str) -> None:
         try:
-            session = manager.get(session_id, token_of(socket))
+            session = manager.get(session_id, token_of(socket), watch=True)
         except StreamError as error:
             # Accepted first: a browser is told the reason of a closing, but never that of a refused handshake.
             await socket.accept()
             await socket.send_json({"type": "error", "code": error.code, "message": error.message, "fatal": True})
             await socket.close(POLICY_VIOLATION, error.code)
             return
-        await control.serve(socket, session, metrics)
+        await control.serve(socket, session, metrics, steers=manager.may_steer(session, token_of(socket)))
 
     pages.install(app)
     return app

@@ -24,6 +24,7 @@ from .engine.messages import Pixels
 log = logging.getLogger("farcast.broadcast")
 
 WAITING = 2  # frames that wait for the encoder; at 16 fps an eighth of a second
+STANDSTILL = 0.5  # seconds after which a picture that stands is shown again
 PACKETS = 48  # packets that wait for a viewer's socket; three seconds
 
 
@@ -123,6 +124,7 @@ class Broadcast:
         self._shown_at = 0.0
         self._work = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._still: asyncio.TimerHandle | None = None
 
     @property
     def watching(self) -> int:
@@ -164,6 +166,8 @@ class Broadcast:
     async def close(self) -> None:
         for track in list(self._tracks):
             track.stop()
+        if self._still is not None:
+            self._still.cancel()
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -174,6 +178,7 @@ class Broadcast:
         while True:
             while not self._waiting:
                 self._work.clear()
+                self._stand_still()
                 await self._work.wait()
             frame = self._waiting.popleft()
             codecs = {track.codec for track in self._tracks}
@@ -193,6 +198,18 @@ class Broadcast:
                         track.offer(packet)
                 if self.on_packet is not None:
                     self.on_packet(codec, packet)
+
+    def _stand_still(self) -> None:
+        """While the picture stands, it is shown again now and then: a receiver often gives out a frame only when the
+        next one comes, and goes on reporting only while something does."""
+
+        def again() -> None:
+            if self._tracks and self._last is not None and time.monotonic() - self._shown_at > 0.9 * STANDSTILL:
+                self.show(self._last, self.repeat())
+
+        if self._still is not None:
+            self._still.cancel()
+        self._still = asyncio.get_running_loop().call_later(STANDSTILL, again)
 
     def _encode(self, frame: _Frame, codecs: set[str], keys: set[str]) -> dict[str, VideoPacket]:
         """On a thread of the pool; the only user of the encoders while it runs."""

@@ -43,10 +43,11 @@ STATUS = (Chunk, DeadlineMissed, Underrun)  # news that a newer one replaces
 class Connection:
     """One client. `send` never blocks; when the client does not read, stale news go first, then the connection."""
 
-    def __init__(self, socket: WebSocket, session: Session, metrics: Metrics) -> None:
+    def __init__(self, socket: WebSocket, session: Session, metrics: Metrics, steers: bool = True) -> None:
         self.socket = socket
         self.session = session
         self.metrics = metrics
+        self.steers = steers
         self.dropped = 0
         self._outbox: deque[ServerMessage] = deque()
         self._work = asyncio.Event()
@@ -120,6 +121,9 @@ class Connection:
         message = parse_client(text)
         self.metrics.control.labels(message.type).inc()
         session = self.session
+        if not self.steers and not isinstance(message, Ping):
+            text = "This token only lets you watch the session, not change it."
+            return self.send(Error(re=message.id, code="watch_only", message=text))
         try:
             match message:
                 case Prompt():
@@ -143,10 +147,10 @@ class Connection:
             self.send(Error(re=message.id, code=error.code, message=error.message))
 
 
-async def serve(socket: WebSocket, session: Session, metrics: Metrics) -> None:
-    """Take the connection and keep it until either side ends it."""
+async def serve(socket: WebSocket, session: Session, metrics: Metrics, *, steers: bool = True) -> None:
+    """Take the connection and keep it until either side ends it. `steers`: False for one who may only watch."""
     await socket.accept()
-    await Connection(socket, session, metrics).run()
+    await Connection(socket, session, metrics, steers).run()
     if socket.client_state is WebSocketState.CONNECTED and socket.application_state is WebSocketState.CONNECTED:
         with contextlib.suppress(RuntimeError):
             await socket.close()

@@ -111,14 +111,25 @@ class Manager:
         await min(unwatched, key=lambda s: s.idle_since).stop("Nobody was watching, and its place was needed.")
         return True
 
-    def get(self, session_id: str, token: str | None) -> Session:
-        """Raises NotFound, Unauthorised."""
+    def get(self, session_id: str, token: str | None, *, watch: bool = False) -> Session:
+        """The session, for one who may steer it; with `watch` also for one who may only watch.
+
+        Raises NotFound, Unauthorised.
+        """
         session = self.sessions.get(session_id)
         if session is None:
             raise NotFound("There is no such session. It may have ended; start a new one.", code="no_session")
-        if token is None or not hmac.compare_digest(token.encode(), session.token.encode()):
-            raise Unauthorised("This session needs its token: send `Authorization: Bearer TOKEN` or `?token=TOKEN`.")
-        return session
+        if self.may_steer(session, token):
+            return session
+        if token is not None and hmac.compare_digest(token.encode(), session.view_token.encode()):
+            if watch:
+                return session
+            raise Unauthorised("This token only lets you watch the session, not change it.", code="watch_only")
+        raise Unauthorised("This session needs its token: send `Authorization: Bearer TOKEN` or `?token=TOKEN`.")
+
+    @staticmethod
+    def may_steer(session: Session, token: str | None) -> bool:
+        return token is not None and hmac.compare_digest(token.encode(), session.token.encode())
 
     # --- engine
 

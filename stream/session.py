@@ -75,7 +75,8 @@ class Session:
         clip_fps: float | None = None,
     ) -> None:
         self.id = secrets.token_urlsafe(9)
-        self.token = secrets.token_urlsafe(24)
+        self.token = secrets.token_urlsafe(24)  # steers
+        self.view_token = secrets.token_urlsafe(24)  # only lets watch
         self.facts, self.config, self.engine, self.metrics = facts, config, engine, metrics
         self.state: SessionState = "starting"
         self.reason: str | None = None

@@ -15,6 +15,7 @@ from aiortc.rtcrtpparameters import RTCRtpCodecCapability
 from aiortc.sdp import SessionDescription, candidate_from_sdp
 
 from .aiortc_hooks import IceAddresses, offer_addresses, on_keyframe_request
+from .broadcast import ViewerTrack
 from .config import ServerConfig
 from .encoders import CODECS
 from .errors import InvalidRequest, NotAcceptable
@@ -48,6 +49,7 @@ class Viewer:
         self.codec = ""
         self._peer = RTCPeerConnection(RTCConfiguration(iceServers=list[RTCIceServer]()))
         self._sender: RTCRtpSender | None = None
+        self._track: ViewerTrack
         self._candidates = 0
         self._counted = False
         self._ufrag = ""
@@ -65,7 +67,7 @@ class Viewer:
             raise InvalidRequest(f"The offer has {len(candidates)} candidates; the most is {MAX_CANDIDATES}.")
         self._candidates = len(candidates)
         self._ufrag = next((m.ice.usernameFragment or "" for m in description.media if m.ice), "")
-        track = self.session.broadcast.track(self.codec)
+        track = self._track = self.session.broadcast.track(self.codec)
         transceiver = self._peer.addTransceiver(track, direction="sendonly")
         transceiver.setCodecPreferences(preferences(self.codec))
         self._sender = transceiver.sender
@@ -147,7 +149,7 @@ class Viewer:
                     return await self.close()
                 continue
             stamp = await self._reported()
-            if stamp != last or self.session.state == "paused":  # nothing to report on while nothing is sent
+            if stamp != last or not self._track.packets:  # nothing to report on before anything was sent
                 last, heard = stamp, now
             if now - heard > self.config.silence_timeout:
                 log.info("a viewer of %s is gone", self.session.id)
@@ -166,6 +168,9 @@ def pick_codec(offer: SessionDescription) -> str:
     if not videos:
         raise InvalidRequest("The offer has no video to receive. Add a `recvonly` video transceiver.", code="no_video")
     offered = {codec.name.upper() for media in videos for codec in media.rtp.codecs}
+    for media in videos:
+        if media.dtls is None or not media.dtls.fingerprints or media.ice is None or not media.ice.password:
+            raise InvalidRequest("The offer lacks its DTLS fingerprint or ICE password.", code="bad_sdp")
     for codec in CODECS:
         if codec in offered:
             return codec

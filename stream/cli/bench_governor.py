@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json as jsonlib
-import os
-import platform
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from stream.cli.report import Bar, show
 from stream.errors import ConfigError
 from stream.simulator import bench
 
@@ -33,24 +31,20 @@ def governor(
     """Simulate the governor on synthetic devices and hold it against its bars."""
     if plots is not None and plots.exists() and not plots.is_dir():
         raise ConfigError(f"--plots must be a folder, and {plots} is a file.")
-    figures, bars, cells = bench.run(quick=quick)
+    figures, thresholds, cells = bench.run(quick=quick)
+    bars = [Bar(*threshold) for threshold in thresholds]
     if plots is not None:
         from stream.simulator.plots import draw  # matplotlib is slow to import
 
         plots.mkdir(parents=True, exist_ok=True)
         draw(figures, cells, plots)
     if json:
-        typer.echo(jsonlib.dumps({"bench": "governor", "machine": machine(), "figures": figures, "bars": bars}))
+        show("governor", figures, bars, as_json=True)
     else:
         typer.echo(table(figures, bars))
 
 
-def machine() -> dict[str, Any]:
-    """Where it ran. The figures are of a virtual clock and do not depend on it."""
-    return {"system": platform.platform(), "python": platform.python_version(), "cores": os.cpu_count()}
-
-
-def table(figures: dict[str, Any], bars: list[dict[str, Any]]) -> str:
+def table(figures: dict[str, Any], bars: list[Bar]) -> str:
     """The same for people."""
     width = 24
     lines = [" " * width + "".join(f"{title:>15}" for title in COLUMNS.values())]
@@ -74,6 +68,5 @@ def table(figures: dict[str, Any], bars: list[dict[str, Any]]) -> str:
                 lines.append(f"{name + ', ' + target:{width}}  {cells[0]} | {cells[1]}")
     lines.append("")
     for bar in bars:
-        verdict = "holds" if bar["holds"] else "FAILS"
-        lines.append(f"{verdict}: {bar['name']} {bar['value']:.4g} {bar['op']} {bar['bound']}")
+        lines.append(f"{'holds' if bar.holds else 'FAILS'}  {bar.name}: {bar.value:.4g} {bar.op} {bar.bound}")
     return "\n".join(lines)

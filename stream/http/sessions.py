@@ -133,7 +133,9 @@ def routes(manager: Manager, config: ServerConfig) -> APIRouter:
             clip=None if video is None else await clip(video),
             clip_fps=None if video is None else (await manager.facts()).fps,
         )
-        created = SessionCreated.model_validate({**info(session), "token": session.token})
+        created = SessionCreated.model_validate(
+            {**info(session), "token": session.token, "view_token": session.view_token}
+        )
         location = f"/v1/sessions/{session.id}"
         return Response(created.dump(), 201, media_type=JSON, headers={"Location": location})
 
@@ -157,7 +159,10 @@ def routes(manager: Manager, config: ServerConfig) -> APIRouter:
     @router.get("/sessions/{session_id}", response_model=SessionInfo)
     async def look(session_id: str, request: Request) -> SessionInfo:
         """The session as it is now."""
-        return SessionInfo.model_validate(info(manager.get(session_id, token_of(request))))
+        token = token_of(request)
+        session = manager.get(session_id, token, watch=True)
+        role = "steer" if manager.may_steer(session, token) else "watch"
+        return SessionInfo.model_validate({**info(session), "role": role})
 
     @router.delete("/sessions/{session_id}", status_code=204)
     async def end(session_id: str, request: Request) -> Response:

@@ -45,7 +45,7 @@ def routes(manager: Manager, config: ServerConfig, metrics: Metrics, viewers: di
     @router.post("/sessions/{session_id}/whep", status_code=201, openapi_extra=offer_body)
     async def offer(session_id: str, request: Request) -> Response:
         """Watch: an SDP offer to receive video; the answer is SDP, `Location` is the viewer."""
-        session = manager.get(session_id, token_of(request))
+        session = manager.get(session_id, token_of(request), watch=True)
         if session.over:
             raise Conflict(f"The session is {session.state}. Start a new one.", code=session.state)
         accept = request.headers.get("accept", "*/*")

@@ -1,0 +1,25 @@
+"""`farcast train`: the rungs of the training ladder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def train(
+    stage: Annotated[
+        str, typer.Argument(help="vae, encode[:images|:clips], export:STAGE, or a flow stage of the config.")
+    ],
+    config: Annotated[
+        Path | None, typer.Option(help="TOML file; left out = the embedded model on two CPU cores.")
+    ] = None,
+) -> None:
+    """Run one stage of training; it goes on from where it was stopped."""
+    from models.training.stages import TINY_CPU, run
+
+    run(stage, config or TINY_CPU)

@@ -1,0 +1,116 @@
+"""Packets for many: the same ones, never late for long, never from the middle of a picture."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from aiortc.mediastreams import MediaStreamError
+
+from stream.broadcast import PACKETS, Broadcast, ViewerTrack
+from tests.stream.fake_model import paint
+
+
+@pytest.fixture
+async def broadcast() -> AsyncIterator[Broadcast]:
+    with ThreadPoolExecutor(1) as pool:
+        made = Broadcast(64, 64, 16.0, pool, repeat=lambda: 10**7)
+        yield made
+        await made.close()
+
+
+async def show(broadcast: Broadcast, indices: range) -> None:
+    for i in indices:
+        broadcast.show(paint(64, (200, 30, 30), i), i * 5625)
+        done = broadcast.counters.frames + 1
+        for _ in range(200):
+            if not broadcast.watching or broadcast.counters.frames >= done:
+                break
+            await asyncio.sleep(0.005)
+
+
+async def reading(broadcast: Broadcast, codec: str = "VP8") -> tuple[ViewerTrack, asyncio.Task[object]]:
+    track = broadcast.track(codec)
+    task = asyncio.create_task(track.recv())
+    await asyncio.sleep(0)
+    return track, task
+
+
+async def test_nobody_watches_nothing_is_encoded(broadcast: Broadcast) -> None:
+    await show(broadcast, range(5))
+    assert broadcast.counters.frames == 0
+
+
+async def test_all_get_the_same_packets_and_a_joiner_begins_with_a_keyframe(broadcast: Broadcast) -> None:
+    one, first = await reading(broadcast)
+    await show(broadcast, range(3))
+    assert (await first).is_keyframe  # type: ignore[attr-defined]
+    two, second = await reading(broadcast)
+    await show(broadcast, range(3, 6))
+    packet = await second
+    assert packet.is_keyframe  # type: ignore[attr-defined]
+    same = [await one.recv() for _ in range(5)]
+    assert packet in same
+    assert broadcast.counters.frames == 6
+    assert broadcast.counters.keyframes == 2
+    del two
+
+
+async def test_requests_for_a_keyframe_are_answered_by_one(broadcast: Broadcast) -> None:
+    tracks = [await reading(broadcast) for _ in range(5)]
+    await show(broadcast, range(1))
+    for track, task in tracks:
+        await task
+        track.lost_picture()
+    await show(broadcast, range(1, 4))
+    assert broadcast.counters.keyframes == 2
+
+
+async def test_a_viewer_that_does_not_read_loses_what_is_stale_and_slows_nobody(broadcast: Broadcast) -> None:
+    slow, first = await reading(broadcast)
+    fast, other = await reading(broadcast)
+    await show(broadcast, range(1))
+    await first
+    await other
+    for i in range(1, PACKETS + 20):
+        await show(broadcast, range(i, i + 1))
+        packet = await asyncio.wait_for(fast.recv(), 2)
+        assert packet.pts == i * 5625
+    assert slow.dropped > 0
+    assert broadcast.counters.stale_packets == slow.dropped
+    after = await slow.recv()
+    assert after.is_keyframe, "after a gap only a keyframe is of use"
+    assert fast.dropped == 0
+
+
+async def test_when_the_encoder_is_behind_old_frames_are_dropped_before_it(broadcast: Broadcast) -> None:
+    track, task = await reading(broadcast)
+    for i in range(10):
+        broadcast.show(paint(64, (200, 30, 30), i), i * 5625)
+    await task
+    for _ in range(100):
+        await asyncio.sleep(0.01)
+        if broadcast.counters.frames + broadcast.counters.late_frames == 10:
+            break
+    assert broadcast.counters.late_frames == 8
+    newest = await track.recv()
+    assert newest.pts == 9 * 5625
+
+
+async def test_one_who_joins_a_standing_picture_sees_it(broadcast: Broadcast) -> None:
+    await show(broadcast, range(1))
+    broadcast._shown_at -= 10
+    _, task = await reading(broadcast)
+    packet = await asyncio.wait_for(task, 2)
+    assert packet.is_keyframe  # type: ignore[attr-defined]
+    assert packet.pts == 10**7  # type: ignore[attr-defined]
+
+
+async def test_a_track_that_is_stopped_ends_its_reader(broadcast: Broadcast) -> None:
+    track, task = await reading(broadcast)
+    track.stop()
+    with pytest.raises(MediaStreamError):
+        await asyncio.wait_for(task, 2)
+    assert broadcast.watching == 0
