@@ -87,15 +87,11 @@ class Run:
     def save(self) -> None:
         """Write everything a restart needs, atomically."""
         tensors: dict[str, torch.Tensor] = {"step": torch.tensor(self.step)}
-        # Cloned: shared weights (an embedding used twice) are not safetensors otherwise.
         for name, module in self.modules.items():
-            tensors |= {f"weights/{name}.{k}": v.clone() for k, v in module.state_dict().items()}
-        tensors |= {f"average/{k}": v.contiguous() for k, v in self.average.shadow.items()}
+            tensors |= {f"weights/{name}.{k}": _packed(v) for k, v in module.state_dict().items()}
+        tensors |= {f"average/{k}": _packed(v) for k, v in self.average.shadow.items()}
         for index, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {
-                f"moments/{index}/{k}": torch.as_tensor(v).clone(memory_format=torch.contiguous_format)
-                for k, v in state.items()
-            }
+            tensors |= {f"moments/{index}/{k}": _packed(torch.as_tensor(v)) for k, v in state.items()}
         draft = self.folder / "state.tmp"
         save_file(tensors, draft)
         draft.rename(self.folder / "state.safetensors")
@@ -122,13 +118,16 @@ class Run:
         return True
 
     def plot(self, keys: Iterable[str]) -> None:
-        """Draw the logged values over the steps."""
+        """Draw the logged values over the steps; a run too short to have logged any has no plot."""
+        log = self.folder / "log.jsonl"
+        if not log.exists():
+            return
         import matplotlib
 
         matplotlib.use("Agg")
         import matplotlib.pyplot as plt
 
-        rows = [json.loads(line) for line in (self.folder / "log.jsonl").read_text().splitlines()]
+        rows = [json.loads(line) for line in log.read_text().splitlines()]
         figure, axes = plt.subplots(figsize=(7, 4))
         for key in keys:
             points = [(row["step"], row[key]) for row in rows if key in row]
@@ -140,3 +139,8 @@ class Run:
         figure.tight_layout()
         figure.savefig(self.folder / "loss.png", dpi=90)
         plt.close(figure)
+
+
+def _packed(tensor: torch.Tensor) -> torch.Tensor:
+    """A copy as safetensors wants it: not shared with another (an embedding used twice is), and contiguous."""
+    return tensor.detach().clone(memory_format=torch.contiguous_format)

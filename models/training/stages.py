@@ -1,12 +1,11 @@
-"""The ladder's rungs as commands: python -m models.training.stages STAGE --config FILE.
+"""The ladder's rungs: `farcast train STAGE --config FILE`.
 
 Every stage reads one TOML file, writes under its `folder`, and goes on from where it was stopped. `torchrun
---nproc-per-node N -m models.training.stages teacher ...` trains the flow stages on N processes.
+--nproc-per-node N -m models.training.stages STAGE [FILE]` trains on N processes.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import tomllib
 from pathlib import Path
@@ -18,10 +17,17 @@ from diffusers import AnyFlowFARTransformer3DModel, AutoencoderKLWan, FlowMapEul
 from safetensors.torch import load_file
 from transformers import PreTrainedTokenizerFast
 
+from models.errors import FarcastError
 from models.training.data import encode_clips, load_clips
 from models.training.flow import FlowConfig, FlowTrainer
 from models.training.text import build_text_encoder, build_tokenizer
 from models.training.vae import VaeConfig, train_vae
+
+TINY_CPU = Path(__file__).parent / "configs" / "tiny-cpu.toml"
+
+
+class TrainingError(FarcastError):
+    """A stage cannot run as asked."""
 
 
 def vae(config: dict[str, Any]) -> None:
@@ -109,14 +115,17 @@ def load_average(path: Path, modules: dict[str, torch.nn.Module]) -> None:
         module.load_state_dict({k.removeprefix(head): v for k, v in tensors.items() if k.startswith(head)})
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("stage", help="vae, encode[:images|:clips], export:STAGE, or a flow stage of the config")
-    parser.add_argument("--config", type=Path, default=Path(__file__).parent / "configs" / "tiny-cpu.toml")
-    arguments = parser.parse_args()
-    config = tomllib.loads(arguments.config.read_text())
-    name, _, of = arguments.stage.partition(":")
-    if "WORLD_SIZE" in os.environ:
+def run(stage: str, config_file: Path = TINY_CPU) -> None:
+    """Run `stage`: vae, encode[:images|:clips], export:STAGE, or a flow stage that the config names.
+
+    Raises TrainingError for a stage or a config that is not there.
+    """
+    try:
+        config = tomllib.loads(config_file.read_text())
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise TrainingError(f"the config {config_file} cannot be read: {error}") from error
+    name, _, of = stage.partition(":")
+    if "WORLD_SIZE" in os.environ and not dist.is_initialized():
         dist.init_process_group("gloo")
     if name == "vae":
         vae(config)
@@ -124,9 +133,14 @@ def main() -> None:
         encode(config, of)
     elif name == "export":
         export(config, of)
-    else:
+    elif "windows" in config.get(name, {}):
         flow(config, name)
+    else:
+        known = [key for key, value in config.items() if isinstance(value, dict) and "windows" in value]
+        raise TrainingError(f"no stage {stage!r}; there are vae, encode, export:STAGE and {', '.join(known)}")
 
 
 if __name__ == "__main__":
-    main()
+    import sys
+
+    run(*sys.argv[1:2], *(Path(name) for name in sys.argv[2:3]))

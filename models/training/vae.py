@@ -46,6 +46,7 @@ class VaeConfig:
     edges: float = 0.1
     seed: int = 0
     save_every: int = 200
+    held_out: int = 24  # clips that measure the result
 
 
 def train_vae(config: VaeConfig, folder: Path) -> None:
@@ -105,7 +106,7 @@ def train_vae(config: VaeConfig, folder: Path) -> None:
 def finish(vae: Any, out: Path, config: VaeConfig) -> None:
     """Measure latents and reconstruction on clips that training never saw; write the model."""
     rng = np.random.default_rng(10_000 + config.seed)
-    held_out = clip_pool(24, 25, rng)
+    held_out = clip_pool(config.held_out, 25, rng)
     latents, errors = [], []
     for clip in held_out:
         x = to_tensor(clip)[None]
