@@ -72,7 +72,7 @@ export class DialView {
     this.#measured = 0;
     session.on("info", (info) => {
       if (info.dial) this.#adopt(info.dial);
-      this.#slider.disabled = info.viewer === true;
+      this.#slider.disabled = info.role === "watch";
     });
     session.on("message", (message) => {
       if (message.type === "dial_applied") this.#adopt(message.dial);

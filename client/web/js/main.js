@@ -37,9 +37,9 @@ function attach(since) {
   stage.attach(session, since);
   for (const part of [status, prompts, dial, timeline, charts, transport, images]) part.attach(session);
   const mine = session;
-  mine.on("info", ({ id, token, viewer }) => {
+  mine.on("info", ({ id, token, role }) => {
     if (!watching()) memory.keepTake({ id, token });
-    document.body.toggleAttribute("data-viewer", viewer === true);
+    document.body.dataset.role = role ?? "steer";
   });
   mine.on("status", ({ state }) => {
     if (state === "lost" || state === "ended") memory.keepTake(null);
@@ -114,6 +114,7 @@ async function resume() {
 }
 
 byId("new-take", HTMLButtonElement).addEventListener("click", () => take({}));
+byId("own-take", HTMLButtonElement).addEventListener("click", () => take({}));
 byId("advanced-take", HTMLButtonElement).addEventListener("click", () => take({}));
 if (matchMedia("(pointer: fine)").matches) prompts.focus();
 addEventListener("pagehide", () => {

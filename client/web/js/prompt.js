@@ -4,7 +4,7 @@ import { byId, clock, duration, make } from "./dom.js";
 import { memory } from "./memory.js";
 
 /** @import { Session } from "./session.js" */
-/** @import { PromptEvent } from "./types.js" */
+/** @import { Chunk, PromptEvent } from "./types.js" */
 
 const KEPT = 6; // lines in the log
 const SHOWN = 4; // examples; the others come up by surprise
@@ -12,6 +12,7 @@ const SHOWN = 4; // examples; the others come up by surprise
 /**
  * @typedef {object} Entry
  * @property {string} id
+ * @property {string} text
  * @property {HTMLLIElement} line
  * @property {HTMLElement} mark
  * @property {PromptEvent["status"] | "over"} status
@@ -31,6 +32,7 @@ export class PromptBox {
   #entries = [];
   #back = 0; // how far back in the history the box stands
   #draft = "";
+  #foreign = ""; // someone else's prompt that is about to be on screen
   /** The words on screen now, for a new take that goes on from here. */
   current = "";
 
@@ -82,7 +84,8 @@ export class PromptBox {
       if (info.prompt) this.#follow(session, { id: "", text: info.prompt, status: "live", frame: session.joined ? undefined : 0 });
     });
     session.on("prompt", (event) => this.#follow(session, event));
-    session.on("info", (info) => (this.#box.disabled = info.viewer === true));
+    session.on("chunk", (chunk) => this.#notice(session, chunk));
+    session.on("info", (info) => (this.#box.disabled = info.role === "watch"));
   }
 
   /** @param {string} raw */
@@ -95,7 +98,7 @@ export class PromptBox {
     memory.remember(text);
     this.#back = 0;
     if (document.activeElement === this.#box) this.#box.select(); // typing replaces it, arrows edit it
-    if (!this.#session?.canSteer && this.#session?.info?.viewer !== true) return this.restart(text);
+    if (!this.#session?.canSteer && this.#session?.info?.role !== "watch") return this.restart(text);
     this.#session?.prompt(text, { transition: Number(this.#transition.value) });
   }
 
@@ -128,6 +131,22 @@ export class PromptBox {
     this.#back = to;
     this.#box.value = to === 0 ? this.#draft : history[to - 1];
     memory.keepDraft(this.#box.value);
+  }
+
+  /**
+   * A prompt in the chunks that was not said here: someone else steers too. It is on screen when what lies before it has played.
+   * @param {Session} session
+   * @param {Chunk} chunk
+   */
+  #notice(session, { index, prompt: text, frame, frames, lead_ms }) {
+    const known = text === this.current || this.#entries.some((entry) => entry.text === text && entry.status === "pending");
+    if (known || !text || this.#foreign === text) return;
+    this.#foreign = text;
+    const wait = Math.max(0, lead_ms - (1000 * frames) / (session.info?.fps ?? 16));
+    setTimeout(() => {
+      this.#foreign = "";
+      if (session === this.#session) this.#follow(session, { id: `chunk ${index}`, text, status: "live", frame });
+    }, wait);
   }
 
   /**
@@ -179,7 +198,7 @@ export class PromptBox {
     const mark = make("span", { class: "mark" });
     const line = make("li", {}, make("span", { class: "text", title: event.text }, event.text), mark);
     /** @type {Entry} */
-    const entry = { id: event.id, line, mark, status: event.status, from: "" };
+    const entry = { id: event.id, text: event.text, line, mark, status: event.status, from: "" };
     this.#entries.unshift(entry);
     this.#log.prepend(line);
     for (const old of this.#entries.splice(KEPT)) old.line.remove();

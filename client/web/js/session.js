@@ -202,7 +202,7 @@ export class Session extends Emitter {
   }
 
   get canSteer() {
-    return this.info !== null && this.info.viewer !== true && !this.#final;
+    return this.info !== null && this.info.role !== "watch" && !this.#final;
   }
 
   /** @returns {Promise<RTCStatsReport>} */

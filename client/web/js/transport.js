@@ -77,7 +77,7 @@ export class Transport {
     this.#snapshot.disabled = !stageLit();
     this.#record.disabled = !going && !this.recorder.on;
     const offered = this.#session?.info?.urls ?? {};
-    this.#score.disabled = !offered.score || !this.#session?.info?.token;
+    this.#score.disabled = !offered.score || this.#session?.info?.role === "watch";
     if (state === "ended" || state === "lost") this.recorder.stop();
   }
 
@@ -85,7 +85,7 @@ export class Transport {
   #info(info) {
     this.#recording.hidden = !info.urls.recording;
     this.#share.textContent = info.view_token ? "Share view link" : "Share link";
-    this.#share.hidden = info.viewer === true;
+    this.#share.hidden = info.role === "watch";
     const viewers = info.viewers ?? 0;
     this.#viewers.hidden = viewers < 2;
     this.#viewers.textContent = `${viewers} watching`;

@@ -20,7 +20,7 @@
  * @property {string} id
  * @property {string} token
  * @property {string} [view_token]
- * @property {boolean} [viewer]  true where the token only allows watching
+ * @property {"steer" | "watch"} [role]  what the token allows
  * @property {string} state
  * @property {number} width
  * @property {number} height

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, WithJsonSchema
 
@@ -52,12 +52,14 @@ class SessionInfo(Outbound):
     seed: int
     dial: Dial
     urls: SessionUrls
+    role: Literal["steer", "watch"] = "steer"  # what the token that was sent allows
 
 
 class SessionCreated(SessionInfo):
-    """The answer to POST /v1/sessions: the session and the token that steers it."""
+    """The answer to POST /v1/sessions: the session, the token that steers it, and one that only lets watch."""
 
     token: str
+    view_token: str | None = None
 
 
 class ImageAccepted(Outbound):
