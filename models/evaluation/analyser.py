@@ -79,10 +79,7 @@ def analyse(frames: np.ndarray) -> Reading:
     angle = find_angle(pixels, blob, shape, PALETTE.index(colour), fits[:, shape])
     centre, radius = find_origin(blob, shape, angle)
     x, y, radius = (_fill(v, seen) for v in (centre[:, 0], centre[:, 1], radius))
-    if seen.sum() < 8:
-        motion, facts = NONE, {}
-    else:
-        motion, facts = find_motion(x, y, angle, radius)
+    motion, facts = find_motion(x, y, angle, radius) if seen.sum() >= 8 else (NONE, {})
     return Reading(
         colour=colour,
         shape=SHAPES[shape],

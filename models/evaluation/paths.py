@@ -127,6 +127,6 @@ def _bounce(values: Array, room: float) -> tuple[float, float]:
 
     grain = 4 * room / _ROOMS
     _, speed, start = nearest(_SPEEDS, np.arange(_ROOMS) * grain)
-    fine = np.clip(speed + np.linspace(-0.002, 0.002, 9), 0, None)
+    fine: Array = np.clip(speed + np.linspace(-0.002, 0.002, 9), 0, None)
     error, speed, _ = nearest(fine, start + np.linspace(-1, 1, 13) * grain)
     return error, speed

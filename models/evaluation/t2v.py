@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,40 +31,45 @@ class Column:
     seconds: float  # of making, a chunk
 
 
-def truth_clips(tasks: Sequence[Task], seed: int) -> list[np.ndarray]:
+def truth_clips(tasks: Sequence[Task], seed: int) -> Iterator[np.ndarray]:
     """The true world playing each task."""
     rng = generator("truth", seed)
-    return [render(simulate([(0, task.scene)], FRAMES, rng)) for task in tasks]
+    return (render(simulate([(0, task.scene)], FRAMES, rng)) for task in tasks)
 
 
 def run(maker: Maker, tasks: Sequence[Task], steps: Sequence[int], seed: int, progress: Progress) -> list[Column]:
     """A column for the truth, one for the truth through the VAE, one for each number of steps."""
     borders = maker.borders(FRAMES)
-    real = truth_clips(tasks, seed)
-    columns = [_column(TRUTH, real, borders, math.nan, progress)]
-    began = time.perf_counter()
-    coded = [maker.take(maker.begin(t.text, t.seed, clip=r), FRAMES, 1) for t, r in zip(tasks, real, strict=True)]
-    took = (time.perf_counter() - began) / max(1, len(tasks)) / (len(borders) + 1)
-    columns.append(_column(CEILING, coded, borders, took, progress))
+    coded = (
+        maker.take(maker.begin(task.text, task.seed, clip=real), FRAMES, 1)
+        for task, real in zip(tasks, truth_clips(tasks, seed), strict=True)
+    )
+    columns = [
+        read(TRUTH, truth_clips(tasks, seed), borders, progress),
+        read(CEILING, coded, borders, progress),
+    ]
     return columns + [text_to_video(maker, tasks, count, progress) for count in steps]
 
 
 def text_to_video(maker: Maker, tasks: Sequence[Task], steps: int, progress: Progress) -> Column:
     """The column of one number of steps."""
-    borders, made, began = maker.borders(FRAMES), [], time.perf_counter()
-    for number, task in enumerate(tasks):
-        made.append(maker.take(maker.begin(task.text, task.seed), FRAMES, steps))
-        progress(f"{steps} steps: clip {number + 1} of {len(tasks)}")
-    took = (time.perf_counter() - began) / max(1, len(tasks)) / (len(borders) + 1)
-    return _column(str(steps), made, borders, took, progress)
+    made = (maker.take(maker.begin(task.text, task.seed), FRAMES, steps) for task in tasks)
+    return read(str(steps), made, maker.borders(FRAMES), progress)
 
 
-def _column(name: str, made: Sequence[np.ndarray], borders: list[int], took: float, progress: Progress) -> Column:
-    clips = []
-    for number, frames in enumerate(made):
+def read(name: str, made: Iterator[np.ndarray], borders: list[int], progress: Progress) -> Column:
+    """Measure clips as they come; none is kept."""
+    clips, stills, spent = [], [], 0.0
+    while True:
+        began = time.perf_counter()
+        frames = next(made, None)
+        spent += time.perf_counter() - began
+        if frames is None:
+            break
         clips.append(measure_clip(frames, borders))
-        progress(f"{name}: read {number + 1} of {len(made)}")
-    return Column(name, tuple(clips), tuple(frames[[0, len(frames) // 2, -1]] for frames in made), took)
+        stills.append(frames[[0, len(frames) // 2, -1]])
+        progress(f"{name if name in (TRUTH, CEILING) else name + ' steps'}: clip {len(clips)}")
+    return Column(name, tuple(clips), tuple(stills), spent / max(1, len(clips)) / (len(borders) + 1))
 
 
 def score(clip: Clip, task: Task) -> float:

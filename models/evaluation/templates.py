@@ -117,7 +117,8 @@ def unit(values: Tensor, weight: Tensor | None = None) -> Tensor:
         values = values - values.mean(-1, keepdim=True)
     else:
         values = (values - (values * weight).sum(-1, keepdim=True) / weight.sum(-1, keepdim=True)) * weight
-    return values / values.norm(dim=-1, keepdim=True).clamp(min=1e-6)
+    length = values.square().sum(-1, keepdim=True).sqrt()
+    return values / length.clamp(min=1e-6)
 
 
 INKS = torch.tensor([COLOURS[name] for name in COLOURS]).float()  # (8, 3)

@@ -58,9 +58,7 @@ def evaluate(
     plan = asked_for(QUICK if quick else Plan(), seed=seed, steps=steps, prompts=prompts, minutes=minutes)
     if vbench is not None:
         if prompt_list is None:
-            raise ConfigError(
-                "--vbench needs --prompt-list: VBench's prompts/prompts_per_dimension, or one .txt of it."
-            )
+            raise ConfigError("--vbench needs --prompt-list: VBench's prompts/prompts_per_dimension, or a .txt of it.")
         maker = Maker(opened(model, device), sampler, guidance)
         count = plan.base if steps is not None else 4
         show_vbench(write_vbench(maker, vbench, prompt_list, count, samples, frames, seed), json)

@@ -1,0 +1,26 @@
+"""Motions are told apart on true tracks, with the errors of measuring and the unsteadiness of a model."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from models.evaluation.paths import find_motion
+from models.world import MOTIONS, Scene, simulate
+
+
+@pytest.mark.parametrize("motion", MOTIONS)
+@pytest.mark.parametrize("size", ["small", "big"])
+def test_motion(motion: str, size: str) -> None:
+    rng = np.random.default_rng([MOTIONS.index(motion), len(size)])
+    wrong = []
+    for _ in range(6):
+        track = simulate([(0, Scene("star", "red", size, motion, "navy"))], 49, rng)
+        wander = np.cumsum(rng.normal(0, 0.003, (2, 49)), 1)  # a path that strays, about a pixel at the end
+        x, y = (v + w + rng.normal(0, 0.01, 49) for v, w in zip((track.x, track.y), wander, strict=True))
+        angle = track.angle + rng.normal(0, 0.1, 49)
+        radius = track.radius * (1 + rng.normal(0, 0.03, 49))
+        found, facts = find_motion(x, y, angle, radius)
+        if found != motion:
+            wrong.append((found, facts))
+    assert wrong == []
