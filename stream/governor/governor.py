@@ -136,23 +136,28 @@ class Governor:
         the first chunk under a new prompt. before: kinds of units that must run first ("prompt", "encode").
         """
         self.forecast.load = max(1.0, load)
-        deadline = now + (max(0.0, lead) if playing else self.dial.latency_s)
-        if due is not None:
-            deadline = min(deadline, due)
-        seconds = self.chunk_seconds if frames_seconds is None else frames_seconds
-        spare = deadline - now - self.tuning.margin_s - self.forecast.fixed(*before)
+        dry = now + (max(0.0, lead) if playing else self.dial.latency_s)
+        deadline = dry if due is None else min(dry, due)
+        reserve = self.tuning.margin_s + self.forecast.fixed(*before)
+        shorter = 0.0 if frames_seconds is None else self.chunk_seconds - frames_seconds
         if self.forecast.known:
-            self._rebudget(spare, seconds)
+            self._rebudget(dry - now - reserve, shorter)  # a hurry is no reason for a lasting change
         self.budget = self._clamp(self.budget)
-        steps = self._clamp(min(self.budget, self._safe(spare))) if self.forecast.known else self.budget
+        steps = self.budget
+        if self.forecast.known:
+            steps = self._clamp(min(steps, self._safe(deadline - now - reserve)))
         self.plan = ChunkPlan(deadline, steps, sigmas.schedule(steps, self.shift))
         self._opened, self._plain = now, not before
         return self.plan
 
-    def next_r(self, now: float, sigma: float, done: int) -> float:
-        """The noise level to go to from `sigma` when `done` steps have run; 0 = finish now."""
+    def next_r(self, now: float, sigma: float, done: int, *, hurry: bool = False) -> float:
+        """The noise level to go to from `sigma` when `done` steps have run; 0 = finish now.
+
+        hurry: a prompt waits, so no more steps than the floor asks for.
+        """
         assert self.plan is not None, "open_chunk first"
-        left = max(min(self.plan.steps, self.dial.most) - done, self.dial.least - done, 1)
+        wanted = self.dial.least if hurry else min(self.plan.steps, self.dial.most)
+        left = max(wanted - done, self.dial.least - done, 1)
         if left > 1 and self.forecast.known:
             left = max(min(left, self._still(self.plan.deadline - now)), self.dial.least - done, 1)
         if left == self.plan.steps - done and sigma == self.plan.sigmas[done]:
@@ -172,21 +177,24 @@ class Governor:
         """The chunk in progress is thrown away, to be opened again."""
         self.plan = None
 
-    def _rebudget(self, spare: float, seconds: float) -> None:
-        """Keep the budget, lower it or raise it. spare: seconds until this chunk must be ready, margin taken off."""
+    def _rebudget(self, spare: float, shorter: float) -> None:
+        """Keep the budget, lower it or raise it.
+
+        spare: seconds until this chunk must be ready, margin taken off. shorter: by how much less than usual it plays.
+        """
         tuning = self.tuning
         full = self.max_lead() - self.chunk_seconds - tuning.margin_s  # the most `spare` can be
         recovering = spare - tuning.recover * max(0.0, full - spare)
         # Alone, a session may eat up its own lead. Among others that would be eating up theirs.
         bear = tuning.keep if self.load <= 1.0 else tuning.fall
-        keep = min(self._safe(spare), self._quick(1.0 + tuning.quick_slack), self._lasts(spare, seconds, bear))
+        keep = min(self._safe(spare), self._quick(1.0 + tuning.quick_slack), self._lasts(spare - shorter, bear))
         if self.budget > keep:
-            self.budget = min(keep, self._quick(1.0), self._lasts(recovering, seconds, tuning.fall))
+            self.budget = min(keep, self._quick(1.0), self._lasts(recovering - shorter, tuning.fall))
             self._agreeing.clear()
         elif spare >= tuning.rise_lead * full:
-            self._rise(self._lasts(spare, seconds, tuning.rise), spare, tuning.rise_gain)
+            self._rise(self._lasts(spare - shorter, tuning.rise), spare, tuning.rise_gain)
         else:
-            self._rise(self._lasts(recovering, seconds, tuning.fall), spare, tuning.rise_early)
+            self._rise(self._lasts(recovering - shorter, tuning.fall), spare, tuning.rise_early)
 
     def _rise(self, lasting: int, spare: float, gain: float) -> None:
         """Raise the budget when the last few chunks agree that it can be raised by that much."""
@@ -213,11 +221,11 @@ class Governor:
         target = (self.dial.latency_s - DELIVERY_S) * slack / self.forecast.ratio(self.tuning.quick_q)
         return _whole((target - self.forecast.fixed("decode")) / self.forecast.step)
 
-    def _lasts(self, spare: float, seconds: float, chunks: float) -> int:
+    def _lasts(self, spare: float, chunks: float) -> int:
         """Most steps with which the lead would still be safe after so many chunks."""
         forecast, ratio = self.forecast, self.forecast.ratio(self.tuning.safe_q)
         decode, append = forecast.fixed("decode"), forecast.fixed("append")
-        room = spare + chunks * (seconds - decode - append) - ratio * decode
+        room = spare + chunks * (self.chunk_seconds - decode - append) - ratio * decode
         return _whole(room / (forecast.step * (chunks + ratio)))
 
     def _still(self, seconds: float) -> int:

@@ -166,7 +166,7 @@ def _unit(seat: Seat, device: Trace, costs: CostModel, now: float) -> float:
                 now = _work(device, costs, now, kind, work)
         return now
     if seat.phase == "steps":
-        seat.sigma = 0.0 if seat.hurry else governor.next_r(now, seat.sigma, seat.done)
+        seat.sigma = governor.next_r(now, seat.sigma, seat.done, hurry=seat.hurry)
         now = _work(device, costs, now, "step", float(trace.steps[seat.chunk, seat.done]))
         seat.done += 1
         seat.phase = "decode" if seat.sigma == 0.0 else "steps"

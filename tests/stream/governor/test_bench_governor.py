@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from stream.cli.bench_governor import app
+from stream.cli.report import Bar
 from stream.errors import ConfigError
 from stream.simulator import bench, study
 from stream.simulator.plots import draw
@@ -55,7 +56,7 @@ def test_bars_say_whether_they_hold() -> None:
         "farcast": {"misses": 0.02, "steps_of_best": 0.95, "changes_per_minute": 3.0},
         "reactive": {"changes_per_minute": 30.0},
     }
-    assert [bar["holds"] for bar in bench.bars(rows)] == [False, True, True]
+    assert [Bar(*bar).holds for bar in bench.bars(rows)] == [False, True, True]
 
 
 def test_plots_are_drawn_and_small(tmp_path: Path) -> None:

@@ -161,6 +161,25 @@ def test_finish_now_waits_for_the_floor() -> None:
     assert world.governor.next_r(world.now + 9.0, sigma, 3) == 0.0
 
 
+def test_in_a_hurry_a_chunk_stops_at_the_floor() -> None:
+    for floor in (1, 3):
+        world = World(Dial(3000, floor=floor))
+        world.steps(20)
+        world.governor.open_chunk(world.now, 2.0)
+        levels = [1.0]
+        while levels[-1] > 0.0:
+            levels.append(world.governor.next_r(world.now, levels[-1], len(levels) - 1, hurry=True))
+        assert len(levels) - 1 == floor
+
+
+def test_a_single_frame_or_a_turn_leaves_the_budget_alone() -> None:
+    world = World(Dial(3000))
+    before = world.steps(60)[-1]
+    world.governor.open_chunk(world.now, world.lead(), frames_seconds=1 / 16, due=world.now + 0.4)
+    world.governor.drop_chunk()
+    assert world.governor.budget == before
+
+
 def test_a_lower_ceiling_applies_within_the_chunk() -> None:
     world = World(Dial(3000))
     world.steps(20)
