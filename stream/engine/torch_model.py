@@ -143,9 +143,11 @@ def open_model(source: str | None, device: str, threads: int) -> TorchModel:
 
 
 def default_threads() -> int:
-    """All cores but one, which the server needs for the video; on two cores both, as its share is small."""
+    """All cores but one. The last is for the server's video and everybody else: with as many threads as cores, one that
+    has to wait for its core makes all of them wait (a step was measured to take ten times as long on two busy
+    cores)."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores - 1) if cores > 2 else cores
+    return max(1, cores - 1)
 
 
 def pack(snapshot: dict[str, object]) -> bytes:

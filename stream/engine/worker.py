@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 import signal
 import time
 from dataclasses import dataclass
@@ -67,6 +68,7 @@ def main(pipe: Connection, options: EngineOptions, blame: Blame) -> None:
     """Entry point of the process. Ends when told to, or when the server is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the server's to handle; it then closes the pipe
     logging.basicConfig(level=options.level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # idle threads must not keep a shared core busy
     began = time.monotonic()
     try:
         model = _load(options)
