@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,11 @@ from typing import Any
 import torch
 
 from models.bundle_files import find_bundle, load_parts
-from models.codec import Codec
+from models.codec import Codec, Decoder
 from models.errors import ModelError
 from models.lora import fuse_lora
 from models.prompts import PromptEncoder
+from models.taehv import TinyDecoder, open_tiny_decoder
 from models.transformer import StreamingTransformer
 
 TINY = Path(__file__).parent / "tiny"
@@ -47,6 +48,7 @@ class Bundle:
     height: int
     fps: int = 16
     examples: tuple[str, ...] = DEFAULT_EXAMPLES
+    tiny_decoder: TinyDecoder | None = None  # stands in for the VAE's decoder where a user supplies one
     streams: bool = True  # False for bidirectional checkpoints, which only `generate` can run
 
     @property
@@ -91,6 +93,11 @@ class Bundle:
         """The VAE, chunk by chunk."""
         return Codec(self.vae)
 
+    @property
+    def decoder(self) -> Decoder:
+        """What turns latents into pictures: the tiny decoder if there is one, else the VAE's."""
+        return self.tiny_decoder or self.codec
+
     @cached_property
     def prompts(self) -> PromptEncoder:
         """The text encoder."""
@@ -100,10 +107,11 @@ class Bundle:
 def open_bundle(
     source: str | Path | None = None, *, device: str = "auto", dtype: torch.dtype | None = None,
     width: int | None = None, height: int | None = None, lora: Sequence[str | Path | tuple[str | Path, float]] = (),
+    decoder: str | Path | None = None,
 ) -> Bundle:  # fmt: skip
     """Open a checkpoint: a folder, a hub id, or None for the embedded model. Raises ModelError.
 
-    lora: adapters to fuse, each a .safetensors file or (file, scale).
+    lora: adapters to fuse, each a .safetensors file or (file, scale). decoder: a TAEHV file to decode with (`taehv`).
     device: "auto" takes a GPU when there is one. dtype: None takes bfloat16 on a GPU and float32 on a CPU.
     """
     if source is None:
@@ -129,6 +137,11 @@ def open_bundle(
         examples=tuple(card.get("examples", DEFAULT_EXAMPLES)),
     )  # fmt: skip
     check_sizes(bundle)
+    if decoder is not None:
+        if factor != 8:
+            raise ModelError(f"{bundle.name} has latents of another kind; the tiny decoder is for Wan 2.1 ones")
+        tiny = open_tiny_decoder(decoder, device=place, dtype=kind, channels=bundle.latent_shape[0])
+        bundle = replace(bundle, tiny_decoder=tiny)
     for adapter in lora:
         file, scale = adapter if isinstance(adapter, tuple) else (adapter, 1.0)
         fuse_lora(bundle.transformer, file, scale)

@@ -33,7 +33,14 @@ class CodecState:
 class Decoder(Protocol):
     """Latents to pictures; the Wan decoder and the tiny one (`models.taehv`) both are."""
 
-    def start(self) -> CodecState: ...
+    @property
+    def memory(self) -> int:
+        """Latent frames the state can depend on."""
+        ...
+
+    def start(self) -> CodecState:
+        """State before the first frame."""
+        ...
 
     def decode(self, state: CodecState, latents: Tensor) -> Tensor:
         """(1, F, C, H, W) normalised latents to uint8 (frames, H, W, 3) on the same device; updates `state`."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -20,6 +21,7 @@ from models import flowmap, snapshot
 from models.bundle import Bundle
 from models.codec import CodecState
 from models.context import Context, Geometry
+from models.delivery import Delivery
 from models.errors import RequestError
 from models.history import History, Opening, Record
 from models.media import fit_clip, fit_image
@@ -104,7 +106,7 @@ class Rollout:
         self._place: tuple[Segment, Tensor] | None = None  # likewise, see Context.current
         self._decoded = False
         self._context.load(window)
-        self._codec_state = bundle.codec.start()
+        self._codec_state = bundle.decoder.start()
         past = self._recent(self._history.before(opening))
         self._warm = [record.latents for record in past]  # what the codec must hear before it goes on
 
@@ -201,11 +203,11 @@ class Rollout:
                 case "encode", "context", _:
                     self._context.encode(self._kv)
                 case "encode", *_:
-                    self.bundle.codec.decode(self._codec_state, self._warm.pop(0))
+                    self.bundle.decoder.decode(self._codec_state, self._warm.pop(0))
                 case "step", *_:
                     self._step(0.0 if r is None else float(r))
                 case "decode", *_:
-                    return self._decode()
+                    return self.decode_later().result()
                 case _:
                     self._append()
         return None
@@ -250,11 +252,12 @@ class Rollout:
         self._latents = flowmap.step(self._latents, u, self.sigma, r)
         self.sigma = r
 
-    def _decode(self) -> np.ndarray:
+    def decode_later(self) -> Delivery:
+        """Instead of running a "decode": start it, and fetch the frames when the next work is under way."""
+        assert self.next().kind == "decode", f"next is {self.next().kind}, not decode"
         assert self._latents is not None
-        frames = self.bundle.codec.decode(self._codec_state, self._latents)
         self._decoded = True
-        return frames.cpu().numpy()
+        return Delivery(partial(self.bundle.decoder.decode, self._codec_state, self._latents), self._latents)
 
     def _append(self) -> None:
         assert self._latents is not None
@@ -285,7 +288,7 @@ class Rollout:
     def _take_picture(self) -> None:
         if self._new_shot is not None:
             self._context.clear()
-            self._codec_state, self._warm = self.bundle.codec.start(), []
+            self._codec_state, self._warm = self.bundle.decoder.start(), []
             self._shot_chunk, self._sink = 0, None
             self._give(self._new_shot)
             self._new_shot = None
@@ -309,10 +312,14 @@ class Rollout:
     def _recent(self, records: Sequence[Record]) -> list[Record]:
         """The last of `records`, as many as the codec's state can depend on."""
         frames, count = 0, 0
-        while count < len(records) and frames < self.bundle.codec.memory:
+        while count < len(records) and frames < self.bundle.decoder.memory:
             count += 1
             frames += records[-count].latents.shape[1]
         return list(records[len(records) - count :])
+
+    def refresh(self) -> None:
+        """Encode the whole context anew before the next step; in the exact mode that changes nothing but rounding."""
+        self._context.invalidate()
 
     def rewind(self, chunk: int) -> None:
         """Go back to the start of `chunk`, as it was then; what came after is forgotten. Raises RequestError."""

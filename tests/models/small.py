@@ -30,7 +30,9 @@ def small_bundle(dtype: torch.dtype = torch.float32) -> Bundle:
                 for parameter in module.parameters():
                     parameter.add_(torch.randn_like(parameter) * 0.05)
     for module in (transformer, vae, text_encoder):
-        module.to(dtype).eval().requires_grad_(False)
+        module.eval().requires_grad_(False)
+        if dtype != torch.float32:
+            module.to(dtype)
     return Bundle(
         transformer=transformer, vae=vae, text_encoder=text_encoder, tokenizer=tokenizer,
         scheduler=FlowMapEulerDiscreteScheduler(shift=5.0), device=torch.device("cpu"), dtype=dtype,

@@ -271,3 +271,15 @@ def test_bad_arguments_name_what_is_right(bundle: Bundle) -> None:
         generate(bundle, prompt="a star", steps=51)
     with pytest.raises(RequestError, match="frames is 0"):
         generate(bundle, prompt="a star", frames=0)
+
+
+def test_frames_can_be_fetched_after_the_next_work_has_begun(bundle: Bundle) -> None:
+    rollout, other = take(bundle), take(bundle)
+    expected = next_chunk(other, SIGMAS)
+    while rollout.next().kind != "decode":
+        rollout.run(rollout.next(), r=SIGMAS[1] if rollout.sigma == 1.0 and rollout.next().kind == "step" else None)
+    delivery = rollout.decode_later()
+    while rollout.chunk == 0:
+        rollout.run(rollout.next())
+    assert delivery.ready()
+    assert np.array_equal(delivery.result(), expected)
