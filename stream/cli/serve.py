@@ -75,6 +75,7 @@ def port_range(text: str | None) -> tuple[int, int] | None:
 
 def listen(host: str, port: int) -> socket.socket:
     """A listening socket. Raises ConfigError when the address is taken or not ours."""
+    sock: socket.socket | None = None
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         sock = socket.socket(family, kind, protocol)
@@ -82,6 +83,8 @@ def listen(host: str, port: int) -> socket.socket:
         sock.bind(address)
         sock.listen(128)
     except OSError as error:
+        if sock is not None:
+            sock.close()
         raise ConfigError(f"Cannot listen on {host}:{port}: {error.strerror}. Choose another with --port.") from None
     return sock
 
