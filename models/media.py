@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import warnings
 from fractions import Fraction
 from pathlib import Path
@@ -16,6 +17,9 @@ from models.errors import MediaError
 
 MAX_PIXELS = 64_000_000  # a picture over this is refused before it is unpacked
 MAX_CLIP_SECONDS = 60.0
+MAX_CLIP_FPS = 32.0
+MAX_CLIP_PIXELS = 1_000_000
+MAX_CLIP_BYTES = 256_000_000
 
 Source = str | Path | bytes | IO[bytes]
 
@@ -66,7 +70,8 @@ def _check_size(width: int, height: int) -> None:
 def read_clip(source: Source, *, max_seconds: float = MAX_CLIP_SECONDS) -> tuple[np.ndarray, float]:
     """Read a clip through FFmpeg: uint8 (n, H, W, 3) and its frames a second. Raises MediaError.
 
-    Only the first `max_seconds` are read, so memory is bounded whatever the file says about itself.
+    Memory is bounded whatever the file says about itself: at most `max_seconds` are read, of fast clips every second
+    or third frame, and pictures are scaled down until all fit in MAX_CLIP_BYTES.
     """
     stream: str | IO[bytes] = (
         io.BytesIO(source) if isinstance(source, bytes) else source if not isinstance(source, Path) else str(source)
@@ -81,12 +86,17 @@ def read_clip(source: Source, *, max_seconds: float = MAX_CLIP_SECONDS) -> tuple
             fps = float(video.average_rate or video.guessed_rate or Fraction(0))
             if not 0.1 <= fps <= 1000:
                 fps = 25.0  # a file that does not say: what most would mean
+            stride = math.ceil(fps / MAX_CLIP_FPS)
+            fps /= stride
             limit = max(1, round(max_seconds * fps))
-            scale = min(1.0, (1_000_000 / (video.width * video.height)) ** 0.5)  # frames are only ever scaled down
-            size = max(1, round(video.width * scale)), max(1, round(video.height * scale))
-            for frame in container.decode(video):
-                frames.append(frame.to_ndarray(format="rgb24", width=size[0], height=size[1]))
-                if len(frames) >= limit:
+            expected = min(limit, max(1, video.frames // stride)) if video.frames else limit
+            pixels = min(MAX_CLIP_PIXELS, MAX_CLIP_BYTES / 3 / expected)
+            scale = min(1.0, (pixels / (video.width * video.height)) ** 0.5)
+            size = max(1, int(video.width * scale)), max(1, int(video.height * scale))
+            for index, frame in enumerate(container.decode(video)):
+                if index % stride == 0:
+                    frames.append(frame.to_ndarray(format="rgb24", width=size[0], height=size[1]))
+                if len(frames) >= limit or len(frames) * frames[0].nbytes > MAX_CLIP_BYTES:
                     break
     except MediaError:
         raise

@@ -89,6 +89,8 @@ def test_a_clip_is_read_with_its_rate(tmp_path: Path) -> None:
     assert fps == 10
     short, _ = read_clip((tmp_path / "clip.mp4").read_bytes(), max_seconds=0.5)
     assert len(short) == 5
+    fast, fps = read_clip(clip_file(tmp_path / "fast.mp4", 20, 60))
+    assert (len(fast), fps) == (10, 30)
 
 
 def test_what_is_no_clip_is_refused(tmp_path: Path) -> None:
