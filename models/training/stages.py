@@ -20,6 +20,7 @@ from transformers import PreTrainedTokenizerFast
 from models.errors import FarcastError
 from models.training.data import encode_clips, load_clips
 from models.training.flow import FlowConfig, FlowTrainer
+from models.training.project import project_latents, project_vae
 from models.training.text import build_text_encoder, build_tokenizer
 from models.training.vae import VaeConfig, train_vae
 
@@ -54,6 +55,24 @@ def encode(config: dict[str, Any], only: str) -> None:
                 seed=1000 * part + settings["seed"],
                 **{k: settings[k] for k in ("clips", "chunks")},
             )
+
+
+def project(config: dict[str, Any]) -> None:
+    """Cut the VAE's latents down to the channels the transformer has, and take the latents made so far along."""
+    folder = Path(config["folder"])
+    wide = folder / "vae-wide"
+    if not wide.exists():
+        (folder / "vae").rename(wide)
+    samples = sorted(folder.glob("*-[0-9]*.safetensors"))
+    originals = folder / "wide"
+    originals.mkdir(exist_ok=True)
+    for path in samples:
+        if not (originals / path.name).exists():
+            path.rename(originals / path.name)
+    clips = sorted(originals.glob("clips-*.safetensors"))
+    project_vae(wide, folder / "vae", clips[0], config["transformer"]["in_channels"])
+    for path in sorted(originals.glob("*.safetensors")):
+        project_latents(wide, folder / "vae", path, folder / path.name)
 
 
 def flow(config: dict[str, Any], stage: str) -> None:
@@ -116,7 +135,7 @@ def load_average(path: Path, modules: dict[str, torch.nn.Module]) -> None:
 
 
 def run(stage: str, config_file: Path = TINY_CPU) -> None:
-    """Run `stage`: vae, encode[:images|:clips], export:STAGE, or a flow stage that the config names.
+    """Run `stage`: vae, encode[:images|:clips], project, export:STAGE, or a flow stage that the config names.
 
     Raises TrainingError for a stage or a config that is not there.
     """
@@ -131,16 +150,18 @@ def run(stage: str, config_file: Path = TINY_CPU) -> None:
         vae(config)
     elif name == "encode":
         encode(config, of)
+    elif name == "project":
+        project(config)
     elif name == "export":
         export(config, of)
     elif "windows" in config.get(name, {}):
         flow(config, name)
     else:
         known = [key for key, value in config.items() if isinstance(value, dict) and "windows" in value]
-        raise TrainingError(f"no stage {stage!r}; there are vae, encode, export:STAGE and {', '.join(known)}")
+        raise TrainingError(f"no stage {stage!r}; there are vae, encode, project, export:STAGE and {', '.join(known)}")
 
 
 if __name__ == "__main__":
     import sys
 
-    run(*sys.argv[1:2], *(Path(name) for name in sys.argv[2:3]))
+    run(sys.argv[1], Path(sys.argv[2]) if len(sys.argv) > 2 else TINY_CPU)

@@ -8,10 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.torch import load_file
+import torch
+from diffusers import AutoencoderKLWan
+from safetensors.torch import load_file, save_file
 
 from models.bundle import open_bundle
 from models.generate import generate
+from models.training.project import project_vae
 from models.training.stages import TINY_CPU, TrainingError, run
 
 SMALL = """
@@ -19,7 +22,7 @@ folder = "{folder}"
 export = "{folder}/out"
 [vae_model]
 base_dim = 8
-z_dim = 4
+z_dim = 6
 dim_mult = [1, 1, 1, 1]
 num_res_blocks = 1
 attn_scales = []
@@ -30,8 +33,8 @@ is_residual = true
 patch_size = 2
 scale_factor_spatial = 16
 scale_factor_temporal = 4
-latents_mean = [0, 0, 0, 0]
-latents_std = [1, 1, 1, 1]
+latents_mean = [0, 0, 0, 0, 0, 0]
+latents_std = [1, 1, 1, 1, 1, 1]
 [vae]
 steps = {vae_steps}
 batch = 1
@@ -81,6 +84,7 @@ def test_ladder_from_nothing_to_a_video(tmp_path: Path) -> None:
     run("vae", config)
     assert json.loads((tmp_path / "vae" / "report.json").read_text())["psnr_held_out_db"] > 0
     run("encode", config)
+    run("project", config)
     run("teacher", config)
     run("teacher", write(tmp_path, steps=5))  # goes on from step 3
     run("flowmap", config)
@@ -103,5 +107,20 @@ def test_a_missing_config_is_named(tmp_path: Path) -> None:
 
 def test_the_shipped_config_describes_the_embedded_model() -> None:
     config = tomllib.loads(TINY_CPU.read_text())
-    assert config["transformer"]["in_channels"] == config["vae_model"]["z_dim"]
+    assert config["transformer"]["in_channels"] < config["vae_model"]["z_dim"]  # "project" cuts them down
     assert len(config["vae_model"]["latents_mean"]) == config["vae_model"]["z_dim"]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_projecting_keeps_the_pictures_when_no_channel_is_lost(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    arguments = tomllib.loads(SMALL.format(folder=tmp_path, vae_steps=1, steps=1))["vae_model"]
+    vae = AutoencoderKLWan(**arguments)
+    vae.save_pretrained(tmp_path / "old")
+    save_file({"latents": torch.randn(4, 7, 6, 8, 8)}, tmp_path / "latents.safetensors")
+    project_vae(tmp_path / "old", tmp_path / "new", tmp_path / "latents.safetensors", 6)
+    turned = AutoencoderKLWan.from_pretrained(tmp_path / "new")
+    video = torch.rand(1, 3, 9, 32, 32) * 2 - 1
+    with torch.no_grad():
+        before, after = (v.decode(v.encode(video).latent_dist.mean).sample for v in (vae, turned))
+    torch.testing.assert_close(after, before, rtol=1e-3, atol=1e-4)
