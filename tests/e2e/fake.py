@@ -78,7 +78,7 @@ def draw(prompt: str, t: float, start: Image.Image | None) -> Image.Image:
 
 class FakeSession:
     def __init__(self, number: int, prompt: str, dial: Dial, seed: int, image: Image.Image | None) -> None:
-        self.id, self.token = f"s{number}", f"token{number}"
+        self.id, self.token, self.view_token = f"s{number}", f"token{number}", f"view{number}"
         self.prompt, self.dial, self.seed, self.image = prompt, dial, seed, image
         self.shown = prompt
         self.state: Any = "live"
@@ -215,7 +215,9 @@ def make_app() -> FastAPI:
     def find(session_id: str, request: Request) -> FakeSession | None:
         session = sessions.get(session_id)
         token = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        return session if session and session.token == token else None
+        watching = request.method == "GET" or request.url.path.endswith("/whep")
+        allowed = {session.token, *([session.view_token] if watching else [])} if session else set()
+        return session if token in allowed else None
 
     gone = lambda: problem(404, "unknown_session", "There is no such session; it may have ended.")  # noqa: E731
 
@@ -242,12 +244,16 @@ def make_app() -> FastAPI:
         session = FakeSession(next(count), wanted.prompt, wanted.dial, wanted.seed or 0, image)
         sessions[session.id] = session
         headers = {"Location": f"/v1/sessions/{session.id}"}
-        return JSONResponse({**facts(session), "token": session.token}, 201, headers)
+        tokens = {"token": session.token, "view_token": session.view_token}
+        return JSONResponse({**facts(session), **tokens}, 201, headers)
 
     @app.get("/v1/sessions/{session_id}")
     async def describe(session_id: str, request: Request) -> Response:
         session = find(session_id, request)
-        return JSONResponse(facts(session)) if session else gone()
+        if not session:
+            return gone()
+        steers = request.headers["Authorization"].endswith(session.token)
+        return JSONResponse({**facts(session), "role": "steer" if steers else "watch"})
 
     @app.delete("/v1/sessions/{session_id}")
     async def delete(session_id: str, request: Request) -> Response:
@@ -298,7 +304,7 @@ def make_app() -> FastAPI:
     @app.websocket("/v1/sessions/{session_id}/control")
     async def control(socket: WebSocket, session_id: str, token: str = "") -> None:
         session = sessions.get(session_id)
-        if not session or session.token != token:
+        if not session or token not in (session.token, session.view_token):
             return await socket.close(4404)
         await socket.accept()
         session.sockets.add(socket)

@@ -274,6 +274,27 @@ def test_a_reload_goes_on_with_the_take_and_keeps_the_draft(tab: Tabs, fake: Ser
     assert watched.page.locator("#prompt").input_value() == "not sent yet"
 
 
+def test_a_view_link_shows_the_take_and_cannot_steer(tab: Tabs, fake: Server) -> None:
+    steering = tab(permissions=["clipboard-read", "clipboard-write"]).open(fake.url).playing()
+    steering.page.click("#share")
+    steering.until(lambda: "cannot steer" in steering.page.locator("#toast").inner_text(), "the link is copied")
+    link = steering.page.evaluate("() => navigator.clipboard.readText()")
+    assert "#watch=" in link
+    watching = tab().open(link).playing()
+    assert watching.page.get_attribute("body", "data-role") == "watch"
+    for hidden in ("#prompt", "#examples", "#dial", "#file", "#share"):
+        assert watching.page.locator(hidden).is_hidden(), hidden
+    assert watching.page.locator("#pause").is_disabled()
+    steering.say("a big blue circle on a black background")
+    watching.until(lambda: watching.share(bluish) > 0.05, "both see it")
+    line = watching.page.locator("#prompt-log .text").first
+    watching.until(lambda: line.inner_text().startswith("a big blue"), "and the watcher is told what it is")
+    watching.page.click("#own-take")
+    watching.page.wait_for_selector("body[data-role=steer][data-state=live]", timeout=30_000)
+    assert "#" not in watching.page.url
+    assert steering.page.get_attribute("body", "data-state") == "live"  # the other's take goes on
+
+
 def test_nothing_overflows_and_charts_are_drawn(tab: Tabs, fake: Server) -> None:
     watched = tab().open(fake.url).playing()
     rate = watched.page.locator(".chart output", has_text="kbit/s")
