@@ -20,6 +20,7 @@ from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 
 from .encoders import VideoEncoder, VideoPacket, default_bitrate, picture
 from .engine.messages import Pixels
+from .metrics import Metrics
 
 log = logging.getLogger("farcast.broadcast")
 
@@ -65,7 +66,7 @@ class ViewerTrack(MediaStreamTrack):
             self._needs_keyframe = False
         if len(self._queue) >= PACKETS:  # the viewer does not read; what follows a gap is useless without a keyframe
             self.dropped += len(self._queue) + 1
-            self._broadcast.counters.stale_packets += len(self._queue) + 1
+            self._broadcast.stale(len(self._queue) + 1)
             self._queue.clear()
             self._needs_keyframe = not packet.is_keyframe
             if self._needs_keyframe:
@@ -114,6 +115,7 @@ class Broadcast:
     repeat: Callable[[], int]
     on_packet: Callable[[str, VideoPacket], None] | None = None
     counters: Counters = field(default_factory=Counters)
+    metrics: Metrics | None = None
 
     def __post_init__(self) -> None:
         self._tracks: set[ViewerTrack] = set()
@@ -130,6 +132,12 @@ class Broadcast:
     def watching(self) -> int:
         """Viewers that have begun to read."""
         return len(self._tracks)
+
+    def stale(self, count: int) -> None:
+        """So many packets were dropped for a viewer that does not read."""
+        self.counters.stale_packets += count
+        if self.metrics is not None:
+            self.metrics.stale_packets.inc(count)
 
     def track(self, codec: str) -> ViewerTrack:
         """A source for one more viewer."""
@@ -158,6 +166,8 @@ class Broadcast:
         if len(self._waiting) >= WAITING:
             self._waiting.popleft()
             self.counters.late_frames += 1
+            if self.metrics is not None:
+                self.metrics.dropped_frames.labels("late").inc()
         self._waiting.append(_Frame(pixels, ticks))
         self._work.set()
         if self._task is None:
@@ -225,5 +235,8 @@ class Broadcast:
                 packets[codec] = packet
         self.counters.frames += 1
         self.counters.keyframes += len(keys)
-        self.counters.encode_seconds += time.perf_counter() - began
+        took = time.perf_counter() - began
+        self.counters.encode_seconds += took
+        if self.metrics is not None:
+            self.metrics.encode.inc(took)
         return packets

@@ -97,7 +97,12 @@ class Session:
         asyncio.get_running_loop().call_later(config.start_grace + 0.01, self._begin)
         self._player = Player(self.playout, on_frame=self._show, on_underrun=self._underrun)
         self.broadcast = Broadcast(
-            facts.width, facts.height, facts.fps, executor, repeat=lambda: self.playout.ticks_at(time.monotonic())
+            facts.width,
+            facts.height,
+            facts.fps,
+            executor,
+            repeat=lambda: self.playout.ticks_at(time.monotonic()),
+            metrics=metrics,
         )
         opening = Open(self.id, request.prompt, self.seed, setting(self.dial), request.guidance, image, clip, clip_fps)
         self._resumption = Resumption(opening)

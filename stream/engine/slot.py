@@ -147,7 +147,7 @@ class Slot:
             chunk_seconds=self.facts.chunk_seconds,
             budget=self.governor.budget,
             load=self.load,
-            can_rewind=self.take.can_rewind,
+            can_rewind=self.take.quick_rewind,
         )
         self.due = at + dial.latency_s - DELIVERY_S
         if turn.chunk == "finish" and self.plan is not None:

@@ -43,7 +43,7 @@ def paint(size: int, colour: tuple[int, int, int], index: int) -> Pixels:
 
 
 class FakeTake:
-    can_rewind = True
+    quick_rewind = True
 
     def __init__(self, model: FakeModel, text: str, image: Pixels | None = None) -> None:
         self.model = model
