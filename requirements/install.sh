@@ -6,11 +6,12 @@ set -eu
 cd "$(dirname "$0")/.."
 venv=$1 extras=$2 kind=${3:-cpu}
 pins=requirements/constraints.txt
+unfinished=$venv/.unfinished
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 
 say() { printf 'farcast: %s\n' "$*" >&2; }
-die() { say "$*"; exit 1; }
+die() { say "$*"; rm -f "$unfinished"; exit 1; }
 torch_pin() { sed -n 's/^torch==//p' "$pins"; }
 
 python_ok() { "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null; }
@@ -67,12 +68,20 @@ install_torch() {
     pip_or_die "torch==$pin"
 }
 
+# An installation that was killed half way leaves packages that pip takes for whole: then begin anew.
+if [ -e "$unfinished" ]; then
+    say "the last installation was cut short; starting it anew"
+    rm -rf "$venv"
+fi
 [ -x "$venv/bin/python" ] || make_venv
 python_ok "$venv/bin/python" || die "$venv has another Python. Remove it (rm -r $venv) and run this again"
+: >"$unfinished"
 case ",$extras," in
 ,, | *,server,* | *,dev,*) install_torch ;;
 esac
-[ -n "$extras" ] || exit 0
-say "installing farcast[$extras]"
-pip_or_die hatchling editables
-pip_or_die --no-build-isolation -e ".[$extras]"
+if [ -n "$extras" ]; then
+    say "installing farcast[$extras]"
+    pip_or_die hatchling editables
+    pip_or_die --no-build-isolation -e ".[$extras]"
+fi
+rm -f "$unfinished"
