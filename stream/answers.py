@@ -139,4 +139,5 @@ class Answers:
             client.send(message)
 
     def _reject(self, change: Waiting[SetPrompt], code: str = "superseded", message: str = NEWER_PROMPT) -> None:
+        self.texts.pop(change.serial, None)
         self.tell(change, PromptRejected(re=change.re, text=change.wanted.text, code=code, message=message))

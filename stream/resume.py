@@ -37,8 +37,14 @@ class Resumption:
         self.base = queued
         saved = self.saved
         if saved is not None:
+            carried = answers.texts.get(self._prompt)
             yield replace(
-                self.opening, dial=dial, snapshot=saved.blob, prompt_serial=self._prompt, image_serial=self._image
+                self.opening,
+                prompt=self.opening.prompt if carried is None else carried.text,
+                dial=dial,
+                snapshot=saved.blob,
+                prompt_serial=self._prompt,
+                image_serial=self._image,
             )
         else:  # it died before its first snapshot: from the beginning
             self.newest_frame = -1

@@ -84,6 +84,8 @@ class Score:
 
     def rewind(self, chunk: int) -> None:
         """What was made from this chunk on does not count any more."""
+        if any("prompt" in e for e in self.entries if e["chunk"] >= chunk):
+            self._carried = (-1, self._carried[1])  # the prompt in force is to be written down again
         self.entries = [e for e in self.entries if e["chunk"] < chunk]
         self.chunks = min(self.chunks, chunk)
         budgets = [e for e in self.entries if "sigmas" in e]

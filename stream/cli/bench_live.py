@@ -122,7 +122,7 @@ async def serving(*options: str) -> AsyncIterator[Server]:
     """`farcast serve` on a free port, ready; ended afterwards. Raises EngineFailed with what it said."""
     began = time.monotonic()
     command = [sys.executable, "-m", "farcast", "serve", "--port", "0", "--log-level", "warning", *options]
-    process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, start_new_session=True)
+    process = await asyncio.create_subprocess_exec(*command, stdout=PIPE)
     try:
         assert process.stdout is not None
         url, page_s = "", 0.0

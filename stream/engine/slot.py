@@ -62,6 +62,7 @@ class Slot:
         self.ends: deque[tuple[int, int]] = deque()  # (frames sent, chunk) at the end of each chunk not played out yet
         self.shown = Shown(request.session, 0, 0.0, facts.fps)
         self.sigmas: list[float] = []
+        self.text = request.prompt  # asked for last
         self.prompt_serial = request.prompt_serial  # carried by the chunk in progress
         self.image_serial = request.image_serial
         self.next_prompt: SetPrompt | None = None  # given to the take, not carried by a chunk yet
@@ -114,7 +115,7 @@ class Slot:
         events: list[Event] = []
         if self.next_prompt is not None:
             events.append(Superseded(self.session, self.next_prompt.serial))
-        self.next_prompt = change
+        self.next_prompt, self.text = change, change.text
         return events + self._turn(change.at)
 
     def set_dial(self, change: SetDial) -> list[Event]:
@@ -128,8 +129,9 @@ class Slot:
         return self._turn(change.at)
 
     def rewind(self, change: Rewind) -> list[Event]:
-        """Raises the model's error when the chunk is not there any more."""
+        """Raises the model's error when the chunk is not there any more. The prompt asked for last stays in force."""
         self.take.rewind(change.chunk)
+        self.take.prompt(self.text)
         self.plan, self.hurry, self.restarted = None, False, False
         return [Rewound(self.session, change.serial, self.take.chunk, self.take.frame)]
 
