@@ -37,7 +37,7 @@ def judge(made: np.ndarray, truth: np.ndarray, task: Task, given: int) -> Start:
     after = analyse(made[given:])
     away = np.hypot(whole.x - real.x, whole.y - real.y)
     return Start(
-        first_psnr=psnr(made[0], truth[0]),
+        first_psnr=psnr(made[:1], truth[:1]),
         same=all(getattr(after, name) == getattr(task.scene, name) for name in LOOKS),
         jumps=jumped(whole, max(0, given - 2), given + 12),
         motion=whole.motion == task.scene.motion,

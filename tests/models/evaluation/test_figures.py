@@ -37,7 +37,7 @@ def test_a_jump_at_a_border_is_seen_there() -> None:
 
 
 def test_psnr_of_a_known_difference() -> None:
-    assert psnr(np.zeros((4, 4), np.uint8), np.full((4, 4), 16, np.uint8)) == pytest.approx(24.05, abs=0.01)
+    assert psnr(np.zeros((1, 9, 9, 3), np.uint8), np.full((1, 9, 9, 3), 16, np.uint8)) == pytest.approx(24.05, abs=0.01)
 
 
 def test_intervals() -> None:
