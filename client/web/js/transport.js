@@ -84,7 +84,7 @@ export class Transport {
   /** @param {SessionInfo} info */
   #info(info) {
     this.#recording.hidden = !info.urls.recording;
-    this.#share.textContent = info.view_token ? "Share view link" : "Share link";
+    this.#share.setAttribute("aria-label", info.view_token ? "Share a view-only link" : "Share a link");
     this.#share.hidden = info.role === "watch";
     const viewers = info.viewers ?? 0;
     this.#viewers.hidden = viewers < 2;
