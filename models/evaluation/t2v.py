@@ -40,10 +40,7 @@ def truth_clips(tasks: Sequence[Task], seed: int) -> Iterator[np.ndarray]:
 def run(maker: Maker, tasks: Sequence[Task], steps: Sequence[int], seed: int, progress: Progress) -> list[Column]:
     """A column for the truth, one for the truth through the VAE, one for each number of steps."""
     borders = maker.borders(FRAMES)
-    coded = (
-        maker.take(maker.begin(task.text, task.seed, clip=real), FRAMES, 1)
-        for task, real in zip(tasks, truth_clips(tasks, seed), strict=True)
-    )
+    coded = (maker.through_codec(real) for real in truth_clips(tasks, seed))
     columns = [
         read(TRUTH, truth_clips(tasks, seed), borders, progress),
         read(CEILING, coded, borders, progress),

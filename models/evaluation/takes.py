@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from PIL import Image
 
 from models import flowmap
 from models.bundle import Bundle
 from models.generate import next_chunk
+from models.media import fit_clip
 from models.noise import chunk_noise
 from models.rollout import Rollout
 
@@ -55,6 +57,16 @@ class Maker:
             if sum(map(len, out)) >= frames:
                 break
         return np.concatenate(out)[:frames]
+
+    def through_codec(self, frames: np.ndarray) -> np.ndarray:
+        """A clip encoded and decoded chunk by chunk, as a take that starts from it would show it."""
+        bundle = self.bundle
+        fitted = fit_clip(frames, None, width=bundle.width, height=bundle.height, fps=bundle.fps)
+        encoder, decoder = bundle.codec.start_encoder(), bundle.codec.start()
+        parts = np.split(fitted, self.borders(len(fitted)))
+        with torch.no_grad():
+            latents = [bundle.codec.encode(encoder, part).to(bundle.dtype) for part in parts]
+            return np.concatenate([bundle.codec.decode(decoder, z).cpu().numpy() for z in latents])
 
     def _renoised(self, rollout: Rollout, sigmas: list[float]) -> np.ndarray:
         out: np.ndarray | None = None
