@@ -12,7 +12,7 @@ from models import flowmap
 from models.bundle import Bundle
 from models.errors import RequestError
 from models.offline import generate_whole
-from models.rollout import Rollout
+from models.rollout import Rollout, window
 
 MAX_FRAMES = 1_000_000
 
@@ -43,8 +43,32 @@ def generate(
             raise RequestError(f"{bundle.name} makes video from text alone; an image or a clip needs a FAR checkpoint")
         whole = generate_whole(bundle, prompt=prompt, frames=frames, steps=steps, seed=seed, guidance=guidance)
         return _counted(whole, frames, progress)
-    rollout = Rollout(bundle, prompt=prompt, seed=seed, image=image, clip=video, clip_fps=video_fps, guidance=guidance)
+    partition, context_frames = as_trained(bundle, frames)
+    rollout = Rollout(
+        bundle,
+        prompt=prompt,
+        seed=seed,
+        image=image,
+        clip=video,
+        clip_fps=video_fps,
+        guidance=guidance,
+        partition=partition,
+        context_frames=context_frames,
+    )
     return _counted((next_chunk(rollout, sigmas) for _ in itertools.count()), frames, progress)
+
+
+def as_trained(bundle: Bundle, frames: int) -> tuple[tuple[int, ...], int | None]:
+    """Chunks and context for a clip no longer than the model was trained on: the reference's, with nothing dropped.
+
+    Longer ones use the window of a live stream: (), None.
+    """
+    latents = 1 - (1 - frames) // bundle.frames_per_latent
+    if latents > sum(bundle.partition):
+        return (), None
+    full, rest = divmod(latents - 1, bundle.chunk_frames)
+    partition = (1, *[bundle.chunk_frames] * full, *([rest] if rest else []))
+    return partition, max(window(bundle).context_frames, latents - partition[-1])
 
 
 def _counted(

@@ -322,7 +322,10 @@ class Rollout:
         self._context.invalidate()
 
     def rewind(self, chunk: int) -> None:
-        """Go back to the start of `chunk`, as it was then; what came after is forgotten. Raises RequestError."""
+        """Go back to the start of `chunk`, as it was then; what came after is forgotten. Raises RequestError.
+
+        A prompt or picture asked for and not yet in force stays asked for, and comes in force there.
+        """
         if chunk == self.chunk and not self._begun:
             return
         if chunk == self.chunk and self._began is not None:
@@ -330,7 +333,11 @@ class Rollout:
         else:
             opening, past = self._history.find(chunk, self._context.geometry.context_frames)
         self._history = History([r for r in self._history.records if r.opening.chunk < chunk])
+        wish, shot = self._steering.wish, self._new_shot
         self._return_to(opening, past)
+        self._new_shot = shot
+        if wish is not None:
+            self._steering, self._opened_for = replace(self._steering, wish=wish), -1
 
     def clone(self) -> Rollout:
         """An independent copy that goes on exactly as this one would."""

@@ -9,7 +9,7 @@ from models import flowmap
 from models.bundle import Bundle
 from models.context import Context
 from models.errors import MediaError, PromptError, RequestError
-from models.generate import generate, next_chunk
+from models.generate import as_trained, generate, next_chunk
 from models.rollout import Rollout, Unit, window
 from tests.models.oracle import rollout_latents
 
@@ -163,6 +163,24 @@ def test_rewind_repeats_what_was(bundle: Bundle, chunk: int) -> None:
     for index in range(chunk, min(chunk + 3, 10)):
         frames = next_chunk(rollout, SIGMAS)
         assert np.abs(frames.astype(int) - made[index].astype(int)).max() <= 1
+
+
+def test_a_short_clip_is_made_in_the_chunks_of_the_reference(bundle: Bundle) -> None:
+    assert as_trained(bundle, 81) == ((1, 3, 3, 3, 3, 3, 3, 2), 19)
+    assert as_trained(bundle, 1) == ((1,), 16)
+    assert as_trained(bundle, 14) == ((1, 3, 1), 16)
+    assert as_trained(bundle, 82) == ((), None)
+
+
+def test_a_wish_survives_a_rewind(bundle: Bundle) -> None:
+    rollout = take(bundle)
+    for _ in range(3):
+        next_chunk(rollout, SIGMAS)
+    rollout.prompt("a blue moon")
+    rollout.rewind(1)
+    assert rollout.chunk == 1
+    next_chunk(rollout, SIGMAS)
+    assert rollout.text == "a blue moon"
 
 
 def test_rewind_into_the_chunk_in_progress_and_out_of_range(bundle: Bundle) -> None:
