@@ -35,7 +35,9 @@ def open_image(source: Source) -> Image.Image:
         image.load()
     except MediaError:
         raise
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:  # Pillow's own bound, over ours, checked before we see the size
+        raise MediaError(f"the picture has over {MAX_PIXELS // 1_000_000} million pixels; scale it down") from error
+    except (OSError, ValueError, SyntaxError, EOFError) as error:
         raise MediaError(f"this is not a picture that can be read ({error}); send a PNG, JPEG or WebP") from error
     return image
 

@@ -54,7 +54,7 @@ def bomb() -> bytes:
 
 
 def test_what_is_no_picture_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(MediaError, match="60000x60000"):
+    with pytest.raises(MediaError, match="million pixels"):
         open_image(bomb())
     stream = io.BytesIO()
     Image.effect_noise((64, 64), 50).save(stream, "PNG")
