@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import sys
 import time
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -142,22 +143,11 @@ class Mp4:
             self.part.unlink(missing_ok=True)
 
 
-def bar(frames: int) -> Any:
+@contextmanager
+def bar(frames: int) -> Iterator[Callable[[int], None]]:
     """A progress bar on a terminal, and nothing where nobody looks. Called with the frames just made."""
     if not sys.stderr.isatty():
-        return nullcontext(lambda count: None)
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    class Bar:
-        def __enter__(self) -> Any:
-            columns = (BarColumn(), MofNCompleteColumn(), "frames", TimeRemainingColumn())
-            self.progress = Progress(*columns, console=Console(stderr=True), transient=True)
-            task = self.progress.add_task("frames", total=frames)
-            self.progress.start()
-            return lambda count: self.progress.advance(task, count)
-
-        def __exit__(self, *outcome: object) -> None:
-            self.progress.stop()
-
-    return Bar()
+        yield lambda count: None
+        return
+    with typer.progressbar(length=frames, label="frames", file=sys.stderr, show_pos=True) as progress:
+        yield progress.update
