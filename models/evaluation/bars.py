@@ -27,7 +27,7 @@ def bars(figures: Mapping[str, Any]) -> list[Bar]:
     for steps, gain in figures.get("against_4", {}).items():
         # Not worse beyond the error bar: the upper end of the paired difference's interval reaches 0.
         out.append(
-            (f"quality at {_steps(steps)} less at 4, with its error", gain["value"] + gain["error95"], ">=", 0.0)
+            (f"quality at {_steps(steps)} less that at 4, with its error", gain["value"] + gain["error95"], ">=", 0.0)
         )
     colour = figures.get("switch", {}).get("colour")
     if colour:
