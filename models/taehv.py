@@ -77,9 +77,9 @@ class TinyDecoder:
     @torch.no_grad()
     def decode(self, state: CodecState, latents: Tensor) -> Tensor:
         """Normalised latents (1, F, C, H, W) to uint8 (frames, H, W, 3): 1 + 4 (F - 1) frames at first, then 4 F."""
-        first, weight = self.decoder[1], self.decoder[1].weight
+        first = self.decoder[1]
         assert isinstance(first, nn.Conv2d)
-        x: Any = latents[0].to(weight)
+        x: Any = latents[0].to(first.weight)
         for index, layer in enumerate(self.decoder):
             if isinstance(layer, _Memory):
                 before = state.cache[index]

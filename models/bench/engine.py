@@ -98,7 +98,8 @@ def time_ours(bundle: Bundle, partition: Sequence[int], steps: int) -> dict[str,
     """Seconds of the whole video, by chunk and by kind of work, after one chunk to warm up."""
     sigmas = flowmap.schedule(steps, bundle.shift)
     run_chunk(new_rollout(bundle, partition), sigmas, {})
-    rollout, by_chunk, total = new_rollout(bundle, partition), [], {}
+    rollout, by_chunk = new_rollout(bundle, partition), []
+    total: dict[str, Spent] = {}
     for _ in partition:
         spent: dict[str, Spent] = {}
         run_chunk(rollout, sigmas, spent)

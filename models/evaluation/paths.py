@@ -126,7 +126,7 @@ def _bounce(values: Array, room: float) -> tuple[float, float]:
         return float(errors[i, j]), float(speeds[i]), float(starts[j])
 
     grain = 4 * room / _ROOMS
-    _, speed, start = nearest(_SPEEDS, np.arange(_ROOMS) * grain)
+    _, speed, start = nearest(_SPEEDS, np.arange(_ROOMS, dtype=np.float64) * grain)
     fine: Array = np.clip(speed + np.linspace(-0.002, 0.002, 9), 0, None)
     error, speed, _ = nearest(fine, start + np.linspace(-1, 1, 13) * grain)
     return error, speed

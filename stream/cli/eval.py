@@ -89,7 +89,12 @@ def asked_for(plan: Plan, *, seed: int, steps: str | None, prompts: int | None, 
         change["steps"] = step_counts(steps)
     if prompts is not None:
         few = max(1, prompts // 4)
-        change |= {"prompts": prompts, "starts": min(plan.starts, few), "switches": min(plan.switches, 2 * few)}
+        change |= {
+            "prompts": prompts,
+            "starts": min(plan.starts, few),
+            "switches": min(plan.switches, 2 * few),
+            "selftests": min(plan.selftests, max(6, 2 * prompts)),
+        }
     if minutes is not None:
         change["minutes"] = minutes
     return replace(plan, **change)

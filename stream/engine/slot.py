@@ -105,7 +105,10 @@ class Slot:
 
     def deadline(self, now: float) -> float:
         """When the picture runs dry without this slot's next chunk."""
-        return self.plan.deadline if self.plan is not None else now + self.lead(now)
+        if self.plan is not None:
+            return self.plan.deadline
+        dry = now + self.lead(now)
+        return dry if self.due is None else min(dry, self.due)  # a prompt that waits is due too
 
     # --- changes
 
@@ -203,7 +206,7 @@ class Slot:
         if unit.kind == "step":
             assert self.plan is not None
             done = len(self.sigmas) - 1
-            r = 0.0 if self.hurry else self.governor.next_r(now, self.take.sigma, done)
+            r = self.governor.next_r(now, self.take.sigma, done, hurry=self.hurry)
             self.sigmas.append(r)
         chunk, frame = self.take.chunk, self.take.frame
         frames = self.take.run(unit, r=r)

@@ -16,7 +16,7 @@ from functools import partial
 from multiprocessing.connection import Connection
 from typing import Protocol
 
-from stream.governor import CostModel, GovernorError, pick
+from stream.governor import CostModel, GovernorError, loads, pick
 
 from .messages import (
     Close,
@@ -125,6 +125,8 @@ class Worker:
     def step(self, slot: Slot) -> None:
         """One unit of work for one session. An error of the model ends that session, not the engine."""
         self.blame.value = slot.session.encode()
+        if slot.plan is None:
+            self.share()  # a chunk is about to be planned: by what costs and dials are now
         try:
             for event in slot.run():
                 self.send(event)
@@ -225,7 +227,9 @@ class Worker:
         self.share()
 
     def share(self) -> None:
-        """The device is shared by the sessions that run."""
+        """The device is shared by the sessions that run, so that the least served has as many steps as can be had."""
         active = [slot for slot in self.slots.values() if not slot.held]
-        for slot in active:
-            slot.load = float(len(active))
+        dials = [slot.governor.dial for slot in active]
+        shares = loads(self.costs, dials, chunk_seconds=self.model.facts.chunk_seconds)
+        for slot, load in zip(active, shares, strict=True):
+            slot.load = load

@@ -72,10 +72,10 @@ def test_it_plays_what_the_first_example_says_and_moves(watched: Tab) -> None:
 
 
 def test_red_then_blue_changes_the_colour_in_the_picture(watched: Tab) -> None:
-    say(watched, "a big red circle bouncing on a white background")
+    say(watched, "a big red circle bouncing on a black background")
     seen(watched, reddish, 0.04, "there is red")
     assert watched.share(bluish) < 0.02
-    say(watched, "a big blue circle bouncing on a white background")
+    say(watched, "a big blue circle bouncing on a black background")
     seen(watched, bluish, 0.04, "there is blue")
     watched.until(lambda: watched.share(reddish) < 0.02, "the red is gone", PATIENCE)
 

@@ -13,7 +13,7 @@ async def main(url: str, path: str, seconds: float = 6.0) -> None:
         async with live.record(path) as recording:
             await asyncio.sleep(seconds / 2)
             applied = await live.prompt(
-                "a big blue star spinning on a white background"
+                "a big blue star spinning on a cream background"
             )  # returns when it is on screen
             print(f"frame {applied.frame} shows the new prompt, {applied.latency_ms:.0f} ms after it was sent")
             await asyncio.sleep(seconds / 2)

@@ -3,7 +3,7 @@
     async with farcast.connect("http://127.0.0.1:8000", prompt="a red circle bouncing on a navy background") as live:
         async for frame in live.frames():
             ...                                   # frame.image: (height, width, 3) uint8
-        await live.prompt("a blue star spinning on a white background")   # returns when it is on screen
+        await live.prompt("a blue star spinning on a cream background")   # returns when it is on screen
 
 `farcast.sync` is the same without `async`, for notebooks and scripts. Names are loaded when first used, so that
 importing `farcast.protocol` alone does not bring in WebRTC.

@@ -1,7 +1,7 @@
 """The client without `async`: a loop in a thread of its own does the work. For notebooks, scripts and the REPL.
 
 with farcast.sync.connect("http://127.0.0.1:8000", prompt="a green square drifting") as live:
-    live.prompt("a blue star spinning on a white background")
+    live.prompt("a blue star spinning on a cream background")
     for frame in live.frames():
         ...
 """
