@@ -25,7 +25,7 @@ from models.taehv import TinyDecoder, open_tiny_decoder
 from models.transformer import StreamingTransformer
 
 TINY = Path(__file__).parent / "tiny"
-CARD = "farcast.json"  # optional beside model_index.json: name, width, height, fps, examples
+CARD = "farcast.json"  # optional beside model_index.json: name, width, height, fps, examples, guidance
 DEFAULT_EXAMPLES = (
     "a big red circle bouncing on a navy background",
     "a small yellow star spinning on a black background",
@@ -48,6 +48,7 @@ class Bundle:
     height: int
     fps: int = 16
     examples: tuple[str, ...] = DEFAULT_EXAMPLES
+    guidance: float = 1.0  # classifier-free guidance it looks best under; 1 = off, as for distilled checkpoints
     tiny_decoder: TinyDecoder | None = None  # stands in for the VAE's decoder where a user supplies one
     streams: bool = True  # False for bidirectional checkpoints, which only `generate` can run
 
@@ -135,6 +136,7 @@ def open_bundle(
         height=height or int(card.get("height", default[1])),
         fps=int(card.get("fps", 16)),
         examples=tuple(card.get("examples", DEFAULT_EXAMPLES)),
+        guidance=float(card.get("guidance", 1.0)),
     )  # fmt: skip
     check_sizes(bundle)
     if decoder is not None:
@@ -158,7 +160,7 @@ def save_bundle(bundle: Bundle, folder: Path) -> None:
         vae=bundle.vae, scheduler=bundle.scheduler,
     )  # fmt: skip
     pipeline.save_pretrained(folder, safe_serialization=True)
-    card = {key: getattr(bundle, key) for key in ("name", "width", "height", "fps", "examples")}
+    card = {key: getattr(bundle, key) for key in ("name", "width", "height", "fps", "examples", "guidance")}
     (folder / CARD).write_text(json.dumps(card, indent=2) + "\n")
 
 

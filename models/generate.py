@@ -27,12 +27,13 @@ def generate(
     image: Image.Image | None = None,
     video: np.ndarray | None = None,
     video_fps: float | None = None,
-    guidance: float = 1.0,
+    guidance: float | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[np.ndarray]:
     """Yield uint8 (n, H, W, 3), chunk after chunk, until `frames` pixel frames are made; the last one is cut to fit.
 
     A bidirectional checkpoint makes the whole clip at once (see `offline`), from text only.
+    guidance: None takes the bundle's own.
     progress(frames made, frames asked for) is called after every chunk. Arguments are checked before the first chunk.
     """
     if isinstance(frames, bool) or not isinstance(frames, int) or not 1 <= frames <= MAX_FRAMES:
@@ -41,7 +42,8 @@ def generate(
     if not bundle.streams:
         if image is not None or video is not None:
             raise RequestError(f"{bundle.name} makes video from text alone; an image or a clip needs a FAR checkpoint")
-        whole = generate_whole(bundle, prompt=prompt, frames=frames, steps=steps, seed=seed, guidance=guidance)
+        scale = bundle.guidance if guidance is None else guidance
+        whole = generate_whole(bundle, prompt=prompt, frames=frames, steps=steps, seed=seed, guidance=scale)
         return _counted(whole, frames, progress)
     partition, context_frames = as_trained(bundle, frames)
     rollout = Rollout(

@@ -46,7 +46,8 @@ class Rollout:
     """One take. Chunk 0 of a shot is 1 latent frame (1 pixel frame), later ones 3 (`chunk_frames`; 12 pixel frames).
 
     prompt: what to show; image: the first frame (any size); clip: uint8 (n, H, W, 3) at `clip_fps`, to be continued.
-    guidance above 1 steps twice as much, against `negative`. append: "exact", "rolling" or "cheap" (see `context`).
+    guidance above 1 steps twice as much, against `negative`; None takes the bundle's own.
+    append: "exact", "rolling" or "cheap" (see `context`).
     partition: latent frames of the first chunks, where a video of known length wants a shorter last one.
     context_frames: most latent frames of context, where it should not be what `window` says.
     Raises PromptError, MediaError, RequestError.
@@ -61,7 +62,7 @@ class Rollout:
         image: Image.Image | None = None,
         clip: np.ndarray | None = None,
         clip_fps: float | None = None,
-        guidance: float = 1.0,
+        guidance: float | None = None,
         negative: str = "",
         append: str = "exact",
         partition: Sequence[int] = (),
@@ -69,6 +70,7 @@ class Rollout:
     ) -> None:
         if image is not None and clip is not None:
             raise RequestError("start from an image or from a clip, not from both")
+        guidance = bundle.guidance if guidance is None else guidance
         if isinstance(guidance, bool) or not isinstance(guidance, int | float) or not 1 <= guidance <= MAX_GUIDANCE:
             raise RequestError(f"guidance is {guidance!r}; it must be a number from 1 (off) to {MAX_GUIDANCE:g}")
         self.bundle = bundle

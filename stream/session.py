@@ -89,7 +89,8 @@ class Session:
         self.paused_by_user = False
         self.chunk = self.frame = 0  # on screen
         self.answers = Answers(SetPrompt(self.id, 0, request.prompt))
-        self.score = Score.opening(facts, request.prompt, self.seed, request.guidance, setting(self.dial), image)
+        guidance = facts.guidance if request.guidance is None else request.guidance
+        self.score = Score.opening(facts, request.prompt, self.seed, guidance, setting(self.dial), image)
         capacity = ceil((config.max_lead + 2 * facts.chunk_seconds) * facts.fps)
         self.playout: Playout[Frame] = Playout(facts.fps, min_fps=min(config.min_fps, facts.fps), capacity=capacity)
         self.playout.pause()  # until the first viewer is there, or nobody comes
@@ -104,7 +105,7 @@ class Session:
             repeat=lambda: self.playout.ticks_at(time.monotonic()),
             metrics=metrics,
         )
-        opening = Open(self.id, request.prompt, self.seed, setting(self.dial), request.guidance, image, clip, clip_fps)
+        opening = Open(self.id, request.prompt, self.seed, setting(self.dial), guidance, image, clip, clip_fps)
         self._resumption = Resumption(opening)
         engine.send(opening)
 

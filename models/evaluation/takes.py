@@ -29,7 +29,7 @@ class Maker:
 
     bundle: Bundle
     sampler: str = "flowmap"
-    guidance: float = 1.0
+    guidance: float | None = None
 
     def borders(self, frames: int) -> list[int]:
         """First frame of every chunk but the first, in a clip of `frames` frames."""

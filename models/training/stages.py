@@ -117,6 +117,7 @@ def export(config: dict[str, Any], stage: str) -> None:
         width=128,
         height=128,
         examples=EXAMPLES,
+        guidance=config.get("guidance", 1.0),
     )
     save_bundle(bundle, Path(config["export"]))
 

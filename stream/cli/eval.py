@@ -31,7 +31,9 @@ def evaluate(
     seed: Annotated[int, typer.Option(help="Another seed draws other prompts.")] = 0,
     minutes: Annotated[float | None, typer.Option(help="Length of the long take; 0 = none, 10 if left out.")] = None,
     sampler: Annotated[str, typer.Option(help="flowmap, or renoise for endpoint-consistency students.")] = "flowmap",
-    guidance: Annotated[float, typer.Option(help="Classifier-free guidance; 1 = off.")] = 1.0,
+    guidance: Annotated[
+        float | None, typer.Option(help="Classifier-free guidance; 1 = off, left out = the model's own.")
+    ] = None,
     compare: Annotated[
         list[str] | None, typer.Option(help="NAME=FOLDER[@SAMPLER]: another checkpoint for the curve. Repeatable.")
     ] = None,

@@ -36,7 +36,9 @@ def generate(
     frames: Annotated[int, typer.Option(help="Frames to make.")] = 81,
     steps: Annotated[int, typer.Option(help="Steps a chunk, 1 to 50.")] = 4,
     seed: Annotated[int, typer.Option(help="Same seed, same arguments: same frames.")] = 0,
-    guidance: Annotated[float, typer.Option(help="Classifier-free guidance; 1 = off.")] = 1.0,
+    guidance: Annotated[
+        float | None, typer.Option(help="Classifier-free guidance; 1 = off, left out = the model's own.")
+    ] = None,
     model: Model = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,

@@ -26,6 +26,7 @@ class ModelFacts:
     examples: tuple[str, ...] = ()
     device: str = "cpu"
     shift: float = 5.0
+    guidance: float = 1.0  # where a session does not say
 
     @property
     def chunk_seconds(self) -> float:

@@ -95,6 +95,7 @@ class TorchModel:
             examples=tuple(bundle.examples),
             device=str(bundle.device),
             shift=bundle.shift,
+            guidance=bundle.guidance,
         )
 
     def open(self, request: Open) -> TorchTake:

@@ -274,7 +274,7 @@ async def connect(
     clip: str | Path | bytes | None = None,
     seed: int | None = None,
     dial: Dial | None = None,
-    guidance: float = 1.0,
+    guidance: float | None = None,
     session: str | None = None,
     token: str | None = None,
     media: bool = True,

@@ -20,12 +20,15 @@ Guidance = Annotated[
 
 
 class SessionRequest(Inbound):
-    """POST /v1/sessions: what to make. `seed` left out = the server draws one; `guidance` 1 = off."""
+    """POST /v1/sessions: what to make.
+
+    `seed` left out = the server draws one; `guidance` 1 = off, left out = the model's own.
+    """
 
     prompt: PromptText
     seed: Seed | None = None
     dial: Dial = Field(default_factory=Dial)
-    guidance: Guidance = 1.0
+    guidance: Guidance | None = None
 
 
 class SessionUrls(Outbound):
