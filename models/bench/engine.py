@@ -12,7 +12,7 @@ from torch import Tensor
 
 from models import flowmap
 from models.bench.measure import Spent, Timed, bar, comparable, count_flops, matmul_rate, median, resident_bytes, settle
-from models.bench.reference import pipeline, reference_latents
+from models.bench.reference import as_it_runs, pipeline, reference_latents
 from models.bundle import Bundle
 from models.noise import chunk_noise
 from models.rollout import Rollout
@@ -137,7 +137,7 @@ def time_theirs(bundle: Bundle, partition: Sequence[int], steps: int) -> dict[st
 
     pipe.vae.decode = decoding
     noise = video_noise(bundle, partition).transpose(1, 2)
-    with Timed(device) as spent:
+    with as_it_runs(), Timed(device) as spent:
         start = clock()
         pipe(
             prompt=PROMPT, height=bundle.height, width=bundle.width, num_frames=frames_of(bundle, partition),

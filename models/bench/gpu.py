@@ -12,7 +12,7 @@ import torch
 from models import flowmap
 from models.bench.engine import PROMPT, frames_of, run_chunk, video_noise
 from models.bench.measure import Spent, Timed, bar, count_flops, matmul_rate, median
-from models.bench.reference import pipeline
+from models.bench.reference import as_it_runs, pipeline
 from models.bundle import Bundle
 from models.rollout import Rollout
 
@@ -90,7 +90,7 @@ def _their_row(bundle: Bundle, count: int) -> dict[str, Any]:
     partition = tuple(bundle.partition[:-1])
     pipe = pipeline(bundle, stock=True)
     _reset_peak(bundle.device)
-    with Timed(bundle.device) as spent:
+    with as_it_runs(), Timed(bundle.device) as spent:
         pipe(
             prompt=PROMPT, height=bundle.height, width=bundle.width, num_frames=frames_of(bundle, partition),
             num_inference_steps=count, latents=video_noise(bundle, partition).transpose(1, 2).to(bundle.device),

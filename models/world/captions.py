@@ -52,10 +52,10 @@ SHORT = (
 )
 EXAMPLES = (
     "a big red star spinning on a navy background",
-    "a small yellow circle bouncing on a teal background",
+    "a big yellow circle bouncing on a teal background",
     "a big blue heart pulsing on a cream background",
     "a big cyan moon orbiting on a black background",
-    "a small white cross swinging on a maroon background",
+    "a big white cross swinging on a maroon background",
     "a big green ring drifting on a grey background",
 )
 
