@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -89,7 +90,9 @@ def test_watch_saves_a_clip(fake: Fake, tmp_path: Path) -> None:
 def test_ctrl_c_leaves_a_whole_file(fake: Fake, tmp_path: Path) -> None:
     out = tmp_path / "out.mp4"
     command = [sys.executable, "-m", "farcast", "watch", fake.url, "-o", str(out), "--seconds", "600"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    # A shell's background jobs ignore Ctrl-C, and what they start inherits that: here it is to be heard.
+    hearing = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=hearing)
     until = time.monotonic() + 60
     while time.monotonic() < until and not (fake.sessions and fake.only().peers):
         time.sleep(0.05)
