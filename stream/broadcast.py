@@ -155,8 +155,12 @@ class Broadcast:
     def request_keyframe(self, codec: str) -> None:
         """Coalesced: the next frame is a keyframe, and if none is under way the last one is shown again."""
         self._wanted.add(codec)
-        if self._last is not None and not self._waiting and time.monotonic() - self._shown_at > 1.5 / self.fps:
+        if self._last is None or self._waiting:
+            return
+        if time.monotonic() - self._shown_at > 1.5 / self.fps:
             self.show(self._last, self.repeat())
+        else:  # the next frame is due at any moment; should the picture stand just now, it is shown again all the same
+            self._stand_still()
 
     def show(self, pixels: Pixels, ticks: int) -> None:
         """A frame leaves for the viewers. Never blocks; costs nothing while nobody watches."""

@@ -108,6 +108,12 @@ async def test_one_who_joins_a_standing_picture_sees_it(broadcast: Broadcast) ->
     assert packet.pts == 10**7  # type: ignore[attr-defined]
 
 
+async def test_one_who_joins_the_moment_a_picture_comes_to_a_stand_sees_it(broadcast: Broadcast) -> None:
+    await show(broadcast, range(1))  # nobody watches yet, and no other frame will come
+    _, task = await reading(broadcast)
+    assert (await asyncio.wait_for(task, 3)).is_keyframe  # type: ignore[attr-defined]
+
+
 async def test_a_track_that_is_stopped_ends_its_reader(broadcast: Broadcast) -> None:
     track, task = await reading(broadcast)
     track.stop()
