@@ -97,7 +97,7 @@ async def measure(model: str | None, device: str, seconds: float) -> tuple[dict[
     }
     bars = [
         # Half a percent below 1 is the counting of frames at both ends of the measured stretch.
-        Bar("realtime_factor", round(fps / nominal, 2), ">=", 1.0),
+        Bar("realtime_factor", round(fps / nominal, 4), ">=", 1.0),
         Bar("steps a chunk (median)", figures["steps_median"], ">=", 2),
         Bar("memory of all server processes, MB", figures["rss_peak_mb"], "<=", 1500.0),
         Bar("ready to serve, s", figures["ready_s"], "<=", 15.0),
