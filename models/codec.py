@@ -29,6 +29,11 @@ class CodecState:
     def clone(self) -> CodecState:
         return CodecState(list(self.cache), self.started)
 
+    @property
+    def nbytes(self) -> int:
+        """Memory of its tensors."""
+        return sum(slot.nbytes for slot in self.cache if isinstance(slot, Tensor))
+
 
 class Decoder(Protocol):
     """Latents to pictures; the Wan decoder and the tiny one (`models.taehv`) both are."""

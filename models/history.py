@@ -1,13 +1,14 @@
 """What a rollout remembers of its own past, bounded: enough to go back to a chunk, or to start again after a crash.
 
 A chunk's opening (counters, prompt, pictures still to be taken) and its finished latents are a few hundred kilobytes at
-480p; the K/V and the codec's state, which are gigabytes there, follow from them. Records are immutable and shared.
+480p; the K/V and the codec's state, which are gigabytes there, follow from them. Where the codec's state is small the
+newest records keep it all the same, and going back a chunk or two decodes nothing anew. Records are immutable and shared.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from torch import Tensor
@@ -17,6 +18,8 @@ from models.errors import RequestError
 from models.steering import Steering
 
 KEPT = 96  # chunks: 72 s at 12 frames a chunk and 16 fps
+STATES_KEPT = 4  # chunks one can go back without decoding anything anew, as far as their codec states take
+STATES_BYTES = 64_000_000  # at most (the embedded model's: 6 MB each; Wan's at 480p: 1.8 GB, so none)
 
 
 @dataclass(frozen=True)
@@ -33,11 +36,12 @@ class Opening:
 
 @dataclass(frozen=True)
 class Record:
-    """A finished chunk. sink: latents of the first chunk of its shot."""
+    """A finished chunk. sink: latents of the first chunk of its shot; codec: the decoder's state before this chunk."""
 
     opening: Opening
     latents: Tensor  # (1, F, C, H, W)
     sink: Tensor
+    codec: CodecState | None = None
 
 
 class History:
@@ -49,16 +53,22 @@ class History:
     def add(self, record: Record) -> None:
         self.records.append(record)
         del self.records[:-KEPT]
+        room = STATES_BYTES
+        for index in range(-1, -min(len(self.records), STATES_KEPT + 1) - 1, -1):
+            held = self.records[index]
+            room -= held.codec.nbytes if held.codec else 0
+            if room < 0 or index < -STATES_KEPT:
+                self.records[index] = replace(held, codec=None)
 
     def clone(self) -> History:
         return History(self.records)
 
-    def find(self, chunk: int, context_frames: int) -> tuple[Opening, list[Tensor]]:
-        """The opening of `chunk` and the window it saw; RequestError with the possible range when it is not there."""
-        found = {r.opening.chunk: (r.opening, self.window(r.opening, context_frames)) for r in self.records}
-        opening, window = found.get(chunk, (None, None))
-        if opening is not None and window is not None:
-            return opening, window
+    def find(self, chunk: int, context_frames: int) -> tuple[Record, list[Tensor]]:
+        """The record of `chunk` and the window it saw; RequestError with the possible range when it is not there."""
+        found = {r.opening.chunk: (r, self.window(r.opening, context_frames)) for r in self.records}
+        record, window = found.get(chunk, (None, None))
+        if record is not None and window is not None:
+            return record, window
         possible = [index for index, (_, past) in found.items() if past is not None]
         span = f"chunks {possible[0]} to {possible[-1]} can" if possible else "no chunk is finished yet"
         raise RequestError(f"chunk {chunk!r} cannot be gone back to; {span}", code="invalid_chunk")

@@ -89,8 +89,11 @@ class Rollout:
         elif clip is not None:
             self._give(fit_clip(clip, clip_fps, width=bundle.width, height=bundle.height, fps=bundle.fps))
 
-    def _return_to(self, opening: Opening, window: Sequence[Tensor]) -> None:
-        """Stand at the opening of a chunk that sees `window` (latents, sink first), its past in the history."""
+    def _return_to(self, opening: Opening, window: Sequence[Tensor], codec: CodecState | None = None) -> None:
+        """Stand at the opening of a chunk that sees `window` (latents, sink first), its past in the history.
+
+        codec: the decoder's state there; None when it has to be rebuilt by decoding the past.
+        """
         bundle = self.bundle
         self.chunk: int = opening.chunk
         self.frame: int = opening.frame  # pixel frames made before this chunk
@@ -108,8 +111,9 @@ class Rollout:
         self._place: tuple[Segment, Tensor] | None = None  # likewise, see Context.current
         self._decoded = False
         self._context.load(window)
-        self._codec_state = bundle.decoder.start()
-        past = self._recent(self._history.before(opening))
+        self._codec_before: CodecState | None = None  # the decoder's state before the chunk in progress, once decoded
+        self._codec_state = bundle.decoder.start() if codec is None else codec.clone()
+        past = [] if codec is not None else self._recent(self._history.before(opening))
         self._warm = [record.latents for record in past]  # what the codec must hear before it goes on
 
     # -- what a user may change ----------------------------------------------------------------------------------
@@ -258,7 +262,7 @@ class Rollout:
         """Instead of running a "decode": start it, and fetch the frames when the next work is under way."""
         assert self.next().kind == "decode", f"next is {self.next().kind}, not decode"
         assert self._latents is not None
-        self._decoded = True
+        self._decoded, self._codec_before = True, self._codec_state.clone()
         return Delivery(partial(self.bundle.decoder.decode, self._codec_state, self._latents), self._latents)
 
     def _append(self) -> None:
@@ -266,14 +270,14 @@ class Rollout:
         assert self._began is not None
         if self._sink is None:
             self._sink = self._latents
-        self._history.add(Record(self._began, self._latents, self._sink))
+        self._history.add(Record(self._began, self._latents, self._sink, self._codec_before))
         self._context.push(self._latents)
         if not self._context_will_change:  # else it is about to be encoded anew, or dropped
             self._context.encode(self._kv)
         self.frame += self.pixel_frames
         self.chunk += 1
         self._shot_chunk += 1
-        self._began, self._latents, self._place = None, None, None
+        self._began, self._latents, self._place, self._codec_before = None, None, None, None
         self._decoded, self.sigma = False, 1.0
 
     # -- pictures taken as they are ------------------------------------------------------------------------------
@@ -332,14 +336,26 @@ class Rollout:
             return
         if chunk == self.chunk and self._began is not None:
             opening, past = self._began, [held.latents for held in self._context.chunks]
+            codec = self._codec_before if self._decoded else None if self._warm else self._codec_state
         else:
-            opening, past = self._history.find(chunk, self._context.geometry.context_frames)
+            record, past = self._history.find(chunk, self._context.geometry.context_frames)
+            opening, codec = record.opening, record.codec
         self._history = History([r for r in self._history.records if r.opening.chunk < chunk])
         wish, shot = self._steering.wish, self._new_shot
-        self._return_to(opening, past)
+        self._return_to(opening, past, codec)
         self._new_shot = shot
         if wish is not None:
             self._steering, self._opened_for = replace(self._steering, wish=wish), -1
+
+    @property
+    def quick_from(self) -> int:
+        """The earliest chunk that `rewind` reaches without decoding anything anew; `chunk` itself at worst."""
+        first = self.chunk
+        for record in reversed(self._history.records):
+            if record.codec is None or record.opening.chunk != first - 1:
+                break
+            first -= 1
+        return first
 
     def clone(self) -> Rollout:
         """An independent copy that goes on exactly as this one would."""

@@ -32,7 +32,7 @@ FULL_BYTES = 16_000_000
 def pack(rollout: Rollout, full: bool | None = None) -> dict[str, Any]:
     """See `Rollout.snapshot`."""
     context, codec = rollout._context, rollout._codec_state
-    heavy = context.keys.nbytes + context.values.nbytes + sum(t.nbytes for t in codec.cache if isinstance(t, Tensor))
+    heavy = context.keys.nbytes + context.values.nbytes + codec.nbytes
     out = _Writer()
     state: dict[str, Any] = {
         "version": VERSION,

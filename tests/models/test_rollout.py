@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from models import flowmap
+from models import flowmap, history
 from models.bundle import Bundle
 from models.context import Context
 from models.errors import MediaError, PromptError, RequestError
@@ -163,6 +163,49 @@ def test_rewind_repeats_what_was(bundle: Bundle, chunk: int) -> None:
     for index in range(chunk, min(chunk + 3, 10)):
         frames = next_chunk(rollout, SIGMAS)
         assert np.abs(frames.astype(int) - made[index].astype(int)).max() <= 1
+
+
+@pytest.mark.parametrize("back", [1, 2, 4])
+@pytest.mark.parametrize("units", [0, 2, 3])
+def test_going_back_a_little_decodes_nothing_anew(bundle: Bundle, back: int, units: int) -> None:
+    rollout = take(bundle)
+    made = [next_chunk(rollout, SIGMAS) for _ in range(9)]
+    for _ in range(units):  # begun, or even decoded
+        rollout.run(rollout.next(), r=SIGMAS[1] if rollout.sigma == 1.0 else 0.0)
+    assert rollout.quick_from == 9 - history.STATES_KEPT
+    rollout.rewind(9 - back)
+    assert rollout.quick_from == min(9 - back, 9 - history.STATES_KEPT)
+    assert kinds_of_chunk(rollout.clone()) == ["prompt", "context", "step", "step", "decode", "append"]
+    for index in range(9 - back, 9):
+        assert np.abs(next_chunk(rollout, SIGMAS).astype(int) - made[index].astype(int)).max() <= 1
+
+
+def test_the_chunk_in_progress_starts_again_without_decoding_anew(bundle: Bundle) -> None:
+    rollout = take(bundle)
+    for _ in range(5):
+        next_chunk(rollout, SIGMAS)
+    twin = rollout.clone()
+    frames = next_frames(rollout)
+    rollout.rewind(5)
+    assert "codec" not in kinds_of_chunk(rollout.clone())
+    assert np.abs(next_frames(rollout).astype(int) - frames.astype(int)).max() <= 1
+    twin.rewind(5)
+    assert np.abs(next_frames(twin).astype(int) - frames.astype(int)).max() <= 1
+
+
+def test_states_kept_for_going_back_are_bounded(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    rollout = take(bundle)
+    for _ in range(12):
+        next_chunk(rollout, SIGMAS)
+    kept = [record.codec for record in rollout._history.records]
+    assert [state is not None for state in kept] == [False] * (12 - history.STATES_KEPT) + [True] * history.STATES_KEPT
+    size = kept[-1].nbytes if kept[-1] else 0
+    assert 0 < size * history.STATES_KEPT < history.STATES_BYTES
+    monkeypatch.setattr(history, "STATES_BYTES", 2 * size)
+    next_chunk(rollout, SIGMAS)
+    assert (rollout.chunk, rollout.quick_from) == (13, 11)
+    rollout.rewind(9)  # further back the codec hears its past again
+    assert "codec" in kinds_of_chunk(rollout)
 
 
 def test_a_short_clip_is_made_in_the_chunks_of_the_reference(bundle: Bundle) -> None:
