@@ -2,7 +2,8 @@
 
 A chunk's opening (counters, prompt, pictures still to be taken) and its finished latents are a few hundred kilobytes at
 480p; the K/V and the codec's state, which are gigabytes there, follow from them. Where the codec's state is small the
-newest records keep it all the same, and going back a chunk or two decodes nothing anew. Records are immutable and shared.
+newest records keep it all the same, and going back a chunk or two decodes nothing anew. Records are immutable and
+shared.
 """
 
 from __future__ import annotations
