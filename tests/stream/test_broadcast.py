@@ -120,3 +120,35 @@ async def test_a_track_that_is_stopped_ends_its_reader(broadcast: Broadcast) -> 
     with pytest.raises(MediaStreamError):
         await asyncio.wait_for(task, 2)
     assert broadcast.watching == 0
+
+
+async def test_a_tap_gets_the_packets_of_its_codec_with_or_without_viewers(broadcast: Broadcast) -> None:
+    taped: list[int] = []
+    broadcast.tap("H264", lambda packet: taped.append(packet.pts or 0))
+    await show(broadcast, range(1))
+    for i in range(1, 4):
+        broadcast.show(paint(64, (200, 30, 30), i), i * 5625)
+        await asyncio.sleep(0.05)
+    assert broadcast.codecs == ["H264"]
+    track, task = await reading(broadcast, "H264")  # the same encoding, not one more
+    for i in range(4, 8):
+        broadcast.show(paint(64, (200, 30, 30), i), i * 5625)
+        await asyncio.sleep(0.05)
+    first = await task
+    assert first.is_keyframe  # type: ignore[attr-defined]
+    assert broadcast.counters.frames == 8
+    assert taped == [i * 5625 for i in range(8)]
+    track.stop()
+    assert broadcast.codecs == ["H264"]
+    broadcast.untap("H264")
+    assert broadcast.codecs == []
+
+
+async def test_a_picture_that_stands_is_not_shown_to_a_tap_again(broadcast: Broadcast) -> None:
+    taped: list[int] = []
+    broadcast.tap("H264", lambda packet: taped.append(packet.pts or 0))
+    await show(broadcast, range(1))
+    broadcast._shown_at -= 10
+    _, task = await reading(broadcast, "VP8")
+    assert (await asyncio.wait_for(task, 2)).pts == 10**7  # type: ignore[attr-defined]
+    assert taped == [0]

@@ -105,7 +105,7 @@ async def test_viewers_share_one_encoder_and_a_late_one_gets_a_keyframe(server: 
         async with watching(server, made) as second, watching(server, made) as third:
             await second.colour((220, 30, 30))
             await third.colour((220, 30, 30))
-            assert list(session.broadcast._encoders) == ["VP8"]
+            assert session.broadcast.codecs == ["VP8"]
             assert session.viewers == 3
             encoded, shown = session.broadcast.counters.frames, session.playout.consumed
             assert encoded <= shown + 5, "one encoding a frame, however many watch"
