@@ -7,11 +7,23 @@ from __future__ import annotations
 
 from ..errors import ProtocolError
 from . import limits
+from .base import mix_text
 from .client import ClientMessage, Pause, Ping, Prompt, Resume, Rewind, SetDial, Stop
 from .dial import Dial, DialChange
-from .http import ImageAccepted, ModelInfo, Problem, SessionCreated, SessionInfo, SessionRequest, SessionUrls
-from .parse import explain, parse_client, parse_request, parse_server, refusal
+from .http import (
+    ImageAccepted,
+    ModelInfo,
+    Problem,
+    RenderInfo,
+    RenderRequest,
+    SessionCreated,
+    SessionInfo,
+    SessionRequest,
+    SessionUrls,
+)
+from .parse import explain, parse_body, parse_client, parse_request, parse_server, refusal
 from .schema import asyncapi, json_schema
+from .score import Score, ScoreEntry, ScoreError, parse_score
 from .server import (
     Chunk,
     DeadlineMissed,
@@ -48,8 +60,13 @@ __all__ = [
     "PromptPending",
     "PromptRejected",
     "ProtocolError",
+    "RenderInfo",
+    "RenderRequest",
     "Resume",
     "Rewind",
+    "Score",
+    "ScoreEntry",
+    "ScoreError",
     "ServerMessage",
     "Session",
     "SessionCreated",
@@ -64,8 +81,11 @@ __all__ = [
     "explain",
     "json_schema",
     "limits",
+    "mix_text",
+    "parse_body",
     "parse_client",
     "parse_request",
+    "parse_score",
     "parse_server",
     "refusal",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
@@ -36,6 +37,39 @@ def check_prompt(value: Any) -> str:
     if not any(unicodedata.category(c)[0] not in "CZ" for c in text):
         raise invalid("The prompt is empty. Describe what the video should show.")
     return text
+
+
+def check_mix(value: Any) -> list[tuple[str, float]]:
+    """A weighted mix as it will be used: 1..4 pairs of prompt and weight, the weights made to sum to 1."""
+    pairs = check_pairs(value)
+    total = sum(weight for _, weight in pairs)
+    return [(text, weight / total) for text, weight in pairs]
+
+
+def check_pairs(value: Any) -> list[tuple[str, float]]:
+    """1..4 pairs of prompt and weight, the weights as they are."""
+    if not isinstance(value, list | tuple) or not 1 <= len(value) <= limits.MIX_ENTRIES:
+        raise invalid(f"`mix` must be a list of 1 to {limits.MIX_ENTRIES} pairs [text, weight]; got {shown(value)}.")
+    pairs: list[tuple[str, float]] = []
+    for pair in value:
+        if not isinstance(pair, list | tuple) or len(pair) != 2:
+            raise invalid(f"Each entry of `mix` must be a pair [text, weight]; got {shown(pair)}.")
+        text, weight = check_prompt(pair[0]), pair[1]
+        good = isinstance(weight, (int, float)) and not isinstance(weight, bool)
+        if not good or not 0 <= weight <= limits.MIX_WEIGHT:
+            raise invalid(f"A weight in `mix` must be a number from 0 to {limits.MIX_WEIGHT:g}; got {shown(weight)}.")
+        pairs.append((text, float(weight)))
+    if sum(weight for _, weight in pairs) < 1e-9:
+        raise invalid("All weights in `mix` are 0. Give at least one prompt a weight above 0.")
+    return pairs
+
+
+def mix_text(mix: Sequence[tuple[str, float]]) -> str:
+    """A mix in words: "0.70 a red circle + 0.30 a blue star". What has no weight is not named."""
+    parts = [(text, weight) for text, weight in mix if weight > 0]
+    if len(parts) == 1:
+        return parts[0][0]
+    return " + ".join(f"{weight:.2f} {text}" for text, weight in parts)
 
 
 def check_id(value: Any) -> str:
@@ -74,6 +108,24 @@ PromptText = Annotated[
     BeforeValidator(check_prompt),
     WithJsonSchema({"type": "string", "minLength": 1, "maxLength": limits.PROMPT_CHARS}),
 ]
+_MIX_SCHEMA = WithJsonSchema(
+    {
+        "type": "array",
+        "minItems": 1,
+        "maxItems": limits.MIX_ENTRIES,
+        "items": {
+            "type": "array",
+            "prefixItems": [
+                {"type": "string", "minLength": 1, "maxLength": limits.PROMPT_CHARS},
+                {"type": "number", "minimum": 0, "maximum": limits.MIX_WEIGHT},
+            ],
+            "minItems": 2,
+            "maxItems": 2,
+        },
+    }
+)
+Mix = Annotated[list[tuple[str, float]], BeforeValidator(check_mix), _MIX_SCHEMA]
+Pairs = Annotated[list[tuple[str, float]], BeforeValidator(check_pairs), _MIX_SCHEMA]
 MessageId = Annotated[
     str,
     BeforeValidator(check_id),

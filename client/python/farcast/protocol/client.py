@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, WithJsonSchema
+from pydantic import Field, WithJsonSchema, model_validator
 
 from . import limits
-from .base import Inbound, MessageId, PromptText, integer_schema, number
+from .base import Inbound, MessageId, Mix, PromptText, integer_schema, invalid, mix_text, number
 from .dial import DialChange
 
 Transition = Annotated[
@@ -17,12 +17,25 @@ ChunkIndex = Annotated[int, number("chunk", 0, limits.CHUNK_MAX, whole=True), in
 
 
 class Prompt(Inbound):
-    """Show this from the next chunk on. `transition`: blend over so many chunks (0 = at once). Latest wins."""
+    """Show this from the next chunk on. `transition`: blend over so many chunks (0 = at once). Latest wins.
+    `mix`: several prompts at once, each with a weight; it takes the place of `text`."""
 
     type: Literal["prompt"] = "prompt"
     id: MessageId
-    text: PromptText
+    text: PromptText | None = None
+    mix: Mix | None = None
     transition: Transition = 0
+
+    @model_validator(mode="after")
+    def _something(self) -> Prompt:
+        if self.text is None and self.mix is None:
+            raise invalid("`text` is missing. Give it, or `mix` with several texts and their weights.")
+        return self
+
+    @property
+    def words(self) -> str:
+        """What is asked for, to be read by people; the answers carry it as `text`."""
+        return mix_text(self.mix) if self.mix is not None else self.text or ""
 
 
 class SetDial(DialChange):

@@ -8,7 +8,7 @@ from pydantic import Field, WithJsonSchema
 
 from . import limits
 from .base import Inbound, Outbound, PromptText, integer_schema, number
-from .dial import Dial
+from .dial import Dial, FixedSteps
 from .server import SessionState
 
 Seed = Annotated[int, number("seed", 0, limits.SEED_MAX, whole=True), integer_schema(0, limits.SEED_MAX)]
@@ -40,6 +40,7 @@ class SessionUrls(Outbound):
     image: str
     score: str
     recording: str | None = None
+    renders: str | None = None  # None: this server renders no takes
 
 
 class SessionInfo(Outbound):
@@ -69,6 +70,27 @@ class ImageAccepted(Outbound):
     """202 of POST .../image; `image_applied` or `error` on the control socket carries the same `re`."""
 
     re: str
+
+
+class RenderRequest(Inbound):
+    """POST .../renders: make this take again. `steps`: so many for every chunk; null = those of the live take, which
+    gives its frames again bit for bit."""
+
+    steps: FixedSteps | None = None
+
+
+class RenderInfo(Outbound):
+    """GET /v1/renders/{id}: how far it is. `progress`: 0 to 1; `frames`: of the finished video; `url`: where the MP4 is
+    once it is done; `exact`: whether every chunk equals the live one (only known at the live steps)."""
+
+    id: str
+    state: Literal["queued", "running", "done", "failed"]
+    progress: float
+    steps: int | None = None
+    frames: int
+    url: str | None = None
+    error: str | None = None
+    exact: bool | None = None
 
 
 class ModelInfo(Outbound):

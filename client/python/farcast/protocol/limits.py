@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 PROMPT_CHARS = 2000  # characters after trimming
+MIX_ENTRIES = 4  # prompts of a weighted mix
+MIX_WEIGHT = 1e6  # the largest weight in a mix; only their ratio counts
 ID_CHARS = 64  # characters of a message id
 MESSAGE_BYTES = 64 * 1024  # one control message
 LATENCY_MS = (200.0, 30_000.0)  # the dial's latency target, milliseconds

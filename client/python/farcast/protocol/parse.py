@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from ..errors import ProtocolError
 from . import limits
@@ -15,6 +15,7 @@ from .server import Error, PromptRejected, ServerMessage
 
 _client: TypeAdapter[ClientMessage] = TypeAdapter(ClientMessage)
 _server: TypeAdapter[ServerMessage] = TypeAdapter(ServerMessage)
+Body = TypeVar("Body", bound=BaseModel)
 _CLIENT_TYPES = ("prompt", "dial", "pause", "resume", "rewind", "stop", "ping")
 
 
@@ -49,8 +50,13 @@ def parse_server(text: str | bytes) -> ServerMessage:
 
 def parse_request(text: str | bytes) -> SessionRequest:
     """The body of POST /v1/sessions (or its `request` part)."""
+    return parse_body(SessionRequest, text)
+
+
+def parse_body(kind: type[Body], text: str | bytes) -> Body:
+    """The JSON body of a request. Raises ProtocolError with a sentence."""
     try:
-        return SessionRequest.model_validate(_object(text))
+        return kind.model_validate(_object(text))
     except ValidationError as error:
         raise ProtocolError(explain(error)) from None
 

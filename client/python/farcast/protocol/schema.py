@@ -7,14 +7,17 @@ from typing import Any, get_args
 from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import models_json_schema
 
-from . import client, http, server
+from . import client, http, score, server
 
 HTTP_BODIES: tuple[type[BaseModel], ...] = (
     http.SessionRequest,
     http.SessionCreated,
     http.SessionInfo,
     http.ImageAccepted,
+    http.RenderRequest,
+    http.RenderInfo,
     http.ModelInfo,
+    score.Score,
     http.Problem,
 )
 
