@@ -16,6 +16,7 @@ VideoPacket: TypeAlias = "av.Packet[av.VideoStream]"
 
 CODECS = ("VP8", "H264")  # in order of preference
 TIME_BASE = Fraction(1, TICKS)
+KEYFRAME = 300  # percent of a frame's share of the rate: what a VP8 keyframe may weigh, so that it passes a bottleneck
 
 
 def default_bitrate(width: int, height: int, fps: float) -> int:
@@ -29,12 +30,15 @@ def picture(pixels: object) -> av.VideoFrame:
 
 
 class VideoEncoder:
-    """Not thread-safe: one caller at a time."""
+    """Not thread-safe: one caller at a time. `ceiling`: the highest rate it may ever be set to."""
 
-    def __init__(self, codec: str, width: int, height: int, fps: float, bitrate: int) -> None:
+    def __init__(
+        self, codec: str, width: int, height: int, fps: float, bitrate: int, *, ceiling: int | None = None
+    ) -> None:
         assert codec in CODECS
         self.codec = codec
-        self._context = _vp8(bitrate) if codec == "VP8" else _h264(bitrate)
+        self.bitrate, self.fps = bitrate, fps
+        self._context = _vp8(bitrate) if codec == "VP8" else _h264(max(bitrate, ceiling or 0))
         self._context.width, self._context.height = width, height
         self._context.pix_fmt = "yuv420p"
         self._context.bit_rate = bitrate
@@ -42,6 +46,13 @@ class VideoEncoder:
         self._context.framerate = Fraction(fps).limit_denominator(1001)
         self._context.gop_size = 3000
         self._context.thread_count = 1 if width * height <= 640 * 480 else 2
+
+    def set_bitrate(self, bitrate: int) -> bool:
+        """Go on at another rate without a keyframe. False: this codec cannot, it takes a new encoder."""
+        if self.codec == "VP8":
+            return False
+        self.bitrate = self._context.bit_rate = bitrate  # libx264's wrapper reconfigures itself at the next frame
+        return True
 
     def encode(self, frame: av.VideoFrame, ticks: int, *, keyframe: bool) -> VideoPacket | None:
         """`frame` as from `picture`; `ticks` rise from call to call. None when the rate control drops the frame."""
@@ -62,6 +73,7 @@ def _vp8(bitrate: int) -> VideoCodecContext:
         "minrate": str(bitrate),
         "maxrate": str(bitrate),
         "bufsize": str(bitrate),
+        "max-intra-rate": str(KEYFRAME),
         "undershoot-pct": "100",
         "overshoot-pct": "15",
         "static-thresh": "1",

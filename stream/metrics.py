@@ -43,6 +43,33 @@ class Metrics:
         self.restarts = Counter("farcast_engine_restarts_total", "Engine processes started again", registry=registry)
         self.ready = Gauge("farcast_engine_ready", "1 when the model is loaded", registry=registry)
         self.encode = Counter("farcast_encode_seconds_total", "Time spent encoding video", registry=registry)
+        self.encoded_bytes = Counter(
+            "farcast_encoded_bytes_total",
+            "Video encoded, once for all viewers",
+            ["codec", "encoding"],
+            registry=registry,
+        )
+        self.keyframes = Counter("farcast_keyframes_total", "Keyframes made", ["codec", "encoding"], registry=registry)
+        self.keyframe_requests = Counter(
+            "farcast_keyframe_requests_total", "Keyframes asked for, many at a time answered by one", ["why"],
+            registry=registry,
+        )  # fmt: skip
+        self.encoder_rebuilds = Counter(
+            "farcast_encoder_rebuilds_total", "Encoders made anew for another rate", registry=registry
+        )
+        self.encodings = Gauge("farcast_encodings", "Encodings running, full and low", ["encoding"], registry=registry)
+        self.recorded_bytes = Counter("farcast_recorded_bytes_total", "Bytes written to recordings", registry=registry)
+        self.recording_dropped = Counter(
+            "farcast_recording_packets_dropped_total",
+            "Packets missing in recordings because the disk was too slow",
+            registry=registry,
+        )
+        self.recordings_stopped = Counter(
+            "farcast_recordings_stopped_total",
+            "Recordings that ended before their session: size, time, disk or space",
+            ["why"],
+            registry=registry,
+        )
         self.control = Counter(
             "farcast_control_messages_total", "Control messages, by type", ["type"], registry=registry
         )
@@ -55,6 +82,13 @@ class Metrics:
         self.dropped_frames.labels("queue").inc(dropped)
         if made.late > 0:
             self.late.inc()
+
+    def encoded(self, codec: str, encoding: str, seconds: float, size: int, keyframe: bool) -> None:
+        """One frame went through an encoder."""
+        self.encode.inc(seconds)
+        self.encoded_bytes.labels(codec, encoding).inc(size)
+        if keyframe:
+            self.keyframes.labels(codec, encoding).inc()
 
     def text(self) -> bytes:
         return generate_latest(self.registry)

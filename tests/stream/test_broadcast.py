@@ -9,6 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from aiortc.mediastreams import MediaStreamError
 
+from stream import broadcast as broadcasting
+from stream import lane
 from stream.broadcast import PACKETS, Broadcast, ViewerTrack
 from tests.stream.fake_model import paint
 
@@ -58,7 +60,10 @@ async def test_all_get_the_same_packets_and_a_joiner_begins_with_a_keyframe(broa
     del two
 
 
-async def test_requests_for_a_keyframe_are_answered_by_one(broadcast: Broadcast) -> None:
+async def test_requests_for_a_keyframe_are_answered_by_one(
+    broadcast: Broadcast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lane, "LOST_PAUSE", 0.0)
     tracks = [await reading(broadcast) for _ in range(5)]
     await show(broadcast, range(1))
     for track, task in tracks:
@@ -152,3 +157,84 @@ async def test_a_picture_that_stands_is_not_shown_to_a_tap_again(broadcast: Broa
     _, task = await reading(broadcast, "VP8")
     assert (await asyncio.wait_for(task, 2)).pts == 10**7  # type: ignore[attr-defined]
     assert taped == [0]
+
+
+async def test_pictures_lost_again_and_again_do_not_cost_everybody_a_keyframe_each_time(
+    broadcast: Broadcast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lane, "LOST_PAUSE", 0.3)
+    track, task = await reading(broadcast)
+    await show(broadcast, range(1))
+    await task
+    for i in range(1, 9):
+        broadcast.request_keyframe(track.codec, lost=True)
+        await show(broadcast, range(i, i + 1))
+    assert broadcast.counters.keyframes == 1, "the first is still young"
+    await asyncio.sleep(0.3)
+    await show(broadcast, range(9, 11))
+    assert broadcast.counters.keyframes == 2, "and then all of them are answered by one"
+
+
+@pytest.mark.parametrize("codec", ["VP8", "H264"])
+async def test_a_viewer_with_a_slow_network_gets_an_encoding_of_its_own(
+    broadcast: Broadcast, monkeypatch: pytest.MonkeyPatch, codec: str
+) -> None:
+    monkeypatch.setattr(broadcasting, "ADAPT", 0.0)
+    slow, one = await reading(broadcast, codec)
+    fast, two = await reading(broadcast, codec)
+    await show(broadcast, range(2))
+    await asyncio.gather(one, two)
+    assert broadcast.encodings == {(codec, "full"): broadcast.limits.ceiling}
+    slow.feedback.rate = 100_000
+    for i in range(2, 8):
+        broadcast.show(paint(64, (200, 30, 30), i), i * 5625)
+        await asyncio.sleep(0.03)
+    assert broadcast.encodings == {(codec, "full"): broadcast.limits.ceiling, (codec, "low"): 100_000}
+    times: dict[str, list[int]] = {"slow": [], "fast": []}
+    for name, track in (("slow", slow), ("fast", fast)):
+        while track._queue:
+            packet = await track.recv()
+            times[name].append(packet.pts or 0)
+    assert times["fast"] == [i * 5625 for i in range(1, 8)], "the others lose nothing"
+    assert times["slow"] == sorted(set(times["slow"])), "media time goes on over the change"
+    assert max(times["slow"]) >= 6 * 5625
+    slow.feedback.rate = broadcast.limits.ceiling
+    for i in range(8, 14):
+        broadcast.show(paint(64, (200, 30, 30), i), i * 5625)
+        await asyncio.sleep(0.03)
+    assert list(broadcast.encodings) == [(codec, "full")], "and when its network is well, there is one again"
+
+
+async def test_a_small_change_of_rate_costs_no_keyframe(broadcast: Broadcast, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(broadcasting, "ADAPT", 0.0)
+    tracks = [(await reading(broadcast, codec))[0] for codec in ("VP8", "H264")]
+    for i in range(30):
+        for track in tracks:
+            track.feedback.rate = broadcast.limits.ceiling * (0.92 + 0.08 * (i % 2))
+        broadcast.show(paint(64, (200, 30, 30), i), i * 5625)
+        await asyncio.sleep(0.02)
+    assert broadcast.counters.rebuilds == 0
+    assert broadcast.counters.keyframes == 2
+    for track in tracks:
+        track.feedback.rate = broadcast.limits.ceiling / 2
+    monkeypatch.setattr(broadcasting.rates, "DOWN_PAUSE", 0.0)
+    for i in range(30, 40):
+        broadcast.show(paint(64, (200, 30, 30), i), i * 5625)
+        await asyncio.sleep(0.02)
+    assert broadcast.counters.rebuilds == 1, "VP8 takes a new encoder; H.264 goes on at another rate"
+    assert broadcast.counters.keyframes == 3
+
+
+async def test_a_recording_keeps_its_quality_whoever_watches(
+    broadcast: Broadcast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(broadcasting, "ADAPT", 0.0)
+    taped: list[int] = []
+    broadcast.tap("H264", lambda packet: taped.append(packet.pts or 0))
+    slow, _ = await reading(broadcast, "H264")
+    slow.feedback.rate = 80_000
+    for i in range(6):
+        broadcast.show(paint(64, (200, 30, 30), i), i * 5625)
+        await asyncio.sleep(0.03)
+    assert broadcast.encodings == {("H264", "full"): broadcast.limits.ceiling, ("H264", "low"): 80_000}
+    assert taped == [i * 5625 for i in range(6)]
