@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 from . import control
 from .config import ServerConfig
 from .errors import StreamError
-from .http import pages, problems, sessions, whep
+from .http import pages, problems, recordings, sessions, whep
 from .http.auth import token_of
 from .manager import Manager
 from .metrics import Metrics
@@ -62,6 +62,7 @@ def create_app(config: ServerConfig) -> FastAPI:
     )
     app.include_router(sessions.routes(manager, config))
     app.include_router(whep.routes(manager, config, metrics, viewers))
+    app.include_router(recordings.routes(manager))
     _health(app, manager, viewers, metrics)
     _describe(app)
 

@@ -38,6 +38,13 @@ class ServerConfig:
     connect_timeout: float = 15.0  # a peer that has not connected by then is dropped
     silence_timeout: float = 5.0  # a viewer that sends no RTCP for so long is gone
 
+    record: bool = True  # what every session shows, to be downloaded
+    record_dir: str | None = None  # None = a temporary folder that goes with the server
+    record_seconds: float = 3600.0  # the most of one session
+    record_bytes: int = 512 * 1024 * 1024  # the most of one session
+    record_space: int = 4 * 1024 * 1024 * 1024  # of all recordings; the oldest finished ones make room
+    record_keep: float = 3600.0  # how long a recording stays after its session
+
     max_json: int = 64 * 1024
     max_sdp: int = 64 * 1024
     max_upload: int = 32 * 1024 * 1024
@@ -48,6 +55,10 @@ class ServerConfig:
             raise ConfigError(f"The port must be from 0 to 65535, not {self.port}.")
         if self.max_sessions < 1:
             raise ConfigError(f"--max-sessions must be 1 or more, not {self.max_sessions}.")
+        if self.record_seconds <= 0 or self.record_keep < 0 or self.record_bytes < 2**20:
+            raise ConfigError("--record-minutes must be above 0, --record-size 1 MiB or more, --record-keep 0 or more.")
+        if self.record_space < self.record_bytes:
+            raise ConfigError("--record-space must be at least as large as --record-size, the bound of one recording.")
         for address in (*self.ice_addresses, *filter(None, [self.public_address])):
             try:
                 ipaddress.ip_address(address)

@@ -17,6 +17,7 @@ from .engine.worker import EngineOptions
 from .errors import Busy, EngineFailed, NotFound, Unauthorised
 from .governor import CostModel, admits
 from .metrics import Metrics
+from .recording import Recordings
 from .session import Session
 
 log = logging.getLogger("farcast.manager")
@@ -34,6 +35,7 @@ class Manager:
         self.costs = CostModel()  # a copy of what the engine measures, for admission
         self.sessions: dict[str, Session] = {}
         self.executor = ThreadPoolExecutor(max_workers=4, thread_name_prefix="encode")
+        self.recordings = Recordings(config, metrics)
         options = EngineOptions(config.engine, config.model, config.device, config.engine_threads, config.max_lead)
         self.engine = EngineHost(options, on_event=self._heard, on_restart=self._engine_back, on_lost=self._engine_lost)
         self._reaper: asyncio.Task[None] | None = None
@@ -46,6 +48,7 @@ class Manager:
         if self._reaper is not None:
             self._reaper.cancel()
         await asyncio.gather(*(s.stop("The server is shutting down.") for s in self.sessions.values()))
+        await self.recordings.close()
         await self.engine.close()
         self.executor.shutdown(wait=False, cancel_futures=True)
 
@@ -79,6 +82,7 @@ class Manager:
             engine=self.engine,
             executor=self.executor,
             metrics=self.metrics,
+            recordings=self.recordings,
             image=image,
             clip=clip,
             clip_fps=clip_fps,
@@ -169,6 +173,7 @@ class Manager:
         while True:
             await asyncio.sleep(TICK)
             now = time.monotonic()
+            self.recordings.reap(now)
             for session in list(self.sessions.values()):
                 try:
                     await self._look_at(session, now)

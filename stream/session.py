@@ -48,6 +48,7 @@ from .ledger import Client
 from .metrics import Metrics
 from .player import Player
 from .playout import Due, Playout
+from .recording import Recordings
 from .resume import Resumption
 from .score import Score
 
@@ -70,6 +71,7 @@ class Session:
         engine: EngineHost,
         executor: Executor,
         metrics: Metrics,
+        recordings: Recordings,
         image: Pixels | None = None,
         clip: Pixels | None = None,
         clip_fps: float | None = None,
@@ -105,6 +107,7 @@ class Session:
             repeat=lambda: self.playout.ticks_at(time.monotonic()),
             metrics=metrics,
         )
+        self.recording = recordings.begin(self.id, (self.token, self.view_token), self.broadcast)
         opening = Open(self.id, request.prompt, self.seed, setting(self.dial), guidance, image, clip, clip_fps)
         self._resumption = Resumption(opening)
         engine.send(opening)
@@ -183,6 +186,8 @@ class Session:
         """`end`, and wait until nothing of it runs any more."""
         self.end(reason)
         await self._player.close()
+        if self.recording is not None:
+            await self.recording.end()
         await self.broadcast.close()
 
     # --- viewers
@@ -308,6 +313,8 @@ class Session:
     def _show(self, due: Due[Frame], now: float) -> None:
         frame = due.item
         self.chunk, self.frame = frame.chunk, frame.index
+        if self.recording is not None:
+            self.recording.showing(due.ticks, resumed=due.resumed)
         self.broadcast.show(frame.pixels, due.ticks)
         self.metrics.frames.inc()
         if frame.opens is not None:
@@ -334,6 +341,8 @@ class Session:
         self.playout.pause()
         self.playout.clear()
         self.answers.over()
+        if self.recording is not None:
+            self.recording.end()
         self._become(state, reason)
 
     def _become(self, state: SessionState, reason: str | None = None) -> None:

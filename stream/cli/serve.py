@@ -36,6 +36,18 @@ def serve(
     ] = None,
     ice_ports: Annotated[str | None, typer.Option(help="UDP ports for media, as LOW-HIGH.")] = None,
     public_address: Annotated[str | None, typer.Option(help="Address to announce for media behind NAT.")] = None,
+    record: Annotated[
+        bool, typer.Option("--record/--no-record", help="Keep what every session shows, to be downloaded as MP4.")
+    ] = True,
+    record_dir: Annotated[
+        str | None, typer.Option(help="Folder for recordings; left out = a temporary one, gone with the server.")
+    ] = None,
+    record_minutes: Annotated[float, typer.Option(help="The most that is recorded of one session.")] = 60.0,
+    record_size: Annotated[int, typer.Option(help="The same in MiB.")] = 512,
+    record_space: Annotated[
+        int, typer.Option(help="MiB for all recordings together; the oldest finished ones make room.")
+    ] = 4096,
+    record_keep: Annotated[float, typer.Option(help="Minutes that a recording stays after its session.")] = 60.0,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
     engine: Annotated[str, typer.Option(hidden=True)] = ServerConfig.engine,
 ) -> None:
@@ -59,6 +71,12 @@ def serve(
         ice_addresses=tuple(ice_address or ()),
         ice_ports=port_range(ice_ports),
         public_address=public_address,
+        record=record,
+        record_dir=record_dir,
+        record_seconds=record_minutes * 60,
+        record_bytes=record_size * 2**20,
+        record_space=record_space * 2**20,
+        record_keep=record_keep * 60,
     )
     asyncio.run(run(config, level))
 

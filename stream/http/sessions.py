@@ -90,6 +90,7 @@ def info(session: Session) -> dict[str, object]:
             whep=f"{base}/whep",
             image=f"{base}/image",
             score=f"{base}/score",
+            recording=f"{base}/recording.mp4" if session.recording is not None else None,
         ),
     }
 

@@ -1,0 +1,210 @@
+"""The recording of one session: packets in, on the event loop; a file, on a thread of its own.
+
+The queue between them is bounded. When the disk is so slow that it fills up, what waits is dropped with everything up
+to the next keyframe, and counted: the film has a hole there, the stream has not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+import time
+from collections import deque
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+
+from stream.broadcast import Broadcast
+from stream.encoders import VideoPacket
+from stream.metrics import Metrics
+
+from .mp4 import Mp4Writer
+from .timeline import Timeline
+
+log = logging.getLogger("farcast.recording")
+
+CODEC = "H264"  # what every player takes in an MP4
+QUEUE = 64  # packets that wait for the disk: four seconds
+KEYFRAMES = 8.0  # seconds of film between two keyframes, for seeking
+LAST_FRAMES = 2.0  # seconds that the end waits for frames that are still being encoded
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of one recording."""
+
+    seconds: float
+    size: int  # bytes
+
+
+@dataclass(frozen=True)
+class _Sample:
+    data: bytes
+    at: int  # ticks
+    keyframe: bool
+
+
+class Recording:
+    """`ended_at`: clock time, once nothing is added any more; `over_at`: once its session is over, too; `stopped`: why
+    it ended before its session did."""
+
+    def __init__(self, path: Path, broadcast: Broadcast, executor: Executor, metrics: Metrics, limits: Limits) -> None:
+        self.path = path
+        self.dropped = 0
+        self.stopped: str | None = None
+        self.ended_at: float | None = None
+        self.over_at: float | None = None
+        self._broadcast, self._executor, self._metrics, self._limits = broadcast, executor, metrics, limits
+        self._timeline = Timeline(broadcast.fps)
+        self._queue: deque[_Sample] = deque()
+        self._lock = threading.Lock()  # of the queue and of `_writing`
+        self._writing = False
+        self._broken = False  # the file takes no more
+        self._writer: Mp4Writer | None = None
+        self._needs_keyframe = True
+        self._keyframe_at = 0
+        self._task: asyncio.Task[None] | None = None
+        self._coming: deque[int] = deque(maxlen=QUEUE)  # media times of frames that are being encoded
+        self._all_here = asyncio.Event()  # nothing is
+        self._all_here.set()
+        self._closing: Future[None] | None = None
+        self._loop = asyncio.get_running_loop()
+        broadcast.tap(CODEC, self.offer)
+
+    @property
+    def size(self) -> int:
+        """Bytes that may be read now: whole fragments."""
+        return 0 if self._writer is None else self._writer.size
+
+    @property
+    def frames(self) -> int:
+        """Length of the film in frames, with those that still wait for the disk."""
+        return self._timeline.frames
+
+    # --- on the event loop
+
+    def offer(self, packet: VideoPacket) -> None:
+        """The next packet of the session's H.264 encoding; never blocks."""
+        if self.ended_at is not None:
+            return
+        assert packet.pts is not None
+        is_frame = self._arrived(packet.pts)
+        if self._needs_keyframe and not packet.is_keyframe:
+            return
+        self._needs_keyframe = False
+        at = self._timeline.place(packet.pts)
+        sample = _Sample(bytes(packet), at, bool(packet.is_keyframe))
+        with self._lock:
+            full = len(self._queue) >= QUEUE
+            if full:
+                self._drop(len(self._queue) + 1)
+                self._queue.clear()
+            else:
+                self._queue.append(sample)
+            idle, self._writing = not self._writing, True
+        if idle:
+            self._executor.submit(self._write)
+        if full:  # what comes next is of use from a keyframe on
+            self._needs_keyframe = True
+            self._broadcast.keyframe_next(CODEC)
+        elif sample.keyframe:
+            self._keyframe_at = at
+        elif at - self._keyframe_at >= KEYFRAMES * 90_000:
+            self._keyframe_at = at
+            self._broadcast.keyframe_next(CODEC)
+        if self._timeline.stands and not is_frame:  # no more of this still, until the picture moves again
+            self._needs_keyframe = True
+        if at >= self._limits.seconds * 90_000:
+            self.stop("time")
+
+    def showing(self, ticks: int, *, resumed: bool) -> None:
+        """The session is about to show a frame at this media time; `resumed`: the first one after the picture stood."""
+        self._coming.append(ticks)
+        self._all_here.clear()
+        if resumed and self._needs_keyframe:
+            self._broadcast.keyframe_next(CODEC)
+
+    def _arrived(self, ticks: int) -> bool:
+        """Whether the packet of this media time is a new frame, and not one that is shown again."""
+        while self._coming and self._coming[0] < ticks:
+            self._coming.popleft()  # dropped before the encoder
+        is_frame = bool(self._coming) and self._coming[0] == ticks
+        if is_frame:
+            self._coming.popleft()
+        if not self._coming:
+            self._all_here.set()
+        return is_frame
+
+    def stop(self, why: str) -> None:
+        """Record no more, though the session goes on."""
+        if self.ended_at is None:
+            self.stopped = why
+            self._metrics.recordings_stopped.labels(why).inc()
+            log.info("%s is complete before its session: %s", self.path.name, why)
+            self._end()
+
+    def end(self) -> asyncio.Task[None]:
+        """The session is over: what is still being encoded gets in, then the file is finished. Idempotent."""
+        if self._task is None:
+            self.over_at = time.monotonic()
+            self._task = asyncio.create_task(self._end_gracefully(), name="end of a recording")
+        return self._task
+
+    async def _end_gracefully(self) -> None:
+        if self.ended_at is None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._all_here.wait(), LAST_FRAMES)
+            self._end()
+        if self._closing is not None:
+            await asyncio.wrap_future(self._closing)
+
+    def _end(self) -> None:
+        if self.ended_at is None:
+            self.ended_at = time.monotonic()
+            self._broadcast.untap(CODEC)
+            self._closing = self._executor.submit(self._close)
+
+    def _drop(self, count: int) -> None:
+        self.dropped += count
+        self._metrics.recording_dropped.inc(count)
+
+    # --- on the recordings' thread
+
+    def _write(self) -> None:
+        """Everything that waits. One call at a time: whoever finds `_writing` unset submits the next."""
+        while True:
+            with self._lock:
+                if not self._queue:
+                    self._writing = False
+                    return
+                sample = self._queue.popleft()
+            if self._broken:
+                continue
+            try:
+                self._add(sample)
+            except (OSError, av.FFmpegError) as error:
+                log.error("%s cannot be written any more: %s", self.path, error)
+                self._broken = True
+                self._loop.call_soon_threadsafe(self.stop, "disk")
+
+    def _add(self, sample: _Sample) -> None:
+        if self._writer is None:
+            broadcast = self._broadcast
+            self._writer = Mp4Writer(self.path, broadcast.width, broadcast.height, broadcast.fps)
+        before = self._writer.size
+        self._writer.write(sample.data, sample.at, keyframe=sample.keyframe)
+        self._metrics.recorded_bytes.inc(self._writer.size - before)
+        if self._writer.size >= self._limits.size:
+            self._loop.call_soon_threadsafe(self.stop, "size")
+
+    def _close(self) -> None:
+        self._write()
+        if self._writer is not None:
+            try:
+                self._writer.close()
+            except (OSError, av.FFmpegError) as error:
+                log.error("%s cannot be finished: %s", self.path, error)
