@@ -106,6 +106,7 @@ class Session:
             executor,
             repeat=lambda: self.playout.ticks_at(time.monotonic()),
             metrics=metrics,
+            background=recordings.encoding,
         )
         self.recording = recordings.begin(self.id, (self.token, self.view_token), self.broadcast)
         opening = Open(self.id, request.prompt, self.seed, setting(self.dial), guidance, image, clip, clip_fps)
@@ -151,6 +152,8 @@ class Session:
         self._refuse_if_over()
         self.paused_by_user = self.paused_by_user or by_user
         self.playout.pause()
+        if by_user and self.recording is not None:
+            self.recording.paused()
         self.engine.send(Hold(self.id, True))
         self._become("paused", reason)
 
@@ -314,7 +317,7 @@ class Session:
         frame = due.item
         self.chunk, self.frame = frame.chunk, frame.index
         if self.recording is not None:
-            self.recording.showing(due.ticks, resumed=due.resumed)
+            self.recording.showing(due.ticks)
         self.broadcast.show(frame.pixels, due.ticks)
         self.metrics.frames.inc()
         if frame.opens is not None:

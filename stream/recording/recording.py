@@ -7,7 +7,6 @@ to the next keyframe, and counted: the film has a hole there, the stream has not
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import threading
 import time
@@ -30,6 +29,7 @@ log = logging.getLogger("farcast.recording")
 CODEC = "H264"  # what every player takes in an MP4
 QUEUE = 64  # packets that wait for the disk: four seconds
 KEYFRAMES = 8.0  # seconds of film between two keyframes, for seeking
+AGAIN = 4  # times that a picture which waits for the engine may be shown again; then the film waits too
 LAST_FRAMES = 2.0  # seconds that the end waits for frames that are still being encoded
 
 
@@ -67,10 +67,10 @@ class Recording:
         self._writer: Mp4Writer | None = None
         self._needs_keyframe = True
         self._keyframe_at = 0
+        self._paused = False
+        self._again = 0  # how often the newest frame was shown again, for viewers
         self._task: asyncio.Task[None] | None = None
         self._coming: deque[int] = deque(maxlen=QUEUE)  # media times of frames that are being encoded
-        self._all_here = asyncio.Event()  # nothing is
-        self._all_here.set()
         self._closing: Future[None] | None = None
         self._loop = asyncio.get_running_loop()
         broadcast.tap(CODEC, self.offer)
@@ -96,7 +96,9 @@ class Recording:
         if self._needs_keyframe and not packet.is_keyframe:
             return
         self._needs_keyframe = False
-        at = self._timeline.place(packet.pts)
+        at = self._timeline.place(packet.pts, paused=self._paused)
+        self._again = 0 if is_frame else self._again + 1
+        self._paused = self._paused and not is_frame
         sample = _Sample(bytes(packet), at, bool(packet.is_keyframe))
         with self._lock:
             full = len(self._queue) >= QUEUE
@@ -116,16 +118,19 @@ class Recording:
         elif at - self._keyframe_at >= KEYFRAMES * 90_000:
             self._keyframe_at = at
             self._broadcast.keyframe_next(CODEC)
-        if self._timeline.stands and not is_frame:  # no more of this still, until the picture moves again
-            self._needs_keyframe = True
+        if self._timeline.held if self._paused else self._again >= AGAIN:
+            self._needs_keyframe = True  # no more of this still, until the picture moves again
         if at >= self._limits.seconds * 90_000:
             self.stop("time")
 
-    def showing(self, ticks: int, *, resumed: bool) -> None:
-        """The session is about to show a frame at this media time; `resumed`: the first one after the picture stood."""
+    def paused(self) -> None:
+        """The picture stands from now on, as somebody wants it."""
+        self._paused = True
+
+    def showing(self, ticks: int) -> None:
+        """The session is about to show a new frame at this media time."""
         self._coming.append(ticks)
-        self._all_here.clear()
-        if resumed and self._needs_keyframe:
+        if self._needs_keyframe:
             self._broadcast.keyframe_next(CODEC)
 
     def _arrived(self, ticks: int) -> bool:
@@ -135,8 +140,6 @@ class Recording:
         is_frame = bool(self._coming) and self._coming[0] == ticks
         if is_frame:
             self._coming.popleft()
-        if not self._coming:
-            self._all_here.set()
         return is_frame
 
     def stop(self, why: str) -> None:
@@ -156,8 +159,7 @@ class Recording:
 
     async def _end_gracefully(self) -> None:
         if self.ended_at is None:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._all_here.wait(), LAST_FRAMES)
+            await self._broadcast.drained(CODEC, LAST_FRAMES)
             self._end()
         if self._closing is not None:
             await asyncio.wrap_future(self._closing)

@@ -27,7 +27,7 @@ log = logging.getLogger("farcast.recording")
 
 PATTERN = "farcast-*.mp4"
 SPARE = 256 * 2**20  # bytes that are left free on the disk
-NICE = 10  # of the thread that writes
+NICE = 10  # of the threads that encode and write what nobody is waiting for
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,8 @@ class Recordings:
         if config.record and config.record_dir is not None:
             self._named = _folder(config.record_dir)
             _clean(self._named, config.record_keep)
+        # To encode what only a recording wants: two, so that one session does not wait for another.
+        self.encoding = ThreadPoolExecutor(2, thread_name_prefix="record", initializer=_step_back)
         self._writing = ThreadPoolExecutor(1, thread_name_prefix="write", initializer=_step_back)
 
     def begin(self, session: str, tokens: tuple[str, ...], broadcast: Broadcast) -> Recording | None:
@@ -100,6 +102,7 @@ class Recordings:
         await asyncio.to_thread(self._shut)
 
     def _shut(self) -> None:
+        self.encoding.shutdown(wait=False, cancel_futures=True)
         self._writing.shutdown(wait=True)
         if self._temporary is not None:
             shutil.rmtree(self._temporary, ignore_errors=True)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from stream.broadcast import Broadcast
 from stream.metrics import Metrics
-from stream.recording.recording import QUEUE, Limits, Recording
+from stream.recording.recording import AGAIN, QUEUE, Limits, Recording
 from stream.recording.timeline import HOLD, Timeline
 from tests.stream.fake_model import paint
 
@@ -35,35 +35,35 @@ def film(data: bytes) -> list[int]:
 
 def test_slow_motion_and_hiccups_are_film_at_its_own_rate() -> None:
     timeline = Timeline(16.0)
-    live = [1_000, 1_000 + STEP, 1_000 + 3 * STEP, 1_000 + 5 * STEP + 17, 1_000 + 6 * STEP]
+    live = [1_000, 1_000 + STEP, 1_000 + 3 * STEP, 1_000 + 5 * STEP + 17, 1_000 + 60 * STEP]
     assert [timeline.place(t) for t in live] == [0, STEP, 2 * STEP, 3 * STEP, 4 * STEP]
 
 
 def test_a_pause_is_as_long_as_it_was_but_not_endless() -> None:
     timeline = Timeline(16.0)
     timeline.place(0)
-    assert timeline.place(16 * STEP) == 16 * STEP  # one second
+    assert timeline.place(16 * STEP, paused=True) == 16 * STEP  # one second
     assert timeline.place(17 * STEP) == 17 * STEP
-    hour = timeline.place(17 * STEP + 3600 * 90_000)
+    hour = timeline.place(17 * STEP + 3600 * 90_000, paused=True)
     assert hour - 17 * STEP == HOLD * 90_000
 
 
-def test_a_picture_shown_again_and_again_is_one_pause() -> None:
+def test_a_pause_that_is_shown_again_and_again_is_one_pause() -> None:
     timeline = Timeline(16.0)
     timeline.place(0)
     for i in range(1, 40):  # every half second, as a broadcast does it
-        timeline.place(i * 8 * STEP)
-        if timeline.stands:
+        timeline.place(i * 8 * STEP, paused=True)
+        if timeline.held:
             break
     assert timeline.frames == HOLD * 16
 
 
-@given(st.lists(st.integers(1, 10**7), max_size=50))
-def test_places_rise_and_lie_on_the_grid(steps: list[int]) -> None:
+@given(st.lists(st.tuples(st.integers(1, 10**7), st.booleans()), max_size=50))
+def test_places_rise_and_lie_on_the_grid(steps: list[tuple[int, bool]]) -> None:
     timeline, live, last = Timeline(16.0), 0, -1
-    for step in [0, *steps]:
+    for step, paused in [(0, False), *steps]:
         live += step
-        at = timeline.place(live)
+        at = timeline.place(live, paused=paused)
         assert at > last
         assert at % STEP == 0
         last = at
@@ -101,12 +101,12 @@ def begin(tmp_path: Path, broadcast: Broadcast, executor: Executor, **limits: An
     return Recording(tmp_path / "film.mp4", broadcast, executor, Metrics(), bounds)
 
 
-async def show(recording: Recording, broadcast: Broadcast, indices: range, *, resumed: bool = False) -> None:
+async def show(recording: Recording, broadcast: Broadcast, indices: range) -> None:
     for i in indices:
-        recording.showing(i * STEP, resumed=resumed and i == indices[0])
+        recording.showing(i * STEP)
         broadcast.show(paint(64, (200, 30, 30), i), i * STEP)
         for _ in range(400):
-            if recording._all_here.is_set():
+            if not recording._coming:
                 break
             await asyncio.sleep(0.005)
 
@@ -141,7 +141,8 @@ async def test_a_long_pause_costs_no_frame_after_it(tmp_path: Path, broadcast: B
     with ThreadPoolExecutor(1) as disk:
         recording = begin(tmp_path, broadcast, disk)
         await show(recording, broadcast, range(5))
-        await show(recording, broadcast, range(500, 505), resumed=True)
+        recording.paused()
+        await show(recording, broadcast, range(500, 505))
         await show(recording, broadcast, range(505, 508))
         await recording.end()
     times = [t // STEP for t in film(recording.path.read_bytes())]
@@ -158,17 +159,36 @@ async def test_a_still_that_is_shown_again_for_viewers_ends_in_time_and_costs_no
         reading = asyncio.create_task(track.recv())
         await asyncio.sleep(0)
         await show(recording, broadcast, range(5))
+        recording.paused()
         for i in range(12, 300, 8):  # shown again every half second
             broadcast.show(paint(64, (200, 30, 30), 4), i * STEP, again=True)
             await asyncio.sleep(0.01)
         await reading
-        await show(recording, broadcast, range(300, 310), resumed=True)
+        await show(recording, broadcast, range(300, 310))
         await recording.end()
         track.stop()
     times = [t // STEP for t in film(recording.path.read_bytes())]
     assert times[:5] == [0, 1, 2, 3, 4]
     assert HOLD * 16 <= times[-10] - 4 <= HOLD * 16 + 2
     assert times[-10:] == list(range(times[-10], times[-10] + 10))
+
+
+async def test_waiting_for_the_engine_is_no_part_of_the_film(tmp_path: Path, broadcast: Broadcast) -> None:
+    with ThreadPoolExecutor(1) as disk:
+        recording = begin(tmp_path, broadcast, disk)
+        track = broadcast.track("H264")
+        reading = asyncio.create_task(track.recv())
+        await asyncio.sleep(0)
+        await show(recording, broadcast, range(5))
+        for i in range(12, 100, 8):
+            broadcast.show(paint(64, (200, 30, 30), 4), i * STEP, again=True)
+            await asyncio.sleep(0.01)
+        await reading
+        await show(recording, broadcast, range(100, 110))
+        await recording.end()
+        track.stop()
+    times = [t // STEP for t in film(recording.path.read_bytes())]
+    assert times == list(range(15 + AGAIN))
 
 
 async def test_a_disk_that_hangs_stops_nobody_and_costs_what_waits(tmp_path: Path, broadcast: Broadcast) -> None:

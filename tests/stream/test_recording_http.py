@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import signal
@@ -26,6 +27,7 @@ from tests.stream.test_recording import STEP, film
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("films")
     with running(record_dir=str(folder), record_keep=2.0, tombstone=0.5) as run:
+        wait_for(lambda: httpx.get(f"{run.url}/readyz").status_code == 200, 60)
         yield run
 
 
@@ -39,7 +41,7 @@ def test_downloaded_while_it_runs_and_after(recorded: Running) -> None:
     made = recorded.create()
     url = made["urls"]["recording"]
     session = recorded.manager.sessions[made["id"]]
-    wait_for(lambda: session.playout.consumed > 24, what="frames are shown")
+    wait_for(lambda: session.playout.consumed > 24, 30, what="frames are shown")
     growing = get(recorded, url, made["token"])
     assert growing.status_code == 200
     assert growing.headers["content-type"] == "video/mp4"
@@ -101,7 +103,7 @@ def test_pauses_and_prompts_are_in_it(recorded: Running) -> None:
     wait_for(lambda: session.playout.consumed > before + 12)
     recorded.delete(made)
     times = [t // STEP for t in film(get(recorded, made["urls"]["recording"], made["token"]).content)]
-    gaps = [b - a for a, b in zip(times, times[1:], strict=False) if b - a > 1]
+    gaps = [b - a for a, b in itertools.pairwise(times) if b - a > 1]
     assert len(times) == session.frame + 1
     assert len(gaps) == 1
     assert 15 <= gaps[0] <= 20, "a second of standing still, and what it took to notice"
