@@ -83,7 +83,7 @@ def fold_text(states: torch.Tensor, mask: torch.Tensor, positions: int = 512) ->
     """Text states (B, n, d) and mask (B, n) to states (B, n + 1, d) with a zero row last, and the bias for it."""
     real = mask.sum(1, keepdim=True)
     states = torch.cat([states * mask[..., None], states.new_zeros(len(states), 1, states.shape[2])], dim=1)
-    bias = torch.zeros(mask.shape, dtype=states.dtype).masked_fill(mask == 0, -math.inf)
+    bias = torch.zeros(mask.shape, dtype=states.dtype, device=states.device).masked_fill(mask == 0, -math.inf)
     bias = torch.cat([bias, (positions - real).to(states.dtype).log()], dim=1)
     return states, bias[:, None, None, :]
 

@@ -34,7 +34,8 @@ class TrainingError(FarcastError):
 def vae(config: dict[str, Any]) -> None:
     """Train the VAE."""
     folder = Path(config["folder"])
-    train_vae(VaeConfig(out=str(folder / "vae"), model=config["vae_model"], **config["vae"]), folder / "vae-run")
+    out, size = str(folder / "vae"), config.get("size", 128)
+    train_vae(VaeConfig(out=out, size=size, model=config["vae_model"], **config["vae"]), folder / "vae-run")
 
 
 def encode(config: dict[str, Any], only: str) -> None:
@@ -53,6 +54,7 @@ def encode(config: dict[str, Any], only: str) -> None:
                 folder / "vae",
                 out,
                 seed=1000 * part + settings["seed"],
+                size=config.get("size", 128),
                 **{k: settings[k] for k in ("clips", "chunks")},
             )
 
@@ -114,8 +116,8 @@ def export(config: dict[str, Any], stage: str) -> None:
         device=torch.device("cpu"),
         dtype=half,
         name="farcast-tiny",
-        width=128,
-        height=128,
+        width=config.get("size", 128),
+        height=config.get("size", 128),
         examples=EXAMPLES,
         guidance=config.get("guidance", 1.0),
     )
@@ -155,6 +157,10 @@ def run(stage: str, config_file: Path = TINY_CPU) -> None:
         project(config)
     elif name == "export":
         export(config, of)
+    elif "recipe" in config.get(name, {}):
+        from models.training.ladder import train_stage  # it builds on this module
+
+        train_stage(config, name)
     elif "windows" in config.get(name, {}):
         flow(config, name)
     else:

@@ -1,0 +1,98 @@
+"""The arithmetic of flow-map training, as pure functions: no network, no data, no clock.
+
+Noise levels run from 1 (noise) to 0 (clean) along z_t = (1 - t) x0 + t eps, whose velocity is v = eps - x0 (flow
+matching, arXiv 2210.02747, eq. 22 with the ends exchanged). The flow map's mean velocity u(z_t, t, r) covers the way
+from t down to r <= t in one step, z_r = z_t - (t - r) u, and obeys u = v - (t - r) du/dt along the path (AnyFlow, arXiv
+2605.13724, section 3.2, "forward flow map"; the same identity as MeanFlow, arXiv 2505.13447, eq. 6).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from models.flowmap import shifted
+
+_GRID = 1000
+
+
+def per_frame(level: Tensor) -> Tensor:
+    """(B, F) to (B, F, 1, 1, 1), so that it multiplies latents."""
+    return level[..., None, None, None]
+
+
+def noised(clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+    """z_t = (1 - t) x0 + t eps; latents (B, F, C, h, w), t (B, F)."""
+    level = per_frame(t)
+    return (1 - level) * clean + level * noise
+
+
+def moved(z: Tensor, u: Tensor, t: Tensor, r: Tensor) -> Tensor:
+    """z_r = z_t - (t - r) u: one transition of the flow map (AnyFlow, section 3.1)."""
+    return z - per_frame(t - r) * u
+
+
+@cache
+def _mean_beta08(shift: float) -> float:
+    """Mean of t sqrt(1 - t) over the shifted grid of training levels."""
+    levels = [shifted(i / _GRID, shift) for i in range(_GRID + 1)]
+    return sum(t * math.sqrt(1 - t) for t in levels) / len(levels)
+
+
+def beta08(t: Tensor, shift: float) -> Tensor:
+    """The weight called beta08 in AnyFlow's recipe: t sqrt(1 - t), of mean 1 over levels uniform before the shift."""
+    return t * (1 - t).clamp(min=0).sqrt() / _mean_beta08(shift)
+
+
+def guided(against: Tensor, towards: Tensor, scale: Tensor | float) -> Tensor:
+    """Classifier-free guidance (arXiv 2207.12598, eq. 6): against + scale (towards - against); scale 1 = none."""
+    return against + scale * (towards - against)
+
+
+def central_difference(
+    u: Callable[[Tensor, Tensor], Tensor], z: Tensor, t: Tensor, velocity: Tensor, epsilon: float
+) -> Tensor:
+    """du/dt along the path through z with `velocity`: (u(z + e v, t + e) - u(z - e v, t - e)) / 2e.
+
+    AnyFlow uses e = 5 of 1000 levels in place of a Jacobian product, which no fused attention kernel offers. Levels are
+    kept within 0..1, so at the ends it is a one-sided difference.
+    """
+    up, down = (t + epsilon).clamp(max=1.0), (t - epsilon).clamp(min=0.0)
+    ahead = u(z + per_frame(up - t) * velocity, up)
+    behind = u(z + per_frame(down - t) * velocity, down)
+    return (ahead - behind) / per_frame(up - down)
+
+
+def flow_map_target(velocity: Tensor, slope: Tensor, t: Tensor, r: Tensor) -> Tensor:
+    """u = v - (t - r) du/dt: what the flow map has to say at (t, r)."""
+    return velocity - per_frame(t - r) * slope
+
+
+def same(value: Tensor) -> Tensor:
+    """The mean over processes where there is one process."""
+    return value
+
+
+def rescaled(
+    error: Tensor, mapped: Tensor, weight: Tensor, mean_of: Callable[[Tensor], Tensor] = same
+) -> tuple[Tensor, Tensor]:
+    """Errors (B,) of a batch to (loss of the diffusion rows, loss of the others); their sum is the mean over all rows.
+
+    `mapped` (B,) marks the rows with r < t. Each of them is divided by its own size and multiplied by the mean of the
+    diffusion rows (AnyFlow's published recipe): a difference quotient is noisy, and so no row can outweigh the velocity
+    field that all of them rest on. Without diffusion rows (an endpoint-consistency student) the others keep their size.
+    `weight` (B,) leaves rows out (0) or counts them in part. `mean_of` takes the mean of a value over all processes, so
+    that processes whose gradients are averaged do what one process does with all of their rows.
+    """
+    mapped = mapped.to(error.dtype)
+    plain_sum = (error * weight * (1 - mapped)).sum()
+    sums = torch.stack([plain_sum.detach(), (weight * (1 - mapped)).sum(), weight.sum()])
+    all_plain, plain_count, count = mean_of(sums)
+    scale = all_plain / plain_count.clamp(min=1e-6) / (error.detach() + 1e-5)
+    scale = torch.where(plain_count > 0, scale, torch.ones_like(scale))
+    count = count.clamp(min=1e-6)
+    return plain_sum / count, (error * scale * weight * mapped).sum() / count

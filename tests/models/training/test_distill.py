@@ -1,0 +1,261 @@
+"""On-policy distillation: where the gradient goes, which way it points, and that a run goes on as if never stopped."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from models.flowmap import schedule
+from models.training.data import LatentClips
+from models.training.distill import Distillation, Distiller
+from models.training.dmd import clean_from, matching_gradient, matching_loss
+from models.training.forward import Forward, forward_losses
+from models.training.network import Network
+from models.training.recipe import noised
+from models.training.simulation import STEP_COUNTS, Cut, draw_cut, roll_out
+from models.training.trainer import Stage, Trainer
+from models.training.windows import CaptionedClips, Levels, WorldClips, draw_window
+from tests.models.training.test_network import network
+
+STAGE = Distillation(
+    steps=4, windows=(0.3, 0.3, 0.4), batch=(3,), fake_first=1, save_every=2, pairs=(0.5, 0.25, 0.25), guidance=3.0,
+    weight="beta08", shift=5.0,
+)  # fmt: skip
+
+
+def clips(chunks: int = 4, count: int = 4) -> WorldClips:
+    torch.manual_seed(3)
+    scenes = torch.zeros(count, chunks, 5, dtype=torch.uint8)
+    scenes[1:, chunks // 2 :, 1] = 3  # a change of colour in mid-clip
+    return WorldClips(LatentClips(torch.randn(count, 1 + 3 * (chunks - 1), 4, 8, 8), scenes))
+
+
+def distiller(folder: Path, stage: Distillation = STAGE) -> Distiller:
+    return Distiller(network(), network(), network(), clips(), clips(1), stage, folder)
+
+
+# -- flow-map backward simulation ------------------------------------------------------------------------------------
+
+
+def test_cuts_are_steps_of_the_schedules() -> None:
+    cut = draw_cut(200, STEP_COUNTS, 5.0, np.random.default_rng(0))
+    steps = {tuple(np.float32(pair)) for n in STEP_COUNTS for pair in pairwise(schedule(n, 5.0))}
+    seen = {tuple(np.float32(pair)) for pair in zip(cut.t.tolist(), cut.r.tolist(), strict=True)}
+    assert seen <= steps
+    assert (np.float32(1.0), np.float32(0.0)) in seen  # one step
+    assert bool((cut.t > cut.r).all())
+
+
+def test_a_rollout_is_a_live_take_of_the_same_three_steps() -> None:
+    net = network()
+    torch.manual_seed(5)
+    noise, partition = torch.randn(2, 7, 4, 8, 8), (1, 3, 3)
+    text = net.encode(["a red star", "a blue moon"])
+    cut = Cut(torch.tensor([0.9, 1.0]), torch.tensor([0.4, 0.0]))  # three transitions; one
+    with torch.no_grad():
+        made = roll_out(net, noise, partition, text, cut)
+        for row, stops in enumerate(([1.0, 0.9, 0.4, 0.0], [1.0, 0.0])):
+            past = noise[row : row + 1, :0]
+            for number, frames in enumerate(partition):
+                z = noise[row : row + 1, past.shape[1] : past.shape[1] + frames]
+                memory = net.remember(past, partition[:number], text[row : row + 1]) if number else []
+                for t, r in pairwise(stops):
+                    u = net.stream(z, torch.tensor([t]), torch.tensor([r]), text[row : row + 1], memory, past.shape[1])
+                    z = z - (t - r) * u
+                past = torch.cat([past, z], dim=1)
+            torch.testing.assert_close(made[row : row + 1], past, rtol=1e-4, atol=1e-4)
+
+
+def test_given_chunks_are_kept_and_followed() -> None:
+    net = network()
+    torch.manual_seed(5)
+    noise, text = torch.randn(2, 7, 4, 8, 8), net.encode(["a red star", "a blue moon"])
+    cut = Cut(torch.ones(2), torch.zeros(2))
+    with torch.no_grad():
+        first, second = (roll_out(net, noise, (1, 3, 3), text, cut, given=g) for g in (noise[:, :1], noise[:, :1] + 1))
+    assert torch.equal(first[:, :1], noise[:, :1])
+    assert not torch.allclose(first[:, 1:], second[:, 1:])
+
+
+@pytest.mark.parametrize("through_all", [False, True])
+def test_the_gradient_reaches_the_chosen_step(through_all: bool) -> None:
+    """And the shortcut before it only when asked; never the context."""
+    net = network()
+    seen: list[tuple[float, float, bool]] = []
+    inner = net.stream
+
+    def stream(z: Tensor, t: Tensor, r: Tensor, *rest: object) -> Tensor:
+        seen.append((round(float(t[0]), 2), round(float(r[0]), 2), torch.is_grad_enabled()))
+        return inner(z, t, r, *rest)  # type: ignore[arg-type]
+
+    net.stream = stream  # type: ignore[method-assign]
+    torch.manual_seed(5)
+    cut = Cut(torch.tensor([0.8]), torch.tensor([0.5]))
+    made = roll_out(net, torch.randn(1, 4, 4, 8, 8), (1, 3), net.encode(["a star"]), cut, through_all=through_all)
+    assert seen == 2 * [(1.0, 0.8, through_all), (0.8, 0.5, True), (0.5, 0.0, True)]
+    grads = torch.autograd.grad(made[:, 1:].sum(), net.transformer.patch_embedding.weight, retain_graph=True)
+    assert float(grads[0].abs().sum()) > 0
+
+
+def test_chunks_that_are_not_judged_cost_no_gradient() -> None:
+    net = network()
+    torch.manual_seed(5)
+    made = roll_out(
+        net, torch.randn(1, 10, 4, 8, 8), (1, 3, 3, 3), net.encode(["a star"]), Cut(torch.ones(1), torch.zeros(1))
+    )
+    assert made[:, :1].sum().grad_fn is not None  # the whole window is one graph ...
+    gradient = torch.autograd.grad(made[:, :1].sum(), net.transformer.proj_out.weight, allow_unused=True)[0]
+    assert gradient is None or float(gradient.abs().sum()) == 0  # ... of which chunk 0, coarse by now, is no part
+
+
+# -- distribution matching -------------------------------------------------------------------------------------------
+
+
+def test_distribution_matching_moves_one_gaussian_onto_another() -> None:
+    """Student N(1, 0.5^2), teacher N(-1, 0.5^2): both velocities are known, and descent lands on the teacher."""
+
+    def velocity(mean: float, std: float):  # type: ignore[no-untyped-def]
+        def v(z: Tensor, t: Tensor) -> Tensor:
+            s = t[..., None, None, None]
+            return (z - (1 - s) * mean) * (s - (1 - s) * std**2) / ((1 - s) ** 2 * std**2 + s**2) - mean
+
+        return v
+
+    torch.manual_seed(0)
+    mean = torch.tensor(1.0, requires_grad=True)
+    noise = torch.randn(256, 1, 1, 2, 2) * 0.5
+    for _ in range(150):
+        sample = mean + noise
+        t = torch.rand(256, 1) * 0.9 + 0.05
+        z = noised(sample, torch.randn_like(sample), t).detach()
+        gradient = matching_gradient(sample, z, t, velocity(mean.item(), 0.5), velocity(-1.0, 0.5))
+        weight = torch.ones(256, 1)
+        matching_loss(sample, gradient, weight, weight.sum()).backward()
+        assert mean.grad is not None
+        with torch.no_grad():
+            mean -= 0.05 * mean.grad
+        mean.grad = None
+    assert mean.item() == pytest.approx(-1.0, abs=0.1)
+
+
+def test_the_losss_derivative_is_the_gradient_given() -> None:
+    torch.manual_seed(0)
+    sample, gradient = torch.randn(2, 3, 4, 2, 2, requires_grad=True), torch.randn(2, 3, 4, 2, 2)
+    weight = torch.tensor([[0.0, 1.0, 1.0], [1.0, 1.0, 1.0]])
+    matching_loss(sample, gradient, weight, weight.sum()).backward()
+    assert sample.grad is not None
+    torch.testing.assert_close(sample.grad, gradient * weight[..., None, None, None] / (5 * 16))
+
+
+def test_equal_scores_leave_the_sample_alone() -> None:
+    z, t = torch.randn(2, 1, 1, 2, 2), torch.full((2, 1), 0.5)
+    assert not matching_gradient(z, z, t, lambda z, t: z, lambda z, t: z).any()
+    torch.testing.assert_close(clean_from(z, z, t), z / 2)
+
+
+# -- the stages ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("score", ["causal", "bidirectional"])
+def test_every_network_learns_what_it_should(tmp_path: Path, score: str) -> None:
+    trainer = distiller(tmp_path, replace(STAGE, score=score, given=0.5, fake_steps=2))
+    before = {n: [p.clone() for p in net.transformer.parameters()] for n, net in _networks(trainer).items()}
+    trainer.train()
+    moved = {
+        n: any(not torch.equal(a, b) for a, b in zip(before[n], net.transformer.parameters(), strict=True))
+        for n, net in _networks(trainer).items()
+    }
+    assert moved == {"student": True, "teacher": False, "fake": True}
+    assert (tmp_path / "log.jsonl").read_text().count("match") >= 1
+    assert all(torch.isfinite(p).all() for p in trainer.network.transformer.parameters())
+
+
+def _networks(trainer: Distiller) -> dict[str, Network]:
+    assert trainer.teacher is not None
+    return {"student": trainer.network, "teacher": trainer.teacher, "fake": trainer.fake}
+
+
+def test_only_the_fake_network_learns_at_first(tmp_path: Path) -> None:
+    trainer = distiller(tmp_path, replace(STAGE, steps=1))
+    before = trainer.network.transformer.proj_out.weight.clone()
+    assert set(trainer.step(0)) == {"fake"}
+    assert torch.equal(trainer.network.transformer.proj_out.weight, before)
+
+
+def test_a_stopped_run_goes_on_exactly(tmp_path: Path) -> None:
+    distiller(tmp_path / "whole").train()
+    distiller(tmp_path / "parts", replace(STAGE, steps=2)).train()
+    distiller(tmp_path / "parts").train()
+    for name in ("state.safetensors", "fake/state.safetensors"):
+        whole, parts = (load_file(tmp_path / kind / name) for kind in ("whole", "parts"))
+        assert whole.keys() == parts.keys()
+        for key in whole:
+            torch.testing.assert_close(whole[key], parts[key], rtol=0, atol=0, msg=key)
+
+
+def test_forward_training_lowers_its_loss(tmp_path: Path) -> None:
+    stage = Stage(
+        steps=30, windows=(0.5, 0.5), batch=(8, 4), rate=3e-3, pairs=(0.5, 0.25, 0.25), guidance=3.0, weight="beta08",
+        bidirectional=0.3, warmup=3,
+    )  # fmt: skip
+    trainer = Trainer(network(), clips(), clips(1), stage, tmp_path)
+    window = trainer.draw(2, (32,), np.random.default_rng(9))
+
+    def loss() -> float:
+        with torch.no_grad():
+            return float(forward_losses(stage, trainer.network, window)[0])
+
+    before = loss()
+    trainer.train()
+    assert loss() < 0.9 * before
+
+
+@pytest.mark.parametrize("change", [{"fuse": "published"}, {"from_teacher": True}, {"pairs": (0.0, 1.0, 0.0)}])
+def test_every_form_of_the_objective_has_a_gradient(change: dict[str, object]) -> None:
+    choice = replace(Forward(pairs=(0.5, 0.25, 0.25), guidance=3.0), **change)  # type: ignore[arg-type]
+    net = network()
+    window = draw_window(clips(), 3, 8, choice.levels, np.random.default_rng(0), near=3, caption_dropout=0.3)
+    plain, mapped = forward_losses(choice, net, window, teacher=network())
+    (plain + mapped).backward()
+    gradient = net.transformer.proj_out.weight.grad
+    assert torch.isfinite(gradient).all()
+    assert float(gradient.abs().sum()) > 0
+
+
+def test_the_two_ways_to_fuse_guidance_agree_on_the_velocity() -> None:
+    net = network()
+    window = draw_window(clips(), 2, 6, Levels(3.0, (1.0, 0.0, 0.0)), np.random.default_rng(0), near=3)
+    losses = [
+        float(forward_losses(Forward(guidance=3.0, fuse=fuse), net, window)[0]) for fuse in ("velocity", "published")
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+# -- windows ---------------------------------------------------------------------------------------------------------
+
+
+def test_windows_hold_changes_of_prompt_and_starts_from_pictures() -> None:
+    levels = Levels(3.0, (0.5, 0.25, 0.25))
+    window = draw_window(clips(), 3, 64, levels, np.random.default_rng(0), near=3, caption_dropout=0.25)
+    assert window.partition == (1, 3, 3)
+    assert 0 < float(window.weight.mean()) < 1  # some windows change scene, and are not asked about what came before
+    assert bool((window.weight[:, -3:] == 1).all())
+    assert 5 < window.captions.count("") < 30
+    assert bool((window.t[:32] == window.r[:32]).all())
+    assert not window.r[32:48].any()
+    assert bool((window.r <= window.t).all())
+
+
+def test_clips_with_captions_of_their_own() -> None:
+    own = CaptionedClips(torch.randn(2, 7, 4, 8, 8), ("a cat", "a dog"))
+    window = draw_window(own, 2, 4, Levels(5.0, (1.0, 0.0, 0.0)), np.random.default_rng(0), near=3)
+    assert set(window.captions) <= {"a cat", "a dog"}
+    assert bool((window.weight == 1).all())
+    assert own.chunks == 3
