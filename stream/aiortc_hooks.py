@@ -4,7 +4,10 @@ it moves.
 aiortc is used through its public interface everywhere else. What is here has no public counterpart yet:
 
 - a track that returns encoded packets never hears of lost pictures: `RTCRtpSender._send_keyframe` is where they arrive;
-- the bandwidth a viewer reports (REMB) ends in the sender's own encoder, which only packs here;
+- what a viewer reports arrives at `RTCRtpSender._handle_rtcp_packet`; the sender keeps of it only what an encoder of
+  its own would need;
+- that a viewer is alive shows in its ICE checks too, which end in aioice;
+- no RTP header extension can be added from outside, such as the hint to play without delay;
 - which addresses and UDP ports ICE uses cannot be chosen, and loopback is never offered.
 """
 
@@ -17,10 +20,24 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from aioice.candidate import Candidate, candidate_foundation, candidate_priority
-from aioice.ice import Connection, StunProtocol
+from aioice.ice import Connection, StunProtocol, server_reflexive_candidate
 from aiortc import RTCPeerConnection, RTCRtpSender
+from aiortc.rtp import (
+    RTCP_PSFB_APP,
+    HeaderExtensions,
+    HeaderExtensionsMap,
+    RtcpPsfbPacket,
+    RtcpRrPacket,
+    RtcpSrPacket,
+    pack_header_extensions,
+    unpack_header_extensions,
+    unpack_remb_fci,
+)
 
 PORT_TRIES = 64  # ports of a configured range that are tried before giving up
+STUN_WAIT = 1.0  # seconds for a STUN server to say how this host looks from outside; the answer waits for it
+TURN_WAIT = 3  # and for a TURN server to give a relay
+CLOCK = 90_000  # RTP ticks a second
 
 
 def on_keyframe_request(sender: RTCRtpSender, callback: Callable[[], None]) -> None:
@@ -30,11 +47,78 @@ def on_keyframe_request(sender: RTCRtpSender, callback: Callable[[], None]) -> N
     cast(Any, sender)._send_keyframe = callback
 
 
-def reported_bitrate(sender: RTCRtpSender) -> int | None:
-    """Bits per second the viewer last said it can take, as far as aiortc's own limits let it through; None = not
-    yet."""
-    encoder = getattr(sender, "_RTCRtpSender__encoder", None)
-    return getattr(encoder, "target_bitrate", None)
+@dataclass(frozen=True)
+class Report:
+    """What one receiver report says: share of packets lost since the one before, and jitter in seconds."""
+
+    loss: float
+    jitter: float
+
+
+def on_feedback(
+    sender: RTCRtpSender,
+    *,
+    heard: Callable[[], None],
+    report: Callable[[Report], None],
+    estimate: Callable[[int], None],
+) -> None:
+    """`heard`: any RTCP came for this sender; `report`: a receiver report; `estimate`: bits per second that the viewer
+    believes it can take (REMB), however few."""
+    original = sender._handle_rtcp_packet
+
+    async def handle(packet: Any) -> None:
+        heard()
+        if isinstance(packet, RtcpRrPacket | RtcpSrPacket):
+            for block in packet.reports:
+                if block.ssrc == sender._ssrc:
+                    report(Report(block.fraction_lost / 256, block.jitter / CLOCK))
+        elif isinstance(packet, RtcpPsfbPacket) and packet.fmt == RTCP_PSFB_APP:
+            try:
+                rate, sources = unpack_remb_fci(packet.fci)
+            except ValueError:
+                return
+            if sender._ssrc in sources:
+                estimate(rate)
+        await original(packet)
+
+    cast(Any, sender)._handle_rtcp_packet = handle
+
+
+def on_ice_check(peer: RTCPeerConnection, heard: Callable[[], None]) -> None:
+    """Call `heard` for every connectivity check that the viewer sends and signs. To be called once the remote
+    description is set."""
+    for connection in ice_connections(peer):
+        _hear_checks(connection, heard)
+
+
+def _hear_checks(connection: Connection, heard: Callable[[], None]) -> None:
+    original = connection.check_incoming
+
+    def check(*arguments: Any) -> None:
+        heard()
+        original(*arguments)
+
+    cast(Any, connection).check_incoming = check
+
+
+class _WithPlayoutDelay(HeaderExtensionsMap):
+    """Adds the playout-delay extension to every packet: 12 bits each for the least and the most, in 10 ms."""
+
+    def __init__(self, extension: int, least: float, most: float) -> None:
+        super().__init__()
+        self._added = (extension, ((round(least * 100) << 12) | round(most * 100)).to_bytes(3, "big"))
+
+    def set(self, values: HeaderExtensions) -> tuple[int, bytes]:
+        return pack_header_extensions([*unpack_header_extensions(*super().set(values)), self._added])
+
+
+def hint_playout_delay(sender: RTCRtpSender, extension: int, least: float, most: float) -> None:
+    """Tell a libwebrtc viewer how long it may hold a frame back, in seconds. To be called before anything is sent;
+    `extension` is the id that the answer gives to it."""
+    name = "_RTCRtpSender__rtp_header_extensions_map"
+    if not isinstance(getattr(sender, name, None), HeaderExtensionsMap):
+        raise RuntimeError("aiortc has changed: RTCRtpSender's map of header extensions is gone")
+    setattr(sender, name, _WithPlayoutDelay(extension, least, most))
 
 
 @dataclass(frozen=True)
@@ -61,13 +145,27 @@ def offer_addresses(peer: RTCPeerConnection, ice: IceAddresses) -> None:
 
 
 def _bind(connection: Connection, ice: IceAddresses) -> None:
-    relayed = connection.get_component_candidates  # with no host address it asks the STUN and TURN servers only
+    relayed = connection.get_component_candidates  # with no host address it asks the TURN server only
 
     async def gather(component: int, addresses: Sequence[str], timeout: int = 5) -> list[Candidate]:
         found = [await _host_candidate(connection, component, address, ice) for address in ice.addresses]
-        return [c for c in found if c is not None] + await relayed(component, [], timeout)
+        outside = [_reflexive(connection, protocol) for protocol in list(connection._protocols)]
+        more = await asyncio.gather(*outside, relayed(component, [], TURN_WAIT))
+        return [c for c in (*found, *more[:-1]) if isinstance(c, Candidate)] + cast(list[Candidate], more[-1])
 
     cast(Any, connection).get_component_candidates = gather
+
+
+async def _reflexive(connection: Connection, protocol: StunProtocol) -> Candidate | None:
+    """How a STUN server sees this socket; None when there is none or it does not answer."""
+    if connection.stun_server is None or ":" in protocol.local_candidate.host:
+        return None
+    try:
+        async with asyncio.timeout(STUN_WAIT):
+            candidate, _ = await server_reflexive_candidate(protocol, connection.stun_server)
+    except Exception:  # no answer, no route, no such name: then there is one candidate less
+        return None
+    return candidate if candidate.host != protocol.local_candidate.host else None
 
 
 async def _host_candidate(connection: Connection, component: int, address: str, ice: IceAddresses) -> Candidate | None:

@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 
 from farcast.protocol import SessionRequest
 from fastapi import FastAPI, WebSocket
-from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse, Response
 
 from . import control
@@ -40,7 +39,7 @@ def create_app(config: ServerConfig) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         manager.start()
         yield
-        await asyncio.gather(*(viewer.close() for viewer in viewers.values()))
+        await asyncio.gather(*(viewer.close("shutdown") for viewer in viewers.values()))
         await manager.close()
 
     app = FastAPI(
@@ -54,9 +53,9 @@ def create_app(config: ServerConfig) -> FastAPI:
     app.state.manager, app.state.viewers, app.state.metrics = manager, viewers, metrics
     problems.install(app, metrics)
     app.add_middleware(
-        CORSMiddleware,
+        whep.Cors,
         allow_origins=["*"],  # no cookies: whoever has the token may use it from any page
-        allow_methods=["GET", "POST", "PATCH", "DELETE", "OPTIONS"],
+        allow_methods=["GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS"],
         allow_headers=["Authorization", "Content-Type", "If-Match"],
         expose_headers=["Location", "Link", "ETag", "Accept-Patch", "Retry-After"],
     )
@@ -103,6 +102,9 @@ def _health(app: FastAPI, manager: Manager, viewers: dict[str, Viewer], metrics:
         """For Prometheus."""
         metrics.ready.set(manager.engine.alive)
         metrics.viewers.set(sum(s.viewers for s in manager.sessions.values()))
+        encodings = [name for s in manager.sessions.values() for _, name in s.broadcast.encodings]
+        for name in ("full", "low"):
+            metrics.encodings.labels(name).set(encodings.count(name))
         for state in ("starting", "live", "paused", "recovering", "stopped", "failed"):
             metrics.sessions.labels(state).set(sum(s.state == state for s in manager.sessions.values()))
         return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")

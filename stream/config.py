@@ -6,6 +6,7 @@ import ipaddress
 from dataclasses import dataclass
 
 from .errors import ConfigError
+from .ice import IceServer
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 
@@ -35,8 +36,11 @@ class ServerConfig:
     ice_addresses: tuple[str, ...] = ()  # local addresses to offer; empty = all, and loopback when bound to it
     ice_ports: tuple[int, int] | None = None  # inclusive UDP range; None = any free port
     public_address: str | None = None  # what to announce instead of the local address (server behind NAT)
+    ice_servers: tuple[IceServer, ...] = ()  # STUN and TURN servers that viewers are told of
+    turn_secret: str | None = None  # shared with those TURN servers; credentials are made from it
+    relay: bool = False  # also this side gets a relay from them: for a server that viewers cannot reach
     connect_timeout: float = 15.0  # a peer that has not connected by then is dropped
-    silence_timeout: float = 5.0  # a viewer that sends no RTCP for so long is gone
+    silence_timeout: float = 4.5  # a viewer that sends neither RTCP nor an ICE check for so long is gone
 
     record: bool = True  # what every session shows, to be downloaded
     record_dir: str | None = None  # None = a temporary folder that goes with the server
@@ -64,6 +68,12 @@ class ServerConfig:
                 ipaddress.ip_address(address)
             except ValueError:
                 raise ConfigError(f"{address!r} is not an IP address. Give one like 192.0.2.7.") from None
+        if any(server.relays for server in self.ice_servers) and not self.turn_secret:
+            raise ConfigError(
+                "A turn: server needs the secret it shares with this one: --turn-secret, or FARCAST_TURN_SECRET."
+            )
+        if self.relay and not any(server.relays for server in self.ice_servers):
+            raise ConfigError("--relay needs a turn: server, named with --ice-server.")
         if self.ice_ports is not None:
             low, high = self.ice_ports
             if not 1 <= low <= high <= 65535:

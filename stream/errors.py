@@ -48,6 +48,11 @@ class Conflict(StreamError):
     status = 409
 
 
+class PreconditionFailed(StreamError):
+    code = "precondition_failed"
+    status = 412
+
+
 class TooLarge(StreamError):
     code = "too_large"
     status = 413

@@ -7,6 +7,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from .engine.messages import ChunkMade
 
 SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 10.0)
+JITTER = (0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5)
+LOSS = (0.0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 STEPS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 50)
 
 
@@ -58,6 +60,25 @@ class Metrics:
             "farcast_encoder_rebuilds_total", "Encoders made anew for another rate", registry=registry
         )
         self.encodings = Gauge("farcast_encodings", "Encodings running, full and low", ["encoding"], registry=registry)
+        self.viewers_gone = Counter(
+            "farcast_viewers_gone_total",
+            "Viewers that are gone: left, closed, silent, failed, no_ice, no_dtls, over or shutdown",
+            ["why"],
+            registry=registry,
+        )
+        self.viewer_connect = Histogram(
+            "farcast_viewer_connect_seconds", "From offer to connection", buckets=SECONDS, registry=registry
+        )
+        self.viewer_loss = Histogram(
+            "farcast_viewer_loss_ratio", "Packets lost, by viewers' reports", buckets=LOSS, registry=registry
+        )
+        self.viewer_jitter = Histogram(
+            "farcast_viewer_jitter_seconds", "Jitter of packets, by viewers' reports", buckets=JITTER, registry=registry
+        )
+        self.frame_lateness = Histogram(
+            "farcast_frame_lateness_seconds", "From when a frame was due to when it left", buckets=JITTER,
+            registry=registry,
+        )  # fmt: skip
         self.recorded_bytes = Counter("farcast_recorded_bytes_total", "Bytes written to recordings", registry=registry)
         self.recording_dropped = Counter(
             "farcast_recording_packets_dropped_total",

@@ -57,6 +57,7 @@ class Playout(Generic[T]):
         self.consumed = 0  # frames that have left the queue, by being shown or dropped
         self.dropped = 0
         self.underruns = 0
+        self.late = 0.0  # seconds from when the frame on screen was due to when it left
         self.dry = True  # nothing to show: before the first frame, or after an underrun
         self._queue: deque[T] = deque()
         self._origin: float | None = None  # clock time of tick 0
@@ -123,6 +124,7 @@ class Playout(Generic[T]):
         resumed = self.dry
         ticks = self._next
         late = now - self._origin - ticks / TICKS
+        self.late = 0.0 if resumed else max(0.0, late)
         if resumed or late * self.rate > STALL:
             # Media time follows the wall clock across a gap, as a receiver expects of a capture clock.
             ticks = max(self._last + 1, round((now - self._origin) * TICKS))

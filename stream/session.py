@@ -320,6 +320,7 @@ class Session:
             self.recording.showing(due.ticks)
         self.broadcast.show(frame.pixels, due.ticks)
         self.metrics.frames.inc()
+        self.metrics.frame_lateness.observe(self.playout.late)
         if frame.opens is not None:
             latency = self.answers.shown(frame.opens, frame=frame.index, pts=due.seconds, now=now)
             if latency is not None:

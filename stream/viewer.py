@@ -4,179 +4,199 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import secrets
 import time
+from collections.abc import Iterable
 
 from aioice.ice import get_host_addresses
-from aiortc import RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCRtpSender, RTCSessionDescription
+from aiortc import (
+    RTCConfiguration,
+    RTCIceCandidate,
+    RTCIceServer,
+    RTCPeerConnection,
+    RTCRtpSender,
+    RTCSessionDescription,
+)
 from aiortc.exceptions import InternalError, InvalidAccessError, InvalidStateError, OperationError
-from aiortc.rtcrtpparameters import RTCRtpCodecCapability
-from aiortc.sdp import SessionDescription, candidate_from_sdp
 
-from .aiortc_hooks import IceAddresses, offer_addresses, on_keyframe_request
-from .broadcast import ViewerTrack
+from . import aiortc_hooks as hooks
+from .aiortc_hooks import IceAddresses, Report
 from .config import ServerConfig
-from .encoders import CODECS
-from .errors import InvalidRequest, NotAcceptable
+from .errors import InvalidRequest
+from .ice import credentials
+from .metrics import Metrics
+from .offer import MAX_CANDIDATES, Offer, finish_answer, parse_fragment, parse_offer, preferences, too_many
 from .session import Session
+from .track import ViewerTrack
 
 log = logging.getLogger("farcast.viewer")
 
-MAX_CANDIDATES = 64  # of one peer; a real one has a handful
-FRAGMENT = re.compile(r"^a=(candidate:.*|end-of-candidates|mid:.*|ice-ufrag:.*|ice-pwd:.*)$")
+LOOK = 0.25  # seconds between two looks at whether the viewer is still there
+OVER = 1.0  # seconds that a viewer of a session that is over is kept, so that it hears of it first
+CLOSING = 5.0  # seconds that closing a peer may take
+PLAYOUT_DELAY = (0.0, 0.4)  # seconds a viewer may hold a frame back: as little as its network allows
 
 
-def local_addresses(config: ServerConfig) -> tuple[str, ...] | None:
-    """The addresses to offer; None leaves the choice to aiortc, which offers all but loopback."""
+def local_addresses(config: ServerConfig) -> tuple[str, ...]:
+    """The addresses to offer: all there are unless some are named, and loopback where the server is bound to it."""
     if config.ice_addresses:
         return config.ice_addresses
     found = get_host_addresses(use_ipv4=True, use_ipv6=True)
-    if config.on_loopback:  # a browser of this machine may have nothing but loopback
-        return ("127.0.0.1", *found)
-    return tuple(found) if config.ice_ports or config.public_address else None
+    return ("127.0.0.1", *found) if config.on_loopback else tuple(found)
+
+
+def own_ice_servers(config: ServerConfig) -> list[RTCIceServer]:
+    """What this side asks for help: STUN where it does not know its public address, TURN where viewers cannot reach
+    it at all."""
+    found = []
+    for server in config.ice_servers:
+        if not server.relays:
+            if config.public_address is None and not config.on_loopback:
+                found.append(RTCIceServer(server.url))
+        elif config.relay:
+            assert config.turn_secret is not None
+            made = credentials(config.turn_secret, "server", time.time())
+            found.append(RTCIceServer(server.url, username=made.username, credential=made.password))
+    return found
 
 
 class Viewer:
-    """`id` names the WHEP resource and cannot be guessed; `closed` is set when it is over."""
+    """`id` names the WHEP resource and cannot be guessed; `closed` is set when it is over, `why` says why."""
 
-    def __init__(self, session: Session, config: ServerConfig) -> None:
+    def __init__(self, session: Session, config: ServerConfig, metrics: Metrics) -> None:
         self.id = secrets.token_urlsafe(16)
         self.etag = f'"{secrets.token_hex(8)}"'
-        self.session = session
-        self.config = config
+        self.session, self.config, self.metrics = session, config, metrics
         self.closed = asyncio.Event()
+        self.why = ""
         self.codec = ""
-        self._peer = RTCPeerConnection(RTCConfiguration(iceServers=list[RTCIceServer]()))
-        self._sender: RTCRtpSender | None = None
+        self._peer = RTCPeerConnection(RTCConfiguration(iceServers=own_ice_servers(config)))
+        self._sender: RTCRtpSender
         self._track: ViewerTrack
         self._candidates = 0
         self._counted = False
-        self._ufrag = ""
+        self._ufrag = self._mid = ""
+        self._began = self._heard = time.monotonic()
         self._watch: asyncio.Task[None] | None = None
+        self._names: set[asyncio.Task[None]] = set()
 
-    async def answer(self, offer: str) -> str:
+    async def answer(self, text: str) -> str:
         """SDP for SDP. Raises InvalidRequest for what is no offer to receive video, NotAcceptable for its codecs."""
-        try:
-            description = SessionDescription.parse(offer)
-        except Exception:  # the parser raises whatever its input makes it raise
-            raise InvalidRequest("The body is not a valid SDP offer.", code="bad_sdp") from None
-        self.codec = pick_codec(description)
-        candidates = [c for m in description.media for c in m.ice_candidates]
-        if len(candidates) > MAX_CANDIDATES:
-            raise InvalidRequest(f"The offer has {len(candidates)} candidates; the most is {MAX_CANDIDATES}.")
-        self._candidates = len(candidates)
-        self._ufrag = next((m.ice.usernameFragment or "" for m in description.media if m.ice), "")
-        track = self._track = self.session.broadcast.track(self.codec)
-        transceiver = self._peer.addTransceiver(track, direction="sendonly")
+        offer = parse_offer(text)
+        self.codec, self._ufrag, self._mid, self._candidates = offer.codec, offer.ufrag, offer.mid, offer.count
+        self._track = self.session.broadcast.track(self.codec)
+        transceiver = self._peer.addTransceiver(self._track, direction="sendonly")
         transceiver.setCodecPreferences(preferences(self.codec))
         self._sender = transceiver.sender
-        on_keyframe_request(self._sender, track.lost_picture)
-        self._peer.on("connectionstatechange", self._changed)
+        self._listen(offer)
         try:
-            await self._peer.setRemoteDescription(RTCSessionDescription(sdp=offer, type="offer"))
-            addresses = local_addresses(self.config)
-            if addresses is not None:
-                offer_addresses(self._peer, IceAddresses(addresses, self.config.ice_ports, self.config.public_address))
+            await self._peer.setRemoteDescription(RTCSessionDescription(sdp=offer.sdp, type="offer"))
+            hooks.on_ice_check(self._peer, self._is_there)
+            addresses = IceAddresses(local_addresses(self.config), self.config.ice_ports, self.config.public_address)
+            hooks.offer_addresses(self._peer, addresses)
             await self._peer.setLocalDescription(await self._peer.createAnswer())
+            await self._add(offer.candidates)
         except (ValueError, KeyError, AttributeError, TypeError, IndexError, AssertionError) as error:
             log.info("offer refused: %r", error)
             raise InvalidRequest("The SDP offer cannot be used. Send a WebRTC offer to receive video.") from None
         except (InternalError, InvalidAccessError, InvalidStateError, OperationError) as error:
             raise InvalidRequest(f"The SDP offer cannot be used: {error}.") from None
         self._watch = asyncio.create_task(self._watch_over(), name=f"viewer {self.id[:6]}")
-        return self._peer.localDescription.sdp
+        return finish_answer(self._peer.localDescription.sdp, offer.playout_delay)
 
-    async def trickle(self, fragment: str) -> bool:
+    async def trickle(self, text: str) -> bool:
         """Candidates of an SDP fragment. Returns False when it asks for an ICE restart, which is not possible."""
-        mid: str | None = None
-        for line in fragment.splitlines():
-            if (match := FRAGMENT.match(line.strip())) is None:
-                continue
-            name, _, value = match.group(1).partition(":")
-            if name == "ice-ufrag" and self._ufrag and value != self._ufrag:
-                return False
-            if name == "mid":
-                mid = value
-            elif name == "candidate":
-                await self._add_candidate(value, mid)
-            elif name == "end-of-candidates":
-                await self._peer.addIceCandidate(None)
+        fragment = parse_fragment(text)
+        if fragment.ufrag is not None and self._ufrag and fragment.ufrag != self._ufrag:
+            return False
+        self._candidates += fragment.count
+        if self._candidates > MAX_CANDIDATES:
+            raise too_many(self._candidates)
+        await self._add(fragment.candidates)
         return True
 
-    async def _add_candidate(self, value: str, mid: str | None) -> None:
-        self._candidates += 1
-        if self._candidates > MAX_CANDIDATES:
-            raise InvalidRequest(f"More than {MAX_CANDIDATES} candidates. Send fewer.")
-        try:
-            candidate = candidate_from_sdp(value)
-        except (ValueError, AssertionError, IndexError):
-            raise InvalidRequest("A candidate in the fragment cannot be read.", code="bad_sdp") from None
-        candidate.sdpMid = mid if mid is not None else "0"
-        await self._peer.addIceCandidate(candidate)
-
-    async def close(self) -> None:
-        """Idempotent."""
+    async def close(self, why: str = "left") -> None:
+        """Idempotent. `why`, a short word, is for the metrics."""
         if self.closed.is_set():
             return
         self.closed.set()
+        self.why = why
         if self._counted:
             self.session.viewer_left()
-        if self._watch is not None and self._watch is not asyncio.current_task():
-            self._watch.cancel()
-        await self._peer.close()
+        if self._watch is not None:
+            self.metrics.viewers_gone.labels(why).inc()
+            if self._watch is not asyncio.current_task():
+                self._watch.cancel()
+        for task in self._names:
+            task.cancel()
+        try:
+            async with asyncio.timeout(CLOSING):
+                await self._peer.close()
+        except TimeoutError:
+            log.warning("the peer of viewer %s does not close", self.id[:6])
+
+    # --- what the viewer's side says
+
+    def _listen(self, offer: Offer) -> None:
+        hooks.on_keyframe_request(self._sender, self._track.lost_picture)
+        hooks.on_feedback(self._sender, heard=self._is_there, report=self._reported, estimate=self._estimated)
+        if offer.playout_delay is not None:
+            hooks.hint_playout_delay(self._sender, offer.playout_delay, *PLAYOUT_DELAY)
+        self._peer.on("connectionstatechange", self._changed)
+
+    def _is_there(self) -> None:
+        self._heard = time.monotonic()
+
+    def _reported(self, report: Report) -> None:
+        self._track.feedback.report(report.loss, self._track.sent, time.monotonic())
+        self.metrics.viewer_loss.observe(report.loss)
+        self.metrics.viewer_jitter.observe(report.jitter)
+
+    def _estimated(self, rate: int) -> None:
+        self._track.feedback.remb(rate, self._track.sent, time.monotonic())
 
     def _changed(self) -> None:
         if self._peer.connectionState == "connected" and not self._counted and not self.closed.is_set():
             self._counted = True
+            self._is_there()
+            self.metrics.viewer_connect.observe(time.monotonic() - self._began)
             self.session.viewer_joined()
+
+    async def _add(self, candidates: Iterable[RTCIceCandidate]) -> None:
+        for candidate in candidates:
+            candidate.sdpMid = self._mid  # WHEP bundles everything, so there is one transport
+            if candidate.ip.endswith(".local"):  # looking up a name takes up to a second: nobody waits for that
+                task = asyncio.create_task(self._peer.addIceCandidate(candidate), name="mDNS")
+                self._names.add(task)
+                task.add_done_callback(self._found)
+            else:
+                await self._peer.addIceCandidate(candidate)
+
+    def _found(self, task: asyncio.Task[None]) -> None:
+        self._names.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.info("a candidate by name is left out: %r", error)
+
+    # --- is it still there?
 
     async def _watch_over(self) -> None:
         """Close a peer that does not connect, has failed, or has gone silent."""
-        deadline = time.monotonic() + self.config.connect_timeout
-        heard = time.monotonic()
-        last = None
         while not self.closed.is_set():
-            await asyncio.sleep(0.5)
-            now = time.monotonic()
-            state = self._peer.connectionState
-            if state in ("failed", "closed"):
-                return await self.close()
-            if state != "connected":
-                heard = now
-                if now > deadline:
-                    log.info("a viewer of %s never connected", self.session.id)
-                    return await self.close()
-                continue
-            stamp = await self._reported()
-            if stamp != last or not self._track.packets:  # nothing to report on before anything was sent
-                last, heard = stamp, now
-            if now - heard > self.config.silence_timeout:
-                log.info("a viewer of %s is gone", self.session.id)
-                return await self.close()
+            await asyncio.sleep(LOOK)
+            why = self._gone(time.monotonic())
+            if why is not None:
+                log.info("viewer %s of %s: %s", self.id[:6], self.session.id, why)
+                return await self.close(why)
 
-    async def _reported(self) -> object:
-        """When the viewer's last RTCP report came; changes with every report."""
-        assert self._sender is not None
-        stats = await self._sender.getStats()
-        return next((s.timestamp for s in stats.values() if s.type == "remote-inbound-rtp"), None)
-
-
-def pick_codec(offer: SessionDescription) -> str:
-    """The first of CODECS that the offer can receive. Raises InvalidRequest, NotAcceptable."""
-    videos = [m for m in offer.media if m.kind == "video" and m.port != 0 and m.direction in ("recvonly", "sendrecv")]
-    if not videos:
-        raise InvalidRequest("The offer has no video to receive. Add a `recvonly` video transceiver.", code="no_video")
-    offered = {codec.name.upper() for media in videos for codec in media.rtp.codecs}
-    for media in videos:
-        if media.dtls is None or not media.dtls.fingerprints or media.ice is None or not media.ice.password:
-            raise InvalidRequest("The offer lacks its DTLS fingerprint or ICE password.", code="bad_sdp")
-    for codec in CODECS:
-        if codec in offered:
-            return codec
-    raise NotAcceptable(f"None of the offered codecs can be sent. Offer one of: {', '.join(CODECS)}.", code="no_codec")
-
-
-def preferences(codec: str) -> list[RTCRtpCodecCapability]:
-    capabilities = RTCRtpSender.getCapabilities("video").codecs
-    return [c for c in capabilities if c.name.upper() in (codec, "RTX")]
+    def _gone(self, now: float) -> str | None:
+        """Why it has to go; None while it may stay."""
+        state = self._peer.connectionState
+        if state in ("failed", "closed"):
+            return state
+        if self.session.ended_at is not None and now - self.session.ended_at > OVER:
+            return "over"
+        if state != "connected":
+            if now - self._began <= self.config.connect_timeout:
+                return None
+            return "no_ice" if self._peer.iceConnectionState != "completed" else "no_dtls"
+        return "silent" if now - self._heard > self.config.silence_timeout else None

@@ -14,6 +14,7 @@ from stream.app import create_app
 from stream.config import ServerConfig
 from stream.control import MAX_MESSAGE
 from stream.errors import ConfigError, EngineFailed
+from stream.ice import IceServer
 from stream.manager import Manager
 
 app = typer.Typer(add_completion=False)
@@ -48,6 +49,22 @@ def serve(
         int, typer.Option(help="MiB for all recordings together; the oldest finished ones make room.")
     ] = 4096,
     record_keep: Annotated[float, typer.Option(help="Minutes that a recording stays after its session.")] = 60.0,
+    ice_server: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="URL",
+            help="STUN or TURN server that viewers are told of, stun:HOST:PORT or turn:HOST:PORT; may be repeated.",
+        ),
+    ] = None,
+    turn_secret: Annotated[
+        str | None,
+        typer.Option(
+            envvar="FARCAST_TURN_SECRET", help="Secret shared with the TURN servers (coturn: static-auth-secret)."
+        ),
+    ] = None,
+    relay: Annotated[
+        bool, typer.Option("--relay", help="Also send through the TURN server: for a host that viewers cannot reach.")
+    ] = False,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
     engine: Annotated[str, typer.Option(hidden=True)] = ServerConfig.engine,
 ) -> None:
@@ -71,6 +88,9 @@ def serve(
         ice_addresses=tuple(ice_address or ()),
         ice_ports=port_range(ice_ports),
         public_address=public_address,
+        ice_servers=tuple(IceServer(url) for url in ice_server or ()),
+        turn_secret=turn_secret or None,
+        relay=relay,
         record=record,
         record_dir=record_dir,
         record_seconds=record_minutes * 60,

@@ -6,10 +6,24 @@ from __future__ import annotations
 import inspect
 
 import pytest
+from aioice.ice import Connection
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCRtpSender, RTCSessionDescription
+from aiortc.rtcdtlstransport import RTCDtlsTransport
+from aiortc.rtcrtpparameters import RTCRtpHeaderExtensionParameters, RTCRtpParameters
+from aiortc.rtp import (
+    RTCP_PSFB_APP,
+    RtcpPsfbPacket,
+    RtcpReceiverInfo,
+    RtcpRrPacket,
+    RtpPacket,
+    pack_remb_fci,
+    unpack_header_extensions,
+)
 
 from stream import aiortc_hooks as hooks
-from stream.aiortc_hooks import IceAddresses
+from stream.aiortc_hooks import IceAddresses, Report
+
+MID = "urn:ietf:params:rtp-hdrext:sdes:mid"
 
 
 @pytest.fixture
@@ -32,8 +46,44 @@ async def test_a_picture_loss_report_arrives_at_the_callback(peer: RTCPeerConnec
 def test_the_sender_still_packs_packets_instead_of_encoding_them() -> None:
     source = inspect.getsource(RTCRtpSender._next_encoded_frame)
     assert ".pack(data)" in source
-    assert "self.__encoder" in source, "reported_bitrate reads this"
-    assert "target_bitrate" in inspect.getsource(RTCRtpSender._handle_rtcp_packet)
+
+
+async def test_reports_and_estimates_arrive_whatever_their_size(peer: RTCPeerConnection) -> None:
+    sender = peer.addTransceiver("video").sender
+    seen: list[object] = []
+    hooks.on_feedback(sender, heard=lambda: seen.append("heard"), report=seen.append, estimate=seen.append)
+    block = RtcpReceiverInfo(sender._ssrc, 64, 3, 10, 900, 0, 0)
+    await sender._handle_rtcp_packet(RtcpRrPacket(ssrc=1, reports=[block]))
+    assert seen == ["heard", Report(loss=0.25, jitter=0.01)]
+    fci = pack_remb_fci(40_000, [sender._ssrc])
+    await sender._handle_rtcp_packet(RtcpPsfbPacket(fmt=RTCP_PSFB_APP, ssrc=1, media_ssrc=0, fci=fci))
+    assert seen[2:] == ["heard", 40_000]
+    await sender._handle_rtcp_packet(RtcpPsfbPacket(fmt=RTCP_PSFB_APP, ssrc=1, media_ssrc=0, fci=b"junk"))
+    assert seen[4:] == ["heard"]
+    stats = await sender.getStats()
+    assert any(s.type == "remote-inbound-rtp" for s in stats.values()), "aiortc's own reading goes on"
+
+
+def test_the_transport_still_routes_reports_through_the_sender() -> None:
+    assert "recipient._handle_rtcp_packet(packet)" in inspect.getsource(RTCDtlsTransport._handle_rtcp_data)
+
+
+def test_ice_checks_still_end_where_we_listen() -> None:
+    source = inspect.getsource(Connection.request_received)
+    assert "self.check_incoming(message, addr, protocol)" in source
+    assert source.index("check_message_integrity") < source.index("self.check_incoming"), "only those that are signed"
+
+
+async def test_the_playout_delay_is_in_every_packet(peer: RTCPeerConnection) -> None:
+    sender = peer.addTransceiver("video").sender
+    hooks.hint_playout_delay(sender, 6, 0.0, 0.4)
+    extensions = sender._RTCRtpSender__rtp_header_extensions_map  # type: ignore[attr-defined]
+    parameters = RTCRtpParameters(headerExtensions=[RTCRtpHeaderExtensionParameters(id=1, uri=MID)])
+    extensions.configure(parameters)
+    packet = RtpPacket(payload_type=97)
+    packet.extensions.mid = "0"
+    assert unpack_header_extensions(*extensions.set(packet.extensions)) == [(1, b"0"), (6, b"\x00\x00\x28")]
+    assert "packet.serialize(self.__rtp_header_extensions_map)" in inspect.getsource(RTCRtpSender._run_rtp)
 
 
 async def offered(peer: RTCPeerConnection, ice: IceAddresses) -> list[str]:
