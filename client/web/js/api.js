@@ -1,6 +1,6 @@
 // The HTTP side of the wire. Every failure becomes a Problem with a sentence fit to show.
 
-/** @import { ModelCard, SessionInfo, Start } from "./types.js" */
+/** @import { ModelCard, Render, SessionInfo, Start } from "./types.js" */
 
 export class Problem extends Error {
   /**
@@ -103,7 +103,33 @@ export async function sendImage(info, image) {
 }
 
 /**
- * @param {SessionInfo} info
  * @param {string} url
+ * @param {string} token
  */
-export const getBlob = async (info, url) => (await call(url, { headers: bearer(info.token) })).blob();
+export const getBlob = async (url, token) => (await call(url, { headers: bearer(token) })).blob();
+
+/**
+ * Ask for the take to be made again.
+ * @param {SessionInfo} info
+ * @param {number | null} steps  null = as many as it had live, which gives the same pixels
+ * @returns {Promise<string>} where it is followed
+ */
+export async function startRender(info, steps) {
+  const url = info.urls.renders ?? `v1/sessions/${encodeURIComponent(info.id)}/renders`;
+  const headers = { ...bearer(info.token), "Content-Type": "application/json" };
+  const response = await call(url, { method: "POST", headers, body: JSON.stringify({ steps }) });
+  return response.headers.get("Location") ?? `v1/renders/${(await response.json()).id}`;
+}
+
+/**
+ * @param {string} url
+ * @param {string} token
+ * @returns {Promise<Render>}
+ */
+export const getRender = async (url, token) => (await call(url, { headers: bearer(token) })).json();
+
+/**
+ * @param {string} url
+ * @param {string} token
+ */
+export const cancelRender = (url, token) => call(url, { method: "DELETE", headers: bearer(token) });

@@ -14,11 +14,13 @@ export class Chart {
   #dirty = false;
 
   /**
-   * @param {{title: string, meaning: string, say: (value: number) => string, bars?: boolean, least?: number}} about
-   *   least: the scale never shows less than this, so that small noise stays small
+   * @param {{title: string, meaning: string, say: (value: number) => string, against?: (value: number, limit: number) => string, bars?: boolean, least?: number}} about
+   *   against: what the value means beside its limit; least: the scale never shows less than this, so that small noise stays small
    */
   constructor(about) {
     this.about = about;
+    this.#canvas.addEventListener("pointermove", ({ offsetX }) => this.#point(offsetX));
+    this.#canvas.addEventListener("pointerleave", () => this.#read(this.#values.length - 1));
     this.element = make(
       "figure",
       { class: "chart" },
@@ -38,8 +40,26 @@ export class Chart {
     this.#limits.push(limit ?? NaN);
     this.#values.splice(0, this.#values.length - POINTS);
     this.#limits.splice(0, this.#limits.length - POINTS);
-    this.#now.textContent = this.about.say(value);
+    this.#read(this.#values.length - 1);
     this.#dirty = true;
+  }
+
+  /**
+   * Say one value; the newest, unless the pointer asks for another.
+   * @param {number} i
+   */
+  #read(i) {
+    const value = this.#values[i];
+    if (value === undefined) return;
+    const limit = this.#limits[i];
+    const beside = Number.isFinite(limit) ? this.about.against?.(value, limit) : "";
+    this.#now.replaceChildren(...(beside ? [make("small", {}, beside), " "] : []), this.about.say(value));
+  }
+
+  /** @param {number} x  where the pointer is */
+  #point(x) {
+    const fromRight = ((this.#canvas.clientWidth - 5 - x) * (POINTS - 1)) / (this.#canvas.clientWidth - 6);
+    this.#read(Math.max(0, Math.min(this.#values.length - 1, Math.round(this.#values.length - 1 - fromRight))));
   }
 
   clear() {
@@ -70,9 +90,24 @@ export class Chart {
     if (this.about.bars) this.#bars(brush, style, x, y, height);
     else this.#line(brush, style, x, y, height);
     this.#limit(brush, style, x, y);
+    this.#scale(brush, style, top / 1.12, y);
     const last = this.#values.at(-1);
     const said = last === undefined ? "nothing yet" : `now ${this.about.say(last)}`;
     this.#canvas.setAttribute("aria-label", `${this.about.title}: ${said}`);
+  }
+
+  /**
+   * How high the highest is.
+   * @param {CanvasRenderingContext2D} brush
+   * @param {CSSStyleDeclaration} style
+   * @param {number} most
+   * @param {(value: number) => number} y
+   */
+  #scale(brush, style, most, y) {
+    if (!this.#values.length) return;
+    brush.fillStyle = style.getPropertyValue("--soft");
+    brush.font = `10.5px ${style.fontFamily}`;
+    brush.fillText(this.about.say(most), 0, Math.max(9, y(most) + 4));
   }
 
   /**

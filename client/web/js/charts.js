@@ -5,8 +5,13 @@ import { byId, duration } from "./dom.js";
 
 /** @import { Session } from "./session.js" */
 
+const against = {
+  deadline: (/** @type {number} */ took, /** @type {number} */ deadline) =>
+    took > deadline ? `${duration(took - deadline)} late` : `${duration(deadline - took)} to spare`,
+};
+
 const say = {
-  steps: (/** @type {number} */ n) => String(n),
+  steps: (/** @type {number} */ n) => String(Math.round(n)),
   fps: (/** @type {number} */ n) => n.toFixed(1),
   rate: (/** @type {number} */ kbit) => (kbit < 1000 ? `${Math.round(kbit)} kbit/s` : `${(kbit / 1000).toFixed(1)} Mbit/s`),
 };
@@ -14,7 +19,7 @@ const say = {
 export class Charts {
   #panel = byId("instruments", HTMLDetailsElement);
   #steps = new Chart({ title: "Steps a chunk", meaning: "Each step refines the picture. More is finer, and takes longer.", say: say.steps, bars: true, least: 4 });
-  #took = new Chart({ title: "Time to make a chunk", meaning: "Under the dashed deadline the picture never has to wait.", say: duration });
+  #took = new Chart({ title: "Time a chunk", meaning: "Under the dashed deadline the picture never has to wait.", say: duration, against: against.deadline });
   #lead = new Chart({ title: "Lead", meaning: "Video made but not yet shown. At zero the picture stalls; a long lead answers late.", say: duration });
   #fps = new Chart({ title: "Frames a second", meaning: "What this page really shows; dashed, what the model is made for.", say: say.fps });
   #rate = new Chart({ title: "Bitrate", meaning: "What the picture takes from your network.", say: say.rate, least: 100 });

@@ -42,6 +42,16 @@ export function download(what, name) {
   if (typeof what !== "string") setTimeout(() => URL.revokeObjectURL(url), 10_000);
 }
 
+/**
+ * A name for something kept now.
+ * @param {string} [ending]
+ * @param {string} [about]
+ */
+export function fileName(ending = "", about = "") {
+  const stamp = new Date().toISOString().slice(0, 19).replace(/[T:]/g, "-");
+  return `farcast-${stamp}${about}${ending && `.${ending}`}`;
+}
+
 /** @param {number} ms */
 export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 

@@ -2,21 +2,27 @@
 
 import { Problem } from "./api.js";
 import { byId } from "./dom.js";
+import { fit, playable, refuseScore } from "./pictures.js";
 
 /** @import { Session } from "./session.js" */
 
+const SAID_MS = 10_000;
 const MOST_BYTES = 20 * 2 ** 20;
-const MOST_SIDE = 1600; // larger pictures are made smaller here: the model works far below this
 
 export class ImageDrop {
   #file = byId("file", HTMLInputElement);
   #error = byId("image-error", HTMLElement);
+  #why = byId("image-why", HTMLElement);
+  #again = byId("image-again", HTMLButtonElement);
   #given = byId("given", HTMLElement);
   #thumb = byId("given-thumb", HTMLImageElement);
   #text = byId("given-text", HTMLElement);
   /** @type {Session | null} */
   #session = null;
   #waiting = ""; // id of the picture the server has not applied yet
+  #sending = false; // the server may apply it before its answer to the upload is here
+  /** What could not be sent for want of a connection, to be sent again. @type {Blob | null} */
+  #unsent = null;
 
   /** @param {{startFrom: (what: {image?: Blob, clip?: Blob}) => void}} actions  begin a new take from this */
   constructor({ startFrom }) {
@@ -26,6 +32,7 @@ export class ImageDrop {
       this.#file.value = "";
       if (file) this.take(file);
     });
+    this.#again.addEventListener("click", () => this.#unsent && this.take(this.#unsent));
     this.#listenDrop();
     addEventListener("paste", (event) => {
       const file = [...(event.clipboardData?.files ?? [])][0];
@@ -40,7 +47,7 @@ export class ImageDrop {
     const files = (/** @type {DragEvent} */ event) => event.dataTransfer?.types.includes("Files") ?? false;
     const mark = (/** @type {number} */ value) => {
       depth = Math.max(0, value);
-      document.body.toggleAttribute("data-dragging", depth > 0);
+      document.body.toggleAttribute("data-dragging", depth > 0 && document.body.dataset.role !== "watch");
     };
     addEventListener("dragenter", (event) => files(event) && mark(depth + 1));
     addEventListener("dragleave", (event) => files(event) && mark(depth - 1));
@@ -58,9 +65,11 @@ export class ImageDrop {
   attach(session) {
     this.#session = session;
     session.on("message", (message) => {
-      if (message.type === "image_applied" && (!this.#waiting || message.re === this.#waiting)) {
+      const mine = message.re === this.#waiting || this.#sending;
+      if (message.type === "image_applied" && mine) {
         this.#waiting = "";
         this.#text.textContent = "The shot goes on from this picture.";
+        setTimeout(() => (this.#given.hidden = this.#given.hidden || !this.#waiting), SAID_MS); // the timeline keeps it
       }
       if (message.type === "error" && message.re && message.re === this.#waiting) this.#refuse(message.message);
     });
@@ -68,19 +77,34 @@ export class ImageDrop {
 
   /** @param {Blob} file */
   async take(file) {
+    if (this.#session?.info?.role === "watch") return; // someone else's take: not ours to change
     this.#error.hidden = true;
+    this.#unsent = null;
     const name = file instanceof File && file.name ? `“${file.name}”` : "This";
     try {
       if (file.size > MOST_BYTES) throw new Problem(`${name} is larger than 20 MB. Give a smaller one.`);
       if (file.type.startsWith("video/")) return await this.#clip(file);
+      await refuseScore(file, name);
       if (!file.type.startsWith("image/")) throw new Problem(`${name} is not a picture. Give a PNG, JPEG or WebP.`);
-      const picture = await fit(file, name);
-      this.#preview(picture, "Sent; the shot changes at the next chunk.");
-      if (!this.#session?.canSteer) return this.startFrom({ image: picture });
-      const { re } = (await this.#session.image(picture)) ?? {};
-      this.#waiting = re ?? "";
+      await this.#send(await fit(file, name));
     } catch (error) {
       this.#refuse(error instanceof Error ? error.message : String(error));
+      const broken = error instanceof Problem && error.status === 0 && error.code === "network";
+      if (broken && this.#preview(file, "Not sent. It is kept here.")) this.#unsent = file;
+      this.#again.hidden = !this.#unsent;
+    }
+  }
+
+  /** @param {Blob} picture */
+  async #send(picture) {
+    this.#preview(picture, "Sent; the shot changes at the next chunk.");
+    if (!this.#session?.canSteer) return this.startFrom({ image: picture });
+    this.#sending = true;
+    try {
+      const { re } = (await this.#session.image(picture)) ?? {};
+      if (!this.#text.textContent?.startsWith("The shot goes on")) this.#waiting = re ?? "";
+    } finally {
+      this.#sending = false;
     }
   }
 
@@ -100,62 +124,15 @@ export class ImageDrop {
     this.#thumb.src = URL.createObjectURL(picture);
     this.#text.textContent = text;
     this.#given.hidden = false;
+    return true;
   }
 
   /** @param {string} text */
   #refuse(text) {
     this.#waiting = "";
     this.#given.hidden = true;
-    this.#error.textContent = text;
+    this.#why.textContent = text;
+    this.#again.hidden = true;
     this.#error.hidden = false;
-  }
-}
-
-/**
- * The picture, no larger than worth sending; a Problem if the browser cannot read it.
- * @param {Blob} file
- * @param {string} name
- * @returns {Promise<Blob>}
- */
-async function fit(file, name) {
-  let bitmap;
-  try {
-    bitmap = await createImageBitmap(file);
-  } catch {
-    throw new Problem(`${name} cannot be read as a picture; the file may be damaged. Give a PNG, JPEG or WebP.`);
-  }
-  const scale = MOST_SIDE / Math.max(bitmap.width, bitmap.height);
-  if (scale >= 1) {
-    bitmap.close();
-    return file;
-  }
-  const canvas = new OffscreenCanvas(Math.round(bitmap.width * scale) || 1, Math.round(bitmap.height * scale) || 1);
-  canvas.getContext("2d")?.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
-  bitmap.close();
-  return canvas.convertToBlob({ type: "image/png" });
-}
-
-/**
- * A Problem unless the browser can read this as a video with a picture.
- * @param {Blob} clip
- * @returns {Promise<void>}
- */
-async function playable(clip) {
-  const video = document.createElement("video");
-  const url = URL.createObjectURL(clip);
-  try {
-    await new Promise((resolve, reject) => {
-      video.onloadeddata = () => (video.videoWidth ? resolve(null) : reject());
-      video.onerror = reject;
-      setTimeout(reject, 8000);
-      video.muted = true;
-      video.preload = "auto";
-      video.src = url;
-    });
-  } catch {
-    throw new Problem("This clip cannot be read as a video. Give a short MP4 or WebM.");
-  } finally {
-    video.removeAttribute("src");
-    URL.revokeObjectURL(url);
   }
 }

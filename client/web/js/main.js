@@ -6,6 +6,7 @@ import { Charts } from "./charts.js";
 import { DialView } from "./dial.js";
 import { byId } from "./dom.js";
 import { ImageDrop } from "./image.js";
+import { Keep } from "./keep.js";
 import { memory } from "./memory.js";
 import { PromptBox } from "./prompt.js";
 import { Session } from "./session.js";
@@ -14,7 +15,7 @@ import { StatusView } from "./status.js";
 import { Timeline } from "./timeline.js";
 import { Transport } from "./transport.js";
 
-/** @import { ModelCard, Start } from "./types.js" */
+/** @import { ModelCard, Start, Wish } from "./types.js" */
 
 const FALLBACK = "a big red circle bouncing on a navy background";
 
@@ -24,21 +25,22 @@ let model = null;
 
 const stage = new Stage();
 const status = new StatusView(() => take({}));
-const prompts = new PromptBox((text) => take({ prompt: text }));
+const prompts = new PromptBox((wish) => take({}, wish));
 const dial = new DialView();
 const timeline = new Timeline(stage.video);
 const charts = new Charts();
 const transport = new Transport(stage, (text) => status.toast(text));
+const keep = new Keep((text) => status.toast(text));
 const images = new ImageDrop({ startFrom: (what) => take(what) });
 new Camera((picture) => images.take(picture));
 
 /** @param {number} since  when the user asked for it */
 function attach(since) {
   stage.attach(session, since);
-  for (const part of [status, prompts, dial, timeline, charts, transport, images]) part.attach(session);
+  for (const part of [status, prompts, dial, timeline, charts, transport, keep, images]) part.attach(session);
   const mine = session;
-  mine.on("info", ({ id, token, role }) => {
-    if (!watching()) memory.keepTake({ id, token });
+  mine.on("info", ({ id, token, view_token, role }) => {
+    if (!watching()) memory.keepTake({ id, token, view_token });
     document.body.dataset.role = role ?? "steer";
   });
   mine.on("status", ({ state }) => {
@@ -52,8 +54,9 @@ const watching = () => new URLSearchParams(location.hash.slice(1)).has("watch");
 /**
  * Begin a new take; the old one is given back to the server.
  * @param {Partial<Start>} start  what is not said stays as it is
+ * @param {Wish} [wish]  what to see; left out = go on with what was asked for last
  */
-async function take(start) {
+async function take(start, wish = prompts.wish) {
   const since = performance.now();
   session.leave({ end: !watching() });
   if (watching()) history.replaceState(null, "", location.pathname);
@@ -61,7 +64,9 @@ async function take(start) {
   attach(since);
   const mine = session;
   model ??= await getModel().then(greet, () => null);
-  await mine.start({ prompt: prompts.current || model?.examples[0] || FALLBACK, dial: dial.dial, ...chosen(), ...start });
+  const prompt = wish.mix?.[0][0] ?? (wish.text || model?.examples[0] || FALLBACK);
+  if (wish.mix) mine.prompt(wish); // a take begins with one prompt; the mix follows as soon as the socket is open
+  await mine.start({ prompt, dial: dial.dial, ...chosen(), ...start });
 }
 
 /** Seed and guidance from the advanced fields, where set. */
@@ -76,7 +81,7 @@ function greet(card) {
   model = card;
   byId("model", HTMLElement).textContent = `${card.name}, ${card.width} × ${card.height} at ${card.fps} fps`;
   prompts.offer(card.examples);
-  if (card.max_steps) dial.limit(card.max_steps);
+  if (card.max_steps) for (const part of [dial, keep]) part.limit(card.max_steps);
   return card;
 }
 
@@ -105,7 +110,7 @@ async function open() {
 async function resume() {
   const known = memory.take();
   if (!known) return false;
-  await session.join(known.id, known.token);
+  await session.join(known.id, known.token, known.view_token);
   if (session.status.state !== "lost") return true;
   session.leave({ end: false });
   session = new Session();
@@ -113,9 +118,7 @@ async function resume() {
   return false;
 }
 
-byId("new-take", HTMLButtonElement).addEventListener("click", () => take({}));
-byId("own-take", HTMLButtonElement).addEventListener("click", () => take({}));
-byId("advanced-take", HTMLButtonElement).addEventListener("click", () => take({}));
+for (const id of ["new-take", "own-take", "advanced-take"]) byId(id, HTMLButtonElement).addEventListener("click", () => take({}));
 if (matchMedia("(pointer: fine)").matches) prompts.focus();
 addEventListener("pagehide", () => {
   const take = memory.take();

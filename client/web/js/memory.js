@@ -32,7 +32,9 @@ function write(storage, key, value) {
 const HISTORY = 50;
 const LEASE_MS = 10_000;
 
+/** @typedef {{id: string, token: string, view_token?: string}} Taken */
 /** @typedef {{token: string, at: number}} Lease */
+/** @typedef {{url: string, token: string, steps: number | null, name: string}} Kept */
 
 export const memory = {
   /** @returns {string[]} oldest first */
@@ -44,15 +46,29 @@ export const memory = {
     write(localStorage, "history", [...others, text].slice(-HISTORY));
   },
 
+  forgetHistory: () => write(localStorage, "history", []),
+
   draft: () => read(localStorage, "draft", ""),
 
   /** @param {string} text */
   keepDraft: (text) => write(localStorage, "draft", text),
 
-  /** The take of this tab, so that a reload goes on with it. */
-  take: () => read(sessionStorage, "take", /** @type {{id: string, token: string} | null} */ (null)),
+  /** The second prompt of a mix. */
+  second: () => read(localStorage, "second", ""),
 
-  /** @param {{id: string, token: string} | null} take */
+  /** @param {string} text */
+  keepSecond: (text) => write(localStorage, "second", text),
+
+  /** Renders asked for in this tab. @returns {Kept[]} */
+  renders: () => read(sessionStorage, "renders", /** @type {Kept[]} */ ([])),
+
+  /** @param {Kept[]} renders */
+  keepRenders: (renders) => write(sessionStorage, "renders", renders),
+
+  /** The take of this tab, so that a reload goes on with it. */
+  take: () => read(sessionStorage, "take", /** @type {Taken | null} */ (null)),
+
+  /** @param {Taken | null} take */
   keepTake: (take) => write(sessionStorage, "take", take),
 
   /**

@@ -1,15 +1,13 @@
-// One take, seen from the page: created or joined, kept alive through losses, told what the user wants.
+// One take, seen from the page: created or joined, told what the user wants, and told by the server how it goes.
 
 import { Problem, createSession, describeSession, endSession, sendImage } from "./api.js";
-import { Backoff } from "./backoff.js";
-import { Control } from "./control.js";
-import { sleep } from "./dom.js";
 import { Emitter } from "./emitter.js";
+import { Line } from "./line.js";
 import { Media } from "./media.js";
+import { ending, fatal, isOver, standing, stranded } from "./standing.js";
+import { Wishes } from "./wishes.js";
 
-/** @import { Chunk, Dial, Message, PromptEvent, SessionInfo, Start, State, Status } from "./types.js" */
-
-const ENDED = new Set(["stopped", "ended", "closed", "failed", "expired"]);
+/** @import { Chunk, Dial, Message, PromptEvent, SessionInfo, Shot, Start, Status, Wish } from "./types.js" */
 
 /**
  * @typedef {object} SessionEvents
@@ -18,6 +16,7 @@ const ENDED = new Set(["stopped", "ended", "closed", "failed", "expired"]);
  * @property {MediaStream} stream
  * @property {PromptEvent} prompt
  * @property {Chunk} chunk
+ * @property {Shot} shot         a new shot began from a picture
  * @property {Message} message
  * @property {string} notice     something to tell the user, not fatal
  * @property {number} roundtrip
@@ -27,69 +26,84 @@ const ENDED = new Set(["stopped", "ended", "closed", "failed", "expired"]);
 export class Session extends Emitter {
   /** Seconds until the server expects room, where it refused for want of it. */
   retryAfter = 0;
+  /** Someone's take that this page came to later, over a link or after a reload. */
+  joined = false;
   /** @type {SessionInfo | null} */
   info = null;
   /** @type {Status} */
   status = { state: "connecting", detail: "" };
-  /** @type {Control | null} */
-  #control = null;
+  wishes = new Wishes((event) => this.emit("prompt", event));
+  /** @type {Line | null} */
+  #line = null;
   #media = new Media();
-  #backoff = new Backoff();
   #left = false;
-  #frameSeen = false;
-  #everSeen = false;
-  #controlDown = false;
   /** @type {Status | null} */
   #final = null;
-  #serverState = "starting";
-  #reason = "";
-  /** Prompts without an answer yet; a prompt replaces the one before it, so this stays short. @type {Map<string, Record<string, any>>} */
-  #pending = new Map();
-  /** @type {Partial<Dial> | null} */
-  #unsentDial = null;
+  #facts = { known: false, controlDown: false, frameSeen: false, everSeen: false, server: "starting", reason: "" };
+  /** The picture this page sent last, to show where its shot begins. @type {Blob | null} */
+  #picture = null;
 
   constructor() {
     super();
     this.#media.on("stream", (stream) => this.emit("stream", stream));
-    this.#media.on("up", () => this.#refresh());
-    this.#media.on("down", () => {
-      this.#frameSeen = false;
-      this.#refresh();
-    });
+    this.#media.on("up", () => this.#know({}));
+    this.#media.on("down", () => this.#know({ frameSeen: false }));
     this.#media.on("problem", (problem) => this.#finish(problem));
   }
 
-  /** Someone's take that this page came to later, over a link or after a reload. */
-  joined = false;
+  // --- its life ---
 
   /** @param {Start} start */
   async start(start) {
-    this.#refresh();
-    try {
-      const info = await createSession(start);
-      if (this.#left) return endSession(info);
-      this.#attach(info);
-    } catch (error) {
-      if (!(error instanceof Problem)) throw error;
-      this.#finish(error, true);
-    }
+    const { image } = start;
+    await this.#begin(() => createSession(start), true);
+    if (image && this.info) this.emit("shot", { chunk: 0, picture: image });
   }
 
   /**
    * Watch or go on steering a session that exists.
    * @param {string} id
    * @param {string} token
+   * @param {string} [view_token]  known from when this page made it
    */
-  async join(id, token) {
+  async join(id, token, view_token) {
     this.joined = true;
-    this.#refresh();
+    await this.#begin(async () => ({ ...(await describeSession(id, token)), view_token }), false);
+  }
+
+  /**
+   * @param {() => Promise<SessionInfo>} ask
+   * @param {boolean} starting
+   */
+  async #begin(ask, starting) {
     try {
-      const info = await describeSession(id, token);
+      const info = await ask();
       if (!this.#left) this.#attach(info);
+      else if (starting) endSession(info);
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
-      this.#finish(error);
+      this.#finish(error, starting);
     }
+  }
+
+  /** @param {SessionInfo} info */
+  #attach(info) {
+    this.info = info;
+    const line = new Line(info);
+    this.#line = line;
+    line.on("message", (message) => this.#receive(message));
+    line.on("roundtrip", (ms) => this.emit("roundtrip", ms));
+    line.on("down", () => this.#know({ controlDown: true }));
+    line.on("over", (state) => this.#close(ending(state, "")));
+    line.on("problem", (problem) => this.#finish(problem));
+    line.on("up", () => {
+      this.wishes.repeat(line.control);
+      this.#know({ controlDown: false });
+    });
+    line.open();
+    this.emit("info", info);
+    this.#know({ known: true, server: info.state });
+    this.#media.connect(info.urls.whep ?? `v1/sessions/${encodeURIComponent(info.id)}/whep`, info.token);
   }
 
   /**
@@ -108,102 +122,72 @@ export class Session extends Emitter {
     if (!this.info && !this.#final) this.#set({ state: "warming", detail });
   }
 
-  /** @param {SessionInfo} info */
-  #attach(info) {
-    this.info = info;
-    this.#serverState = info.state;
-    const base = `v1/sessions/${encodeURIComponent(info.id)}`;
-    const control = new URL(info.urls.control ?? `${base}/control`, document.baseURI);
-    control.searchParams.set("token", info.token);
-    this.#control = new Control(control.href);
-    this.#control.on("message", (message) => this.#receive(message));
-    this.#control.on("open", () => this.#opened());
-    this.#control.on("close", () => this.#reopen());
-    this.#control.on("roundtrip", (ms) => this.emit("roundtrip", ms));
-    this.#control.open();
-    this.emit("info", info);
-    this.#refresh();
-    this.#media.connect(info.urls.whep ?? `${base}/whep`, info.token);
-  }
-
-  #opened() {
-    this.#backoff.reset();
-    this.#controlDown = false;
-    if (this.#unsentDial) this.setDial(this.#unsentDial);
-    for (const [id, fields] of this.#pending) this.#control?.send("prompt", fields, id);
-    this.#refresh();
-  }
-
-  async #reopen() {
-    if (this.#left || this.#final || !this.info) return;
-    this.#controlDown = true;
-    this.#refresh();
-    await sleep(this.#backoff.next());
-    if (this.#left || this.#final) return;
-    try {
-      const now = await describeSession(this.info.id, this.info.token);
-      if (this.#left) return;
-      if (ENDED.has(now.state)) return this.#end();
-      this.#control?.open();
-    } catch (error) {
-      if (error instanceof Problem && error.gone) this.#finish(error);
-      else await this.#reopen();
-    }
+  /**
+   * Leave for good.
+   * @param {{end: boolean}} how  end: the server should drop the session as well
+   */
+  leave({ end }) {
+    this.#left = true;
+    this.#line?.close();
+    this.#media.stop();
+    if (end && this.info && this.canSteer) endSession(this.info);
   }
 
   // --- what the user wants ---
 
+  get canSteer() {
+    return this.info !== null && this.info.role !== "watch" && !this.#final;
+  }
+
   /**
    * Ask for this to be seen from now on. Kept until the server has answered, across a lost connection too.
-   * @param {string} text
-   * @param {{transition?: number}} [how]  transition: blend over so many chunks, 0 = cut
+   * @param {Wish} wish
    */
-  prompt(text, { transition = 0 } = {}) {
-    const id = Control.nextId();
-    /** @type {Record<string, any>} */
-    const fields = { text };
-    if (transition > 0) fields.transition = transition;
-    for (const [old, { text: was }] of this.#pending) {
-      if (this.#control?.ready) continue; // the server will say that it is superseded
-      this.#pending.delete(old);
-      this.emit("prompt", { id: old, text: was, status: "replaced" });
-    }
-    this.#pending.set(id, fields);
-    this.emit("prompt", { id, text, status: "pending" });
-    this.#control?.send("prompt", fields, id);
+  prompt(wish) {
+    this.wishes.prompt(this.#line?.control ?? null, wish);
   }
 
   /** @param {Partial<Dial>} dial */
   setDial(dial) {
-    this.#unsentDial = this.#control?.send("dial", dial) ? null : dial;
+    this.wishes.dial(this.#line?.control ?? null, dial);
+  }
+
+  /**
+   * Wishes that make no sense later: said now, or refused with a word.
+   * @param {"pause" | "resume" | "rewind"} what
+   * @param {Record<string, unknown>} [fields]
+   */
+  #now(what, fields) {
+    const sent = this.#line?.send(what, fields) ?? false;
+    if (!sent) this.emit("notice", "Not while the connection is lost. Try again in a moment.");
+    return sent;
   }
 
   pause() {
-    this.#control?.send("pause");
+    this.#now("pause");
   }
 
   resume() {
-    this.#control?.send("resume");
-  }
-
-  stop() {
-    if (!this.#control?.send("stop") && this.info) endSession(this.info);
+    this.#now("resume");
   }
 
   /** @param {number} chunk */
   rewind(chunk) {
-    return this.#control?.send("rewind", { chunk }) ?? false;
+    return this.#now("rewind", { chunk });
+  }
+
+  stop() {
+    if (!this.#line?.send("stop") && this.info) endSession(this.info);
   }
 
   /** @param {Blob} image */
   async image(image) {
     if (!this.info) throw new Problem("There is no take running to give a picture to.");
+    this.#picture = image;
     return sendImage(this.info, image);
   }
 
-  get canSteer() {
-    return this.info !== null && this.info.role !== "watch" && !this.#final;
-  }
+  // --- the picture ---
 
   /** @returns {Promise<RTCStatsReport>} */
   stats() {
@@ -212,9 +196,8 @@ export class Session extends Emitter {
 
   /** The video element has shown a frame of the current peer. */
   frameShown() {
-    if (this.#frameSeen) return;
-    this.#frameSeen = true;
-    this.#everSeen = true;
+    if (this.#facts.frameSeen) return;
+    Object.assign(this.#facts, { frameSeen: true, everSeen: true });
     this.#media.seen();
   }
 
@@ -223,79 +206,37 @@ export class Session extends Emitter {
     if (!this.#final && this.info) this.#media.renew();
   }
 
-  /**
-   * Leave for good.
-   * @param {{end: boolean}} how  end: the server should drop the session as well
-   */
-  leave({ end }) {
-    this.#left = true;
-    this.#control?.close();
-    this.#media.stop();
-    if (end && this.info && this.canSteer) endSession(this.info);
-  }
-
   // --- what the server says ---
 
   /** @param {Message} message */
   #receive(message) {
-    switch (message.type) {
-      case "session":
-        this.#hear(message);
-        break;
-      case "prompt_pending":
-        break; // shown as pending since it was sent
-      case "prompt_applied":
-        this.#answered(message, {
-          status: "live",
-          chunk: message.chunk,
-          frame: message.frame,
-          latencyMs: message.latency_ms,
-        });
-        break;
-      case "prompt_rejected": {
-        const status = message.code === "superseded" ? "replaced" : "refused";
-        this.#answered(message, { status, message: message.message });
-        break;
-      }
-      case "chunk":
-        this.emit("chunk", /** @type {any} */ (message));
-        break;
-      case "error":
-        if (message.re && this.#pending.has(message.re)) {
-          this.#answered(message, { status: "refused", message: message.message });
-        } else if (message.fatal) this.#finish(new Problem(message.message, fatal(message.code)));
-        else this.emit("notice", message.message);
-        break;
-    }
+    if (message.type === "session") this.#hear(message);
+    else if (message.type === "chunk") this.emit("chunk", /** @type {any} */ (message));
+    else if (message.type === "prompt_applied") {
+      const { chunk, frame, latency_ms: latencyMs } = message;
+      this.wishes.answer(message, { status: "live", chunk, frame, latencyMs });
+    } else if (message.type === "prompt_rejected") {
+      const status = message.code === "superseded" ? "replaced" : "refused";
+      this.wishes.answer(message, { status, message: message.message });
+    } else if (message.type === "image_applied") {
+      this.emit("shot", { chunk: message.chunk, picture: this.#picture });
+      this.#picture = null;
+    } else if (message.type === "error") this.#trouble(message);
     this.emit("message", message);
+  }
+
+  /** @param {Message} message  of type error */
+  #trouble(message) {
+    if (this.wishes.waitsFor(message.re)) this.wishes.answer(message, { status: "refused", message: message.message });
+    else if (message.fatal) this.#finish(new Problem(message.message, fatal(message.code)));
+    else this.emit("notice", message.message);
   }
 
   /** @param {Message} message  of type session */
   #hear({ state, reason, prompt, seed, dial, viewers }) {
-    this.#serverState = state;
-    this.#reason = reason ?? "";
     if (this.info) this.emit("info", Object.assign(this.info, { state, prompt, seed, dial, viewers }));
-    if (ENDED.has(state)) this.#end();
-    else this.#refresh();
-  }
-
-  /**
-   * @param {Message} message
-   * @param {Omit<PromptEvent, "id" | "text">} outcome
-   */
-  #answered(message, outcome) {
-    const id = message.re ?? "";
-    const text = message.text ?? this.#pending.get(id)?.text ?? "";
-    this.#pending.delete(id);
-    this.emit("prompt", { id, text, ...outcome });
-  }
-
-  #end() {
-    this.#media.stop();
-    this.#control?.close();
-    const failed = this.#serverState === "failed";
-    this.#final ??= { state: failed ? "refused" : "ended", detail: failed ? this.#reason : "" };
-    this.#set(this.#final);
+    if (isOver(state)) this.#close(ending(state, reason ?? ""));
+    else this.#know({ server: state, reason: reason ?? "" });
   }
 
   /**
@@ -304,30 +245,22 @@ export class Session extends Emitter {
    */
   #finish(problem, starting = false) {
     if (this.#left || this.#final) return;
-    /** @type {State} */
-    const state = starting || !problem.gone ? "refused" : "lost";
-    const detail = state === "lost" ? "This take is no longer on the server; it may have been restarted." : problem.message;
-    this.#final = { state, detail };
-    this.#media.stop();
-    this.#control?.close();
     this.retryAfter = problem.retryAfter;
+    this.#close(stranded(problem, starting));
+  }
+
+  /** @param {Status} status  the last one */
+  #close(status) {
+    this.#media.stop();
+    this.#line?.close();
+    this.#final ??= status;
     this.#set(this.#final);
   }
 
-  #refresh() {
-    if (this.#final || this.#left) return;
-    this.#set(this.#current());
-  }
-
-  /** @returns {Status} */
-  #current() {
-    if (!this.info) return { state: "connecting", detail: "" };
-    if (this.#controlDown || (this.#everSeen && !this.#frameSeen && this.#serverState !== "paused")) {
-      return { state: "reconnecting", detail: "The connection was lost. The take goes on; trying again." };
-    }
-    if (this.#serverState === "recovering") return { state: "reconnecting", detail: this.#reason };
-    if (this.#serverState === "paused") return { state: "paused", detail: this.#reason };
-    return this.#frameSeen ? { state: "live", detail: "" } : { state: "warming", detail: "" };
+  /** @param {Partial<import("./standing.js").Facts>} news */
+  #know(news) {
+    Object.assign(this.#facts, news);
+    if (!this.#final && !this.#left) this.#set(standing(this.#facts));
   }
 
   /** @param {Status} status */
@@ -337,9 +270,3 @@ export class Session extends Emitter {
     this.emit("status", status);
   }
 }
-
-/**
- * A fatal message says with its code what HTTP would say with a status.
- * @param {string} code
- */
-const fatal = (code) => ({ code, status: { no_session: 404, unauthorised: 401 }[code] ?? 0 });

@@ -1,6 +1,6 @@
 // Says how things stand: the badge, the veil over the picture when it cannot go on, the line of figures, the toast.
 
-import { byId, duration } from "./dom.js";
+import { byId, clock, duration } from "./dom.js";
 
 /** @import { Session } from "./session.js" */
 /** @import { Chunk, State, Status } from "./types.js" */
@@ -32,7 +32,7 @@ export class StatusView {
   #action = byId("veil-action", HTMLButtonElement);
   #toast = byId("toast", HTMLElement);
   #steps = byId("stat-steps", HTMLElement);
-  #took = byId("stat-took", HTMLElement);
+  #time = byId("stat-time", HTMLElement);
   #lead = byId("stat-lead", HTMLElement);
   #fps = byId("stat-fps", HTMLElement);
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -50,8 +50,8 @@ export class StatusView {
     this.#show(session.status, session);
     session.on("status", (status) => this.#show(status, session));
     session.on("notice", (text) => this.toast(text));
-    session.on("chunk", (chunk) => this.#figures(chunk));
-    for (const cell of [this.#steps, this.#took, this.#lead, this.#fps]) cell.textContent = "–";
+    session.on("chunk", (chunk) => this.#figures(chunk, session.info?.fps ?? 16));
+    for (const cell of [this.#time, this.#steps, this.#lead, this.#fps]) cell.textContent = "–";
   }
 
   /**
@@ -81,10 +81,13 @@ export class StatusView {
     this.#retry = setTimeout(() => (seconds > 1 ? this.#countDown(seconds - 1) : this.#action.click()), 1000);
   }
 
-  /** @param {Chunk} chunk */
-  #figures(chunk) {
+  /**
+   * @param {Chunk} chunk
+   * @param {number} fps
+   */
+  #figures(chunk, fps) {
+    this.#time.textContent = clock((chunk.frame + chunk.frames) / fps - Math.max(0, chunk.lead_ms) / 1000);
     this.#steps.textContent = String(chunk.steps);
-    this.#took.textContent = duration(chunk.took_ms);
     this.#lead.textContent = duration(Math.max(0, chunk.lead_ms));
   }
 

@@ -1,41 +1,36 @@
-// The take as a strip of chunks: a small picture of each, its steps, the prompts above. Choosing one goes back to it.
+// The take as a strip of chunks: a small picture of each, its steps, the prompts and pictures above. Choosing one goes back to it.
 
-import { byId, clock, make } from "./dom.js";
+import { Branches } from "./branches.js";
+import { byId, make } from "./dom.js";
+import { nameOf } from "./mix.js";
+import { Tile } from "./tile.js";
 
 /** @import { Session } from "./session.js" */
-/** @import { Chunk } from "./types.js" */
+/** @import { Chunk, Shot } from "./types.js" */
 
 const MOST = 240; // tiles kept: three minutes at 16 fps
-const SIDE = 92; // pixels of a tile's picture, twice its size on the page
 const HUES = [172, 32, 262, 210, 340, 90];
 
-/**
- * @typedef {object} Tile
- * @property {number} index
- * @property {HTMLButtonElement} button
- * @property {HTMLCanvasElement} canvas
- * @property {string} prompt
- */
-
 export class Timeline {
-  #strip = byId("timeline", HTMLElement);
+  #scroller = byId("timeline", HTMLElement);
+  #strip = byId("strip", HTMLElement);
+  #branches = new Branches();
   /** @type {Tile[]} */
   #tiles = [];
-  /** @type {HTMLElement | null} */
-  #shot = null;
   #shots = 0;
-  /** @type {Set<number>} */
-  #images = new Set();
+  /** Pictures that shots begin with, by chunk, until their chunk is here. @type {Map<number, Blob | null>} */
+  #pictures = new Map();
   /** @type {Session | null} */
   #session = null;
   #follow = true; // keep the newest in sight, until the user scrolls away
+  #recovering = false; // chunks made anew after a fault are no branch
 
   /** @param {HTMLVideoElement} video  where the tiles' pictures come from */
   constructor(video) {
     this.video = video;
     this.#strip.addEventListener("keydown", (event) => this.#key(event));
-    this.#strip.addEventListener("scroll", () => {
-      const { scrollLeft, clientWidth, scrollWidth } = this.#strip;
+    this.#scroller.addEventListener("scroll", () => {
+      const { scrollLeft, clientWidth, scrollWidth } = this.#scroller;
       this.#follow = scrollLeft + clientWidth > scrollWidth - 80;
     });
   }
@@ -44,13 +39,13 @@ export class Timeline {
   attach(session) {
     this.#session = session;
     this.#tiles = [];
-    this.#shot = null;
-    this.#images.clear();
+    this.#shots = 0;
+    this.#pictures.clear();
     this.#strip.replaceChildren();
+    this.#branches.attach(session);
     session.on("chunk", (chunk) => this.#add(session, chunk));
-    session.on("message", (message) => {
-      if (message.type === "image_applied") this.#images.add(message.chunk);
-    });
+    session.on("shot", (shot) => this.#begin(shot));
+    session.on("info", ({ state }) => (this.#recovering ||= state === "recovering"));
   }
 
   /**
@@ -59,67 +54,104 @@ export class Timeline {
    */
   #add(session, chunk) {
     this.#cut(chunk.index); // after a rewind the indices start again from there
-    const fps = session.info?.fps ?? 16;
-    if (!this.#tiles.length || this.#tiles[this.#tiles.length - 1].prompt !== chunk.prompt) this.#open(chunk.prompt);
-    const canvas = make("canvas", { width: String(SIDE), height: String(SIDE), "aria-hidden": "true" });
-    const bar = make("span", { class: "bar", "aria-hidden": "true" });
-    const steps = `${chunk.steps} ${chunk.steps === 1 ? "step" : "steps"}`;
-    const label = `Chunk ${chunk.index}, at ${clock(chunk.frame / fps)}, ${steps}: go back to here`;
-    const number = make("span", { class: "n", "aria-hidden": "true" }, String(chunk.steps));
-    const button = make("button", { class: "tile", type: "button", tabindex: "-1", "aria-label": label, title: label }, canvas, bar, number);
-    const ceiling = Math.max(8, session.info?.dial?.ceiling ?? 32);
-    bar.style.setProperty("--fill", `${(100 * Math.log2(1 + chunk.steps)) / Math.log2(1 + ceiling)}%`);
-    if (chunk.took_ms > chunk.deadline_ms && chunk.deadline_ms > 0) button.dataset.late = "";
-    if (this.#images.has(chunk.index)) button.dataset.image = "";
-    button.disabled = !session.canSteer;
-    button.addEventListener("click", () => this.#session?.rewind(chunk.index));
-    this.#shot?.lastElementChild?.append(button);
-    const tile = { index: chunk.index, button, canvas, prompt: chunk.prompt };
+    this.#recovering = false;
+    const tile = new Tile(chunk, session.info);
+    tile.button.disabled = !session.canSteer;
+    tile.button.addEventListener("click", () => session.rewind(chunk.index));
+    const before = this.#tiles.at(-1);
+    const picture = this.#pictures.get(chunk.index);
+    if (!before || nameOf(before.prompt) !== nameOf(chunk.prompt) || picture !== undefined) this.#open(chunk.prompt);
     this.#tiles.push(tile);
+    this.#strip.lastElementChild?.lastElementChild?.append(tile.button);
+    if (picture !== undefined) this.#illustrate(tile, picture);
     this.#trim();
     this.#rove();
-    if (this.#follow) this.#strip.scrollLeft = this.#strip.scrollWidth;
-    const whenShown = Math.max(0, chunk.lead_ms - (500 * chunk.frames) / fps);
+    if (this.#follow) this.#scroller.scrollLeft = this.#scroller.scrollWidth;
+    const whenShown = Math.max(0, chunk.lead_ms - (500 * chunk.frames) / (session.info?.fps ?? 16));
     setTimeout(() => this.#paint(tile), Math.min(whenShown, 60_000));
   }
 
-  /** @param {string} prompt */
+  /**
+   * A new shot in the strip: its words, and room for tiles.
+   * @param {string} prompt
+   */
   #open(prompt) {
-    const tiles = make("div", { class: "tiles" });
-    this.#shot = make("div", { class: "shot" }, make("p", { class: "shot-label", title: prompt }, make("span", {}, prompt)), tiles);
-    this.#shot.style.setProperty("--hue", `hsl(${HUES[this.#shots++ % HUES.length]} 48% 48%)`);
-    this.#strip.append(this.#shot);
+    const label = make("p", { class: "shot-label", title: nameOf(prompt) }, make("span", {}, nameOf(prompt)));
+    const shot = make("div", { class: "shot" }, label, make("div", { class: "tiles" }));
+    shot.style.setProperty("--hue", `hsl(${HUES[this.#shots++ % HUES.length]} 48% 48%)`);
+    this.#strip.append(shot);
+    return shot;
+  }
+
+  /**
+   * A shot began from a picture. Its chunk may be here already, and then lie in the middle of a shot: that is split.
+   * @param {Shot} shot
+   */
+  #begin({ chunk, picture }) {
+    const tile = this.#tiles.find(({ index }) => index === chunk);
+    if (!tile) {
+      this.#pictures.set(chunk, picture);
+      return;
+    }
+    if (tile.button.previousElementSibling) {
+      const after = this.#tiles.filter(({ index }) => index >= chunk);
+      const same = after.filter(({ button }) => button.parentElement === tile.button.parentElement);
+      const next = tile.button.closest(".shot")?.nextSibling ?? null;
+      const shot = this.#open(tile.prompt);
+      this.#strip.insertBefore(shot, next);
+      shot.lastElementChild?.append(...same.map(({ button }) => button));
+    }
+    this.#illustrate(tile, picture);
+  }
+
+  /**
+   * @param {Tile} tile
+   * @param {Blob | null} picture
+   */
+  #illustrate(tile, picture) {
+    tile.button.dataset.image = "";
+    tile.describe("from a picture");
+    const label = tile.button.closest(".shot")?.querySelector(".shot-label span");
+    if (!picture || !label || label.querySelector("img")) return;
+    const image = make("img", { alt: "From this picture:", width: "22", height: "22" });
+    image.src = URL.createObjectURL(picture);
+    image.onload = image.onerror = () => URL.revokeObjectURL(image.src);
+    label.prepend(image);
   }
 
   /** @param {Tile} tile */
   #paint(tile) {
-    const { videoWidth: width, videoHeight: height } = this.video;
     if (!tile.button.isConnected || document.hidden) return;
-    if (!width || this.#session?.status.state !== "live") {
+    if (!this.video.videoWidth || this.#session?.status.state !== "live") {
       setTimeout(() => this.#paint(tile), 300); // paused, say: it has not been shown yet
       return;
     }
-    const side = Math.min(width, height);
-    const brush = tile.canvas.getContext("2d");
-    brush?.drawImage(this.video, (width - side) / 2, (height - side) / 2, side, side, 0, 0, SIDE, SIDE);
+    tile.paint(this.video);
     for (const other of this.#tiles) other.button.removeAttribute("aria-current");
     tile.button.setAttribute("aria-current", "true");
   }
 
-  /** @param {number} from */
+  /** @param {number} from  the take goes on from this chunk: what lay after it is a branch that was left */
   #cut(from) {
-    while (this.#tiles.length && this.#tiles[this.#tiles.length - 1].index >= from) this.#tiles.pop()?.button.remove();
+    const left = this.#tiles.filter(({ index }) => index >= from);
+    if (!left.length) return;
+    this.#tiles = this.#tiles.filter(({ index }) => index < from);
+    for (const { button } of left) button.remove();
     this.#dropEmpty();
+    if (!this.#recovering) this.#branches.leave(from, left, this.#tiles.at(-1));
   }
 
   #trim() {
-    for (const old of this.#tiles.splice(0, this.#tiles.length - MOST)) old.button.remove();
+    const old = this.#tiles.splice(0, this.#tiles.length - MOST);
+    if (!old.length) return;
+    for (const { button } of old) button.remove();
     this.#dropEmpty();
+    this.#branches.forget(this.#tiles[0].index);
   }
 
   #dropEmpty() {
     for (const shot of [...this.#strip.children]) if (!shot.querySelector(".tile")) shot.remove();
-    this.#shot = /** @type {HTMLElement | null} */ (this.#strip.lastElementChild);
+    for (const chunk of this.#pictures.keys()) if (chunk < (this.#tiles[0]?.index ?? 0)) this.#pictures.delete(chunk);
   }
 
   /** One tile is in the tab order: the focused one, or the newest. */

@@ -1,7 +1,6 @@
-// The row of buttons under the picture: pause, stop, snapshot, record, score, MP4, and the view link.
+// The row of buttons under the picture: pause, stop, snapshot, record; and at the top who watches and the link to watch by.
 
-import { getBlob } from "./api.js";
-import { byId, download } from "./dom.js";
+import { byId, download, fileName } from "./dom.js";
 import { Recorder } from "./recorder.js";
 
 /** @import { Session } from "./session.js" */
@@ -18,8 +17,6 @@ export class Transport {
   #stop = button("stop");
   #snapshot = button("snapshot");
   #record = button("record");
-  #score = button("score");
-  #recording = button("recording");
   #share = button("share");
   #viewers = byId("viewers", HTMLElement);
   /** @type {Session | null} */
@@ -42,18 +39,13 @@ export class Transport {
     this.#stop.addEventListener("click", () => this.#session?.stop());
     this.#snapshot.addEventListener("click", async () => {
       const picture = await stage.snapshot();
-      if (picture) download(picture, this.#name("png"));
+      if (picture) download(picture, fileName("png"));
     });
     this.#record.addEventListener("click", () => {
       const stream = stage.video.srcObject;
       if (this.recorder.on) this.recorder.stop();
-      else if (stream instanceof MediaStream) this.recorder.start(stream, this.#name());
+      else if (stream instanceof MediaStream) this.recorder.start(stream, fileName());
     });
-    this.#score.addEventListener("click", async () => {
-      const name = await this.#fetch("score", "json");
-      if (name) this.say(`Saved ${name}. To make this take again, finer: farcast render ${name} --steps 32 -o take.mp4`);
-    });
-    this.#recording.addEventListener("click", () => this.#fetch("recording", "mp4"));
     this.#share.addEventListener("click", () => this.#shareLink());
   }
 
@@ -76,42 +68,16 @@ export class Transport {
     byId("pause-text", HTMLElement).textContent = state === "paused" ? "Resume" : "Pause";
     this.#snapshot.disabled = !stageLit();
     this.#record.disabled = !going && !this.recorder.on;
-    const offered = this.#session?.info?.urls ?? {};
-    this.#score.disabled = !offered.score || this.#session?.info?.role === "watch";
     if (state === "ended" || state === "lost") this.recorder.stop();
   }
 
   /** @param {SessionInfo} info */
   #info(info) {
-    this.#recording.hidden = !info.urls.recording;
     this.#share.setAttribute("aria-label", info.view_token ? "Share a view-only link" : "Share a link");
     this.#share.hidden = info.role === "watch";
     const viewers = info.viewers ?? 0;
     this.#viewers.hidden = viewers < 2;
     this.#viewers.textContent = `${viewers} watching`;
-  }
-
-  #name(ending = "") {
-    const stamp = new Date().toISOString().slice(0, 19).replace(/[T:]/g, "-");
-    return `farcast-${stamp}${ending && `.${ending}`}`;
-  }
-
-  /**
-   * @param {string} what
-   * @param {string} ending
-   * @returns {Promise<string>} the name it was saved under, empty where it was not
-   */
-  async #fetch(what, ending) {
-    const info = this.#session?.info;
-    if (!info) return "";
-    const name = this.#name(ending);
-    try {
-      download(await getBlob(info, info.urls[what]), name);
-      return name;
-    } catch (error) {
-      this.say(error instanceof Error ? error.message : String(error));
-      return "";
-    }
   }
 
   async #shareLink() {

@@ -30,7 +30,7 @@
  * @property {number} seed
  * @property {Dial} dial
  * @property {number} [viewers]
- * @property {Record<string, string>} urls
+ * @property {Record<string, string | null>} urls  where its parts are; what the server does not have is missing
  */
 
 /**
@@ -42,6 +42,32 @@
  * @property {number} [guidance]
  * @property {File | Blob} [image]
  * @property {File | Blob} [clip]
+ */
+
+/**
+ * What the user asks to see: words, or several with weights (then `text` is the mix as people read it).
+ * @typedef {object} Wish
+ * @property {string} text
+ * @property {[string, number][]} [mix]
+ * @property {number} [transition]  blend over so many chunks; 0 or missing = cut
+ */
+
+/**
+ * A shot that began from a picture; null where someone else gave it.
+ * @typedef {{chunk: number, picture: Blob | null}} Shot
+ */
+
+/**
+ * A take being rendered again.
+ * @typedef {object} Render
+ * @property {string} id
+ * @property {"queued" | "running" | "done" | "failed" | "cancelled"} state
+ * @property {number} progress  0..1
+ * @property {number | null} steps  null = as it was live
+ * @property {number} [frames]
+ * @property {string | null} [url]
+ * @property {string | null} [error]
+ * @property {boolean | null} [exact]  every chunk equals the live one
  */
 
 /**
