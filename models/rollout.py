@@ -27,7 +27,7 @@ from models.history import History, Opening, Record
 from models.media import fit_clip, fit_image
 from models.noise import chunk_noise
 from models.prompts import BlendKind, Prompt
-from models.steering import Steering
+from models.steering import Steering, Wish
 from models.transformer import PromptKV, Segment
 
 UnitKind = Literal["prompt", "encode", "step", "decode", "append"]
@@ -127,6 +127,16 @@ class Rollout:
     def text(self) -> str:
         """The prompt in force for the chunk in progress, in words."""
         return self._steering.text
+
+    @property
+    def wish(self) -> Wish | None:
+        """The prompt asked for and not yet in force."""
+        return self._steering.wish
+
+    @property
+    def new_shot(self) -> np.ndarray | None:
+        """The picture asked for and not yet taken, uint8 (H, W, 3)."""
+        return None if self._new_shot is None else self._new_shot[0]
 
     @property
     def latents(self) -> Tensor | None:

@@ -104,6 +104,11 @@ def unpack(bundle: Bundle, snapshot: Mapping[str, Any]) -> Rollout:
     return rollout
 
 
+def is_full(snapshot: Mapping[str, Any]) -> bool:
+    """Whether a rollout restored from it goes on bit for bit."""
+    return "store" in snapshot.get("state", {})
+
+
 class _Writer:
     """Collects tensors under names, the same tensor only once."""
 

@@ -7,17 +7,18 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from farcast.protocol import SessionRequest
+from farcast.protocol import RenderRequest, SessionRequest
 from fastapi import FastAPI, WebSocket
 from starlette.responses import JSONResponse, Response
 
 from . import control
 from .config import ServerConfig
 from .errors import StreamError
-from .http import pages, problems, recordings, sessions, whep
+from .http import pages, problems, recordings, renders, sessions, whep
 from .http.auth import token_of
 from .manager import Manager
 from .metrics import Metrics
+from .renders import Renders
 from .viewer import Viewer
 
 log = logging.getLogger("farcast")
@@ -34,11 +35,13 @@ def create_app(config: ServerConfig) -> FastAPI:
     metrics = Metrics()
     manager = Manager(config, metrics)
     viewers: dict[str, Viewer] = {}
+    again = Renders(config)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         manager.start()
         yield
+        await again.close()
         await asyncio.gather(*(viewer.close("shutdown") for viewer in viewers.values()))
         await manager.close()
 
@@ -51,6 +54,7 @@ def create_app(config: ServerConfig) -> FastAPI:
         redoc_url=None,
     )
     app.state.manager, app.state.viewers, app.state.metrics = manager, viewers, metrics
+    app.state.renders = again
     problems.install(app, metrics)
     app.add_middleware(
         whep.Cors,
@@ -60,6 +64,7 @@ def create_app(config: ServerConfig) -> FastAPI:
         expose_headers=["Location", "Link", "ETag", "Accept-Patch", "Retry-After"],
     )
     app.include_router(sessions.routes(manager, config))
+    app.include_router(renders.routes(manager, again, config))
     app.include_router(whep.routes(manager, config, metrics, viewers))
     app.include_router(recordings.routes(manager))
     _health(app, manager, viewers, metrics)
@@ -117,10 +122,11 @@ def _describe(app: FastAPI) -> None:
     def openapi() -> dict[str, object]:
         schema = original()
         models = schema.setdefault("components", {}).setdefault("schemas", {})
-        if "SessionRequest" not in models:
-            request = SessionRequest.model_json_schema(ref_template="#/components/schemas/{model}")
-            models.update(request.pop("$defs", {}))
-            models["SessionRequest"] = request
+        for body in (SessionRequest, RenderRequest):
+            if body.__name__ not in models:
+                request = body.model_json_schema(ref_template="#/components/schemas/{model}")
+                models.update(request.pop("$defs", {}))
+                models[body.__name__] = request
         return schema
 
     app.openapi = openapi  # type: ignore[method-assign]

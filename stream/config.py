@@ -30,6 +30,10 @@ class ServerConfig:
     start_grace: float = 3.0  # how long the first frame waits for the first viewer
     start_timeout: float = 60.0  # how long POST /v1/sessions waits for a model that is still loading
 
+    renders: bool = True  # make takes again for those who ask
+    render_seconds: float = 600.0  # the longest take that is
+    renderer: str = "stream.render_job:open_renderer"  # "module:function", see there
+
     max_lead: float = 6.0  # seconds of video that may wait for playout, whatever the dial says
     min_fps: float = 8.0  # elastic playout never goes slower than this
 
@@ -57,6 +61,8 @@ class ServerConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
             raise ConfigError(f"The port must be from 0 to 65535, not {self.port}.")
+        if self.render_seconds <= 0:
+            raise ConfigError(f"--render-minutes must be above 0, not {self.render_seconds / 60:g}.")
         if self.max_sessions < 1:
             raise ConfigError(f"--max-sessions must be 1 or more, not {self.max_sessions}.")
         if self.record_seconds <= 0 or self.record_keep < 0 or self.record_bytes < 2**20:

@@ -127,7 +127,7 @@ class Connection:
         try:
             match message:
                 case Prompt():
-                    session.set_prompt(message.id, message.text, message.transition, self)
+                    session.set_prompt(message.id, message.words, message.transition, self, tuple(message.mix or ()))
                 case SetDial():
                     session.set_dial(message.id, message, self)
                 case Pause():

@@ -164,7 +164,7 @@ def write_vbench(
 ) -> dict[str, Any]:
     """Videos for every list; how many there are and how steady the new ones are."""
     from models.evaluation import vbench
-    from stream.cli.generate import Mp4
+    from stream.mp4 import Mp4
 
     if frames < 2:
         raise ConfigError(f"--frames is {frames}; VBench needs 2 or more.")

@@ -8,23 +8,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import av
-import numpy as np
 import typer
 
-from stream.errors import StreamError
+from stream.mp4 import Mp4, OutputError, check_folder
 
 app = typer.Typer(add_completion=False)
 
 Model = Annotated[str | None, typer.Option(help="Checkpoint folder or hub id; left out = the embedded model.")]
-
-
-class OutputError(StreamError):
-    """The clip cannot be written where it should go."""
-
-    code = "output"
 
 
 @app.command()
@@ -46,8 +38,7 @@ def generate(
     """Write a clip."""
     if image is not None and video is not None:
         raise OutputError("Give --image or --video, not both.", code="invalid")
-    if not output.parent.is_dir():
-        raise OutputError(f"The folder {output.parent} does not exist. Make it first, or choose another -o.")
+    check_folder(output)
     from models.bundle import open_bundle, random_bundle
     from models.generate import generate as make
     from models.media import open_image, read_clip
@@ -108,41 +99,6 @@ def existing(path: Path) -> Path:
     if not path.is_file():
         raise OutputError(f"There is no file {path}. Check the name.", code="no_file")
     return path
-
-
-class Mp4:
-    """A clip being written. Nothing is left behind when it fails: it is renamed into place at the end."""
-
-    def __init__(self, path: Path, width: int, height: int, fps: float) -> None:
-        self.path = path
-        self.part = path.with_name(f".{path.name}.part")
-        try:
-            self._container = av.open(str(self.part), "w", format="mp4", options={"movflags": "faststart"})
-        except (OSError, av.error.FFmpegError) as error:
-            raise OutputError(f"{path} cannot be written: {error}. Choose another -o.") from None
-        self._stream = self._container.add_stream("libx264", rate=round(fps))
-        self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
-        self._stream.options = {"crf": "16", "preset": "medium"}
-        # One thread, so that the same frames give the same file.
-        self._stream.codec_context.thread_count = 1
-
-    def write(self, frames: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
-        """uint8 (n, H, W, 3)."""
-        for pixels in frames:
-            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
-            self._container.mux(self._stream.encode(frame))
-
-    def __enter__(self) -> Mp4:
-        return self
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        if error is None:
-            self._container.mux(self._stream.encode(None))
-        self._container.close()
-        if error is None:
-            self.part.replace(self.path)
-        else:
-            self.part.unlink(missing_ok=True)
 
 
 @contextmanager

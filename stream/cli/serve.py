@@ -32,6 +32,10 @@ def serve(
     max_sessions: Annotated[
         int, typer.Option(help="Sessions at the same time; the measured load may allow fewer.")
     ] = 4,
+    renders: Annotated[
+        bool, typer.Option("--renders/--no-renders", help="Make takes again, at other steps, for those who ask.")
+    ] = True,
+    render_minutes: Annotated[float, typer.Option(help="The longest take that is rendered here.")] = 10.0,
     ice_address: Annotated[
         list[str] | None, typer.Option(help="Local address to offer for media; may be repeated.")
     ] = None,
@@ -85,6 +89,8 @@ def serve(
         engine=engine,
         engine_threads=threads,
         max_sessions=max_sessions,
+        renders=renders,
+        render_seconds=render_minutes * 60,
         ice_addresses=tuple(ice_address or ()),
         ice_ports=port_range(ice_ports),
         public_address=public_address,

@@ -12,14 +12,17 @@ import logging
 import multiprocessing
 import threading
 import time
+import zlib
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
 from ..errors import EngineFailed
 from .messages import (
+    ChunkMade,
     Command,
     Event,
     LoadFailed,
@@ -118,6 +121,8 @@ class EngineHost:
         try:
             while True:
                 event: Event = pipe.recv()
+                if isinstance(event, ChunkMade):  # here, as this thread holds nobody up
+                    event = replace(event, crc=zlib.crc32(event.frames.data))
                 self._loop.call_soon_threadsafe(self._heard, event)
         except (EOFError, OSError):
             pass

@@ -16,13 +16,14 @@ from farcast.protocol import (
     parse_request,
 )
 from fastapi import APIRouter, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from ..config import ServerConfig
 from ..engine.messages import Pixels
 from ..errors import InvalidRequest, WrongMediaType
 from ..manager import Manager
 from ..media import decode_clip, decode_image
+from ..score import to_json
 from ..session import Session
 from .auth import token_of
 from .bodies import media_type, read, read_form
@@ -90,6 +91,7 @@ def info(session: Session) -> dict[str, object]:
             whep=f"{base}/whep",
             image=f"{base}/image",
             score=f"{base}/score",
+            renders=f"{base}/renders" if session.config.renders else None,
             recording=f"{base}/recording.mp4" if session.recording is not None else None,
         ),
     }
@@ -188,7 +190,8 @@ def routes(manager: Manager, config: ServerConfig) -> APIRouter:
 
     @router.get("/sessions/{session_id}/score")
     async def score(session_id: str, request: Request) -> Response:
-        """Everything that decided the session's pixels, by chunk index."""
-        return JSONResponse(manager.get(session_id, token_of(request)).score.document())
+        """Everything that decided the session's pixels, by chunk index: `farcast render` makes the take again."""
+        document = manager.get(session_id, token_of(request)).score.document()
+        return Response(await asyncio.to_thread(to_json, document), media_type=JSON)
 
     return router

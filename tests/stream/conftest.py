@@ -21,6 +21,7 @@ from stream.config import ServerConfig
 from stream.control import MAX_MESSAGE
 
 FAKE = "tests.stream.fake_model:open_model"
+FAKE_RENDERER = "tests.stream.fake_model:open_renderer"
 
 
 @dataclass
@@ -55,7 +56,7 @@ class Running:
 @contextmanager
 def running(model: str = "fake?step=0.002", **options: Any) -> Iterator[Running]:
     """A server with the mock model, ready, and gone afterwards."""
-    settings = {"start_grace": 0.1, "max_sessions": 8, **options}
+    settings = {"start_grace": 0.1, "max_sessions": 8, "renderer": FAKE_RENDERER, **options}
     config = ServerConfig(port=0, model=model, engine=FAKE, **settings)
     app = create_app(config)
     sock = socket.create_server(("127.0.0.1", 0))

@@ -10,10 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.answers import Answers
-from stream.engine.messages import ChunkMade, DialSetting, DialTaken, ModelFacts, NewShot, Refused, SetPrompt
-from stream.score import Score
-
-FACTS = ModelFacts("fake", 16, 16, 16.0, 12)
+from stream.engine.messages import ChunkMade, DialTaken, NewShot, Refused, SetPrompt
 
 
 class Person:
@@ -96,23 +93,3 @@ def test_whoever_left_is_not_written_to() -> None:
     made.clients.discard(person)
     made.over()
     assert [m.type for m in person.heard] == ["prompt_pending"]
-
-
-def test_the_score_grows_with_changes_and_not_with_time() -> None:
-    made, _ = answers()
-    score = Score.opening(FACTS, "first", 7, 1.0, DialSetting(), None)
-    for index in range(500):
-        score.made(chunk(index), made)
-    assert len(score.entries) == 3
-    assert score.chunks == 500
-    made.texts[1] = SetPrompt("s", 1, "second", 2)
-    score.made(chunk(500, prompt=1, sigmas=(1.0, 0.5, 0.0)), made)
-    assert score.entries[-2:] == [
-        {"chunk": 500, "prompt": "second", "transition": 2},
-        {"chunk": 500, "steps": 2, "sigmas": [1.0, 0.5, 0.0]},
-    ]
-    score.rewind(500)
-    assert score.chunks == 500
-    assert all(entry["chunk"] < 500 for entry in score.entries)
-    score.made(chunk(500, prompt=1), made)
-    assert {"chunk": 500, "prompt": "second", "transition": 2} in score.entries

@@ -92,6 +92,10 @@ class RenderInfo(Outbound):
     error: str | None = None
     exact: bool | None = None
 
+    def dump(self) -> str:
+        """With the nulls: they are answers here."""
+        return self.model_dump_json()
+
 
 class ModelInfo(Outbound):
     """GET /v1/model: what is loaded and what it can do."""
