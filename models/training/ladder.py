@@ -7,7 +7,7 @@ one starts from.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from models.training.trainer import Sheet, Stage, Trainer, choices_of
 from models.training.windows import open_clips
 from models.world import EXAMPLES
 
+COUNTS = (1, 4, 16)  # step counts of the sample sheets
 RECIPES: dict[str, type[Stage]] = {"forward": Stage, "distill": Distillation}
 
 
@@ -50,7 +51,7 @@ def trainer_of(config: Mapping[str, Any], name: str) -> Trainer:
     clips, images = clips or images, images or clips
     assert clips is not None
     assert images is not None
-    sheet = sheet_of(config, network, stage)
+    sheet = sheet_of(config, network, stage, clips.latents.shape[-2:])
     if isinstance(stage, Distillation):
         if teacher is None:
             raise RecipeError(f'[{name}] names no teacher; add a line such as teacher = "teacher"')
@@ -99,8 +100,11 @@ def network_of(config: Mapping[str, Any], stage: str | None) -> Network:
     return Network(transformer, text_encoder, tokenizer)
 
 
-def sheet_of(config: Mapping[str, Any], network: Network, stage: Stage) -> Sheet | None:
-    """How to draw what the stage makes; None without a VAE. What has no guidance in it is shown under guidance."""
+def sheet_of(config: Mapping[str, Any], network: Network, stage: Stage, size: Sequence[int]) -> Sheet | None:
+    """How to draw what the stage makes; None without a VAE. What has no guidance in it is shown under guidance.
+
+    size: (h, w) of the latents.
+    """
     folder = Path(config["folder"]) / "vae"
     if not (folder / "config.json").exists():
         return None
@@ -109,7 +113,8 @@ def sheet_of(config: Mapping[str, Any], network: Network, stage: Stage) -> Sheet
 
     def sheet(path: Path, weights: Mapping[str, torch.Tensor]) -> None:
         vae: Any = AutoencoderKLWan.from_pretrained(folder).eval()
-        bundle = as_bundle(network, weights, vae, stage.shift, 1.0 if fused else float(config.get("guidance", 1.0)))
-        draw_sheet(bundle, path, prompts)
+        guidance = 1.0 if fused else float(config.get("guidance", 1.0))
+        bundle = as_bundle(network, weights, vae, size=size, shift=stage.shift, guidance=guidance)
+        draw_sheet(bundle, path, prompts, COUNTS)
 
     return sheet

@@ -16,12 +16,13 @@ from models.bundle import Bundle
 from models.generate import generate
 
 CELL, GAP, HEAD = 96, 6, 16
-COUNTS = (1, 4, 16)
 FRAMES = 25  # chunk 0 and two more
 
 
-def as_bundle(network: Any, weights: Mapping[str, torch.Tensor], vae: Any, shift: float, guidance: float) -> Bundle:
-    """A bundle to sample from: copies of the network with `weights` ("transformer.NAME"), as training knows them."""
+def as_bundle(
+    network: Any, weights: Mapping[str, torch.Tensor], vae: Any, *, size: Sequence[int], shift: float, guidance: float
+) -> Bundle:
+    """A bundle to sample from: copies of the network with `weights` ("transformer.NAME"); size: (h, w) of latents."""
     parts = {}
     for name in ("transformer", "text_encoder"):
         part = copy.deepcopy(getattr(network, name))
@@ -29,16 +30,14 @@ def as_bundle(network: Any, weights: Mapping[str, torch.Tensor], vae: Any, shift
         part.load_state_dict({k.removeprefix(head): v for k, v in weights.items() if k.startswith(head)})
         parts[name] = part.eval().requires_grad_(False)
     factor = int(vae.config.scale_factor_spatial or 8)
-    side = 128 // factor * factor
     return Bundle(
         **parts, vae=vae, tokenizer=network.tokenizer, scheduler=FlowMapEulerDiscreteScheduler(shift=shift),
-        device=network.device, dtype=torch.float32, name="training", width=side, height=side, guidance=guidance,
+        device=network.device, dtype=torch.float32, name="training", width=size[1] * factor,
+        height=size[0] * factor, guidance=guidance,
     )  # fmt: skip
 
 
-def draw_sheet(
-    bundle: Bundle, path: Path, prompts: Sequence[str], counts: Sequence[int] = COUNTS, frames: int = FRAMES
-) -> None:
+def draw_sheet(bundle: Bundle, path: Path, prompts: Sequence[str], counts: Sequence[int], frames: int = FRAMES) -> None:
     """Write the sheet as a PNG. Seeds are fixed, so that sheets of later steps show the same takes."""
     width = GAP + len(counts) * (3 * CELL + GAP)
     sheet = Image.new("RGB", (width, HEAD + len(prompts) * (CELL + HEAD + GAP)), (250, 250, 250))

@@ -121,14 +121,6 @@ class Window:
         """Frames at full resolution, the last of the window."""
         return self.t.shape[1]
 
-    def shard(self, rank: int, world: int) -> Window:
-        """This process's rows of a batch that all processes drew alike."""
-        rows = slice(rank * len(self.clean) // world, (rank + 1) * len(self.clean) // world)
-        return Window(
-            self.clean[rows], self.noise[rows], self.t[rows], self.r[rows], self.weight[rows], self.captions[rows],
-            self.partition,
-        )  # fmt: skip
-
 
 @dataclass(frozen=True)
 class Levels:

@@ -1,0 +1,157 @@
+"""The whole ladder from nothing, minuscule: every rung runs by its command, and at the end is a model that streams."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from models.bundle import open_bundle
+from models.generate import generate
+from models.training import ladder
+from models.training.ladder import RecipeError, stage_of, trainer_of
+from stream.cli import train
+
+LADDER = """
+folder = "{folder}"
+export = "{folder}/out"
+prompts = ["a red star"]
+[vae_model]
+base_dim = 8
+z_dim = 4
+dim_mult = [1, 1, 1, 1]
+num_res_blocks = 1
+attn_scales = []
+temperal_downsample = [true, true, false]
+in_channels = 12
+out_channels = 12
+is_residual = true
+patch_size = 2
+scale_factor_spatial = 16
+scale_factor_temporal = 4
+latents_mean = [0, 0, 0, 0]
+latents_std = [1, 1, 1, 1]
+[vae]
+steps = 2
+batch = 1
+pool = 2
+held_out = 1
+[data.images]
+clips = 3
+chunks = 1
+seed = 1
+[data.clips]
+clips = 2
+chunks = 4
+seed = 2
+[transformer]
+num_attention_heads = 2
+attention_head_dim = 16
+in_channels = 4
+out_channels = 4
+text_dim = 32
+freq_dim = 16
+ffn_dim = 32
+num_layers = 1
+[pictures]
+recipe = "forward"
+steps = 2
+batch = [2]
+shift = 3.0
+[teacher]
+recipe = "forward"
+start = "pictures"
+steps = 2
+windows = [0.3, 0.3, 0.2, 0.2]
+batch = [2]
+shift = 3.0
+bidirectional = 0.5
+[flowmap]
+recipe = "forward"
+start = "teacher"
+teacher = "teacher"
+from_teacher = true
+steps = 2
+windows = [0.5, 0.0, 0.0, 0.5]
+batch = [4]
+shift = 3.0
+pairs = [0.5, 0.25, 0.25]
+guidance = 3.0
+weight = "beta08"
+[consistency]
+recipe = "forward"
+start = "teacher"
+steps = 1
+batch = [2]
+shift = 3.0
+pairs = [0.0, 1.0, 0.0]
+guidance = 3.0
+[distill]
+recipe = "distill"
+start = "flowmap"
+teacher = "teacher"
+steps = 3
+windows = [0.4, 0.3, 0.3]
+batch = [2]
+shift = 3.0
+pairs = [0.5, 0.25, 0.25]
+guidance = 3.0
+weight = "beta08"
+fake_first = 1
+"""
+RUNGS = ("vae", "encode", "pictures", "teacher", "flowmap", "consistency", "distill", "export:distill")
+
+
+def write(folder: Path) -> Path:
+    path = folder / "config.toml"
+    path.write_text(LADDER.format(folder=folder))
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_the_whole_ladder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ladder, "COUNTS", (1, 2))
+    config = write(tmp_path)
+    for rung in RUNGS:
+        done = CliRunner().invoke(train.app, [rung, "--config", str(config)], catch_exceptions=False)
+        assert done.exit_code == 0, rung
+    for stage in ("pictures", "teacher", "flowmap", "distill"):
+        written = {path.name for path in (tmp_path / stage).iterdir()}
+        assert {"state.safetensors", "log.jsonl", "loss.png"} <= written, stage
+        sheet = next((tmp_path / stage).glob("samples-*.png"))
+        assert len(np.unique(np.asarray(Image.open(sheet)))) > 20
+    bundle = open_bundle(tmp_path / "out", device="cpu")
+    video = np.concatenate(list(generate(bundle, prompt="a red star", frames=14, steps=2, seed=0)))
+    assert video.shape == (14, 128, 128, 3)
+    assert (tmp_path / "distill" / "fake" / "state.safetensors").stat().st_size > os.stat(config).st_size
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"recipe": "magic", "steps": 1}, "there are forward, distill"),
+        ({"recipe": "forward", "steps": 1, "step": 1}, "has a key 'step'"),
+        ({"recipe": "forward"}, "how many steps"),
+        ({"recipe": "forward", "steps": 1, "weight": "heavy"}, "uniform or beta08"),
+        ({"recipe": "distill", "steps": 1, "score": "high"}, "causal or bidirectional"),
+        ({"recipe": "forward", "steps": 1, "windows": [0.5]}, "add up to 1"),
+    ],
+)
+def test_what_cannot_run_is_named(settings: dict[str, object], words: str) -> None:
+    with pytest.raises(RecipeError, match=words):
+        stage_of("try", str(settings.pop("recipe", "forward")), settings)
+
+
+def test_a_stage_that_needs_another_says_so(tmp_path: Path) -> None:
+    config = {"folder": str(tmp_path), "try": {"recipe": "forward", "steps": 1, "start": "pictures"}}
+    config["transformer"] = {"num_layers": 1, "num_attention_heads": 1, "attention_head_dim": 12, "text_dim": 8}
+    with pytest.raises(RecipeError, match="run `farcast train pictures` first"):
+        trainer_of(config, "try")
+    del config["try"]["start"]  # type: ignore[union-attr]
+    with pytest.raises(RecipeError, match="run `farcast train encode` first"):
+        trainer_of(config, "try")
