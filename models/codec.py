@@ -13,9 +13,10 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from diffusers.models.autoencoders.autoencoder_kl_wan import patchify, unpatchify
+from diffusers.models.autoencoders.autoencoder_kl_wan import patchify
 from torch import Tensor
 
+from models import codec_decoder
 from models.codec_fold import fold_causal_convs
 
 
@@ -65,7 +66,7 @@ class Codec:
         self.mean = torch.tensor(config.latents_mean, device=self.device).view(shape)
         self.std = torch.tensor(config.latents_std, device=self.device).view(shape)
         vae.clear_cache()
-        self._slots = len(vae._feat_map)
+        self._slots = codec_decoder.slots(vae.decoder)
         self._encoder_slots = len(vae._enc_feat_map)
 
     @property
@@ -91,21 +92,23 @@ class Codec:
     @torch.no_grad()
     def decode(self, state: CodecState, latents: Tensor) -> Tensor:
         """Normalised latents (1, F, C, H, W) to uint8 (frames, H, W, 3): 1 + 4 (F - 1) frames at first, then 4 F."""
-        return to_uint8(self.decode_float(state, latents)[0])
+        return to_uint8(self.decode_float(state, latents))
 
     @torch.no_grad()
     def decode_float(self, state: CodecState, latents: Tensor) -> Tensor:
-        """As `decode`, but (B, 3, frames, H, W) in -1..1."""
+        """As `decode`, but (frames, H, W, 3) in -1..1."""
         z = latents.transpose(1, 2).to(self.dtype)
         z = z * self.std.to(z) + self.mean.to(z)
-        z = self.vae.post_quant_conv(z)
+        z = self.vae.post_quant_conv(z)[0].transpose(0, 1)
         parts = []
         if not state.started:
-            parts.append(self.vae.decoder(z[:, :, :1], feat_cache=state.cache, feat_idx=[0], first_chunk=True))
-            state.started, z = True, z[:, :, 1:]
-        if z.shape[2]:
-            parts.append(self.vae.decoder(z, feat_cache=state.cache, feat_idx=[0]))
-        return unpatchify(torch.cat(parts, 2), self.patch_size).clamp(-1.0, 1.0)  # type: ignore[no-any-return]
+            parts.append(codec_decoder.decode(self.vae.decoder, z[:1], state.cache))
+            state.started, z = True, z[1:]
+        if len(z):
+            parts.append(codec_decoder.decode(self.vae.decoder, z, state.cache))
+        x = torch.cat(parts).permute(0, 2, 3, 1)  # (frames, h, w, 3 * patch * patch), the patch as (column, row)
+        x = x.unflatten(3, (3, self.patch_size, self.patch_size)).permute(0, 1, 5, 2, 4, 3)
+        return x.flatten(3, 4).flatten(1, 2).clamp_(-1.0, 1.0)  # type: ignore[no-any-return]
 
     @torch.no_grad()
     def encode(self, state: CodecState, frames: np.ndarray) -> Tensor:
@@ -123,6 +126,6 @@ class Codec:
         return ((mean - self.mean) / self.std).to(moments.dtype).transpose(1, 2)  # type: ignore[no-any-return]
 
 
-def to_uint8(video: Tensor) -> Tensor:
-    """(3, frames, H, W) in -1..1 to uint8 (frames, H, W, 3), rounded to nearest."""
-    return video.permute(1, 2, 3, 0).float().mul(127.5).add(127.5).round().clamp(0, 255).to(torch.uint8)
+def to_uint8(frames: Tensor) -> Tensor:
+    """-1..1 to 0..255, rounded to nearest."""
+    return frames.float().mul(127.5).add_(127.5).round_().clamp_(0, 255).to(torch.uint8)
