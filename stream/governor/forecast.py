@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 from stream.governor.costs import CostModel, Window
 
@@ -22,7 +22,12 @@ class Forecast:
     def __init__(self, costs: CostModel) -> None:
         self.costs = costs
         self.load = 1.0
+        self.keys: dict[str, Hashable] = {}  # of this session's units: sizes differ between sessions of one device
         self._ratios = Window(RATIOS, run=RATIOS - 1)
+
+    def key(self, kind: str) -> Hashable:
+        """Which units of the kind are this session's."""
+        return self.keys.get(kind, ())
 
     @property
     def known(self) -> bool:
@@ -32,11 +37,11 @@ class Forecast:
     @property
     def step(self) -> float:
         """One step."""
-        return max(self.costs.estimate("step", 0.5), 1e-6) * self.load
+        return max(self.costs.estimate("step", 0.5, self.key("step")), 1e-6) * self.load
 
     def fixed(self, *kinds: str) -> float:
         """The units that come once."""
-        return sum(self.costs.estimate(kind, 0.5) for kind in kinds) * self.load
+        return sum(self.costs.estimate(kind, 0.5, self.key(kind)) for kind in kinds) * self.load
 
     def ready(self, steps: int, before: Sequence[str] = ()) -> float:
         """From the start of a chunk to its frames."""

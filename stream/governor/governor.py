@@ -231,8 +231,9 @@ class Governor:
     def _still(self, seconds: float) -> int:
         """Most steps that can still run when the chunk must be ready in `seconds`, at what a step costs right now."""
         forecast, costs = self.forecast, self.forecast.costs
-        usual, latest = costs.estimate("step", 0.5), costs.latest("step")
-        slow = latest / usual if usual > 0.0 and latest > costs.estimate("step", self.tuning.slow_q) else 1.0
+        key = forecast.key("step")
+        usual, latest = costs.estimate("step", 0.5, key), costs.latest("step", key=key)
+        slow = latest / usual if usual > 0.0 and latest > costs.estimate("step", self.tuning.slow_q, key) else 1.0
         free = seconds * (1.0 - self.tuning.guard)
         return _whole((free / slow - forecast.fixed("decode")) / forecast.step)
 

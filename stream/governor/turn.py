@@ -1,33 +1,37 @@
 """Prompt to pixel: what a new prompt does to what is already made, and to what is being made.
 
-Frames made but not shown can be played out, cut short (they play only until the new chunk is ready) or dropped (the
-rollout goes back to the end of the chunk on screen, so nothing jumps). The chunk in progress can be carried on,
-finished now or restarted under the new prompt. `decide` takes the gentlest of these that meets the latency target at
-the measured costs, and the quickest when none does. A pure function: the engine says where it stands, and does what
-comes back.
+Frames made but not shown can be played out, dropped (the rollout goes back to the end of the chunk on screen, so
+nothing jumps), cut (likewise, and the new chunk replaces what is left of the one on screen) or jumped over (the new
+chunk follows the last one made, and replaces all that waits). The chunk in progress can be carried on, finished now or
+restarted under the new prompt. `decide` takes the gentlest of these that meets the latency target at the measured
+costs, and the quickest when none does. A pure function: the engine says where it stands, and does what comes back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from stream.governor.costs import CostModel
 from stream.governor.dial import Dial
 
-Queue = Literal["play", "drop", "cut"]
+Queue = Literal["play", "drop", "cut", "jump"]
 Chunk = Literal["carry", "finish", "restart"]
 
 # From the gentlest to the roughest. Lost are: nothing; the quality of one chunk; one unseen chunk; all unseen chunks;
-# continuity, for the picture jumps ahead in time.
+# continuity, for the picture jumps ahead in time, by what the chunk on screen had left or by all that was in hand.
 OPTIONS: tuple[tuple[Queue, Chunk], ...] = (
     ("play", "carry"),
     ("play", "finish"),
     ("play", "restart"),
     ("drop", "restart"),
     ("cut", "restart"),
+    ("jump", "restart"),
+    ("jump", "finish"),  # only where a restart is not possible
 )
+REPLACES: tuple[Queue, ...] = ("cut", "jump")  # the new chunk is shown when it is ready
+GOES_BACK: tuple[Queue, ...] = ("drop", "cut")
 DELIVERY_S = 0.1  # encode, network, jitter buffer and paint; 50-60 ms measured on loopback
 DRY_S = 0.02  # a hold shorter than this is not seen
 
@@ -36,9 +40,10 @@ DRY_S = 0.02  # a hold shorter than this is not seen
 class Moment:
     """Where a session stands when a prompt is taken up. Seconds throughout.
 
-    elapsed: since the client sent the prompt. shown_left: what the chunk on screen still plays. queued: what is made
-    and not begun. busy: what must run before anything else can. in_progress: a chunk is begun; done, left: its steps
-    run and still planned (left 0: it is denoised and waits for its decode).
+    elapsed: since the client sent the prompt. shown_left: what must still be played if all that can be taken back is:
+    the rest of the chunk on screen. queued: what is made beyond that. busy: what must run before anything else can.
+    in_progress: a chunk is begun; done, left: its steps run and still planned (left 0: it is denoised and waits for its
+    decode).
     """
 
     elapsed: float = 0.0
@@ -75,23 +80,35 @@ def decide(
     load: float = 1.0,
     delivery_s: float = DELIVERY_S,
     can_rewind: bool = True,
+    can_restart: bool = True,
     q: float = 0.9,
-    keys: dict[str, Hashable] | None = None,
+    keys: Mapping[str, Hashable] | None = None,
 ) -> Turn:
     """The gentlest turn that meets the target, first without and then with a visible hold; else the quickest.
 
-    budget: step budget in force, the most the first new chunk may get. can_rewind: whether "drop" is possible.
+    budget: step budget in force, the most the first new chunk may get. can_rewind: whether the rollout can go back.
+    can_restart: whether the chunk in progress may be begun again.
     """
     cost = {kind: costs.estimate(kind, q, (keys or {}).get(kind, ())) * max(1.0, load) for kind in _KINDS}
     most = dial.least if budget is None else min(max(budget, dial.least), dial.most)
     options = [
         _turn(queue, chunk, moment, cost, dial, chunk_seconds, most, delivery_s)
         for queue, chunk in OPTIONS
-        if (can_rewind or queue != "drop") and (moment.in_progress or chunk != "finish")
+        if _possible(queue, chunk, moment, can_rewind, can_restart)
     ]
     smooth = (turn for turn in options if turn.meets and turn.dry_s <= DRY_S)
     met = (turn for turn in options if turn.meets)
     return next(smooth, None) or next(met, None) or min(options, key=lambda turn: turn.expected_s)
+
+
+def _possible(queue: Queue, chunk: Chunk, moment: Moment, can_rewind: bool, can_restart: bool) -> bool:
+    if queue in GOES_BACK and not can_rewind:
+        return False
+    if not moment.in_progress:
+        return chunk != "finish"
+    if not can_restart:
+        return chunk != "restart"
+    return (queue, chunk) != ("jump", "finish")
 
 
 _KINDS = ("prompt", "encode", "step", "decode", "append", "rewind")
@@ -108,7 +125,7 @@ def _turn(
     delivery_s: float,
 ) -> Turn:
     before = moment.busy + cost["prompt"] + cost["encode"]  # work ahead of the first new step
-    lead = moment.shown_left + (moment.queued if queue == "play" else 0.0)
+    lead = moment.shown_left + (0.0 if queue in GOES_BACK else moment.queued)
     dry = 0.0
     if moment.in_progress and chunk != "restart":
         left = moment.left if chunk == "carry" else min(moment.left, max(1, dial.least - moment.done))
@@ -116,21 +133,21 @@ def _turn(
         dry = max(0.0, moment.busy + current - lead)  # the old chunk itself may come late
         before += current + cost["append"]
         lead += chunk_seconds
-    if queue == "drop":
+    if queue in GOES_BACK:
         before += cost["rewind"]
 
     def ready(steps: int) -> float:
         return before + steps * cost["step"] + cost["decode"]
 
     def shown(steps: int) -> float:
-        return moment.elapsed + delivery_s + (ready(steps) if queue == "cut" else max(ready(steps), lead + dry))
+        return moment.elapsed + delivery_s + (ready(steps) if queue in REPLACES else max(ready(steps), lead + dry))
 
     # More steps as long as the target is met and nothing new is held for it.
     floor = dial.least
-    free = max(ready(floor), (moment.shown_left + moment.queued) if queue == "cut" else lead + dry)
+    playing = lead + dry
+    free = max(ready(floor), playing)
     steps = floor
     while steps < most and shown(steps + 1) <= dial.latency_s and ready(steps + 1) <= free:
         steps += 1
-    playing = moment.shown_left + moment.queued if queue == "cut" else lead + dry
     dry += max(0.0, ready(steps) - playing)
     return Turn(queue, chunk, steps, shown(steps), dry, shown(steps) <= dial.latency_s)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from stream.governor import CostModel, Dial, Governor, Moment, Turn, decide, loads, pick
-from stream.governor.turn import DELIVERY_S
+from stream.governor.turn import DELIVERY_S, GOES_BACK, REPLACES
 from stream.simulator.controllers import SHIFT
 from stream.simulator.play import Run
 from stream.simulator.traces import CHUNK_S, Trace
@@ -99,7 +99,7 @@ def serve(device: Trace, visits: Sequence[Visit], works: Sequence[Trace], *, sec
 
 
 def _wait(seat: Seat, now: float) -> float:
-    if seat.phase != "open" or (seat.turn is not None and seat.turn.queue == "cut"):
+    if seat.phase != "open" or (seat.turn is not None and seat.turn.queue in REPLACES):
         return 0.0
     return seat.governor.may_start(now, seat.lead(now))
 
@@ -137,8 +137,9 @@ def _take_up(seat: Seat, now: float) -> None:
         chunk_seconds=CHUNK_S,
         budget=seat.governor.budget,
         load=seat.load,
+        can_restart=not seat.restarted,
     )
-    if seat.turn.chunk == "restart" and going and not seat.restarted:
+    if seat.turn.chunk == "restart" and going:
         seat.restarted, seat.phase = True, "open"
         seat.governor.drop_chunk()
         seat.superseded += len(seat.run.carriers.pop())
@@ -151,7 +152,7 @@ def _take_up(seat: Seat, now: float) -> None:
 
 def _drop(seat: Seat) -> None:
     """Between two chunks the rollout can go back to the end of the one on screen."""
-    if seat.turn is not None and seat.turn.queue == "drop" and seat.phase == "open":
+    if seat.turn is not None and seat.turn.queue in GOES_BACK and seat.phase == "open":
         while len(seat.ends) > 1:
             seat.ends.pop()
 
@@ -206,7 +207,7 @@ def _close(seat: Seat, now: float) -> None:
     seat.run.steps.append(seat.done)
     seat.run.late.append(now - seat.dry(now) if seat.begun else -1.0)
     carried = seat.run.carriers[-1]
-    if carried and seat.turn is not None and seat.turn.queue == "cut":
+    if carried and seat.turn is not None and seat.turn.queue in REPLACES:
         seat.ends.clear()
     shown = max(now, seat.dry(now))
     seat.ends.append(shown + CHUNK_S)

@@ -78,10 +78,27 @@ def test_in_a_hurry_what_is_not_on_screen_goes() -> None:
     assert turn.meets
 
 
-def test_without_a_way_back_the_queue_is_cut() -> None:
+def test_without_a_way_back_the_queue_is_jumped_over() -> None:
     moment = Moment(shown_left=0.3, queued=1.5, in_progress=True, done=2, left=4)
     turn = decide(moment, measured(), Dial(600), chunk_seconds=CHUNK_S, budget=6, can_rewind=False)
-    assert (turn.queue, turn.chunk) == ("cut", "restart")
+    assert (turn.queue, turn.chunk) == ("jump", "restart")
+
+
+def test_a_chunk_is_not_restarted_again_and_again() -> None:
+    moment = Moment(shown_left=0.3, queued=1.5, in_progress=True, done=0, left=4)
+    for target in (200.0, 600.0, 3000.0):
+        turn = decide(moment, measured(), Dial(target), chunk_seconds=CHUNK_S, budget=6, can_restart=False)
+        assert turn.chunk != "restart"
+    assert decide(moment, measured(), Dial(200), chunk_seconds=CHUNK_S, can_restart=False).queue == "jump"
+
+
+def test_going_back_is_left_alone_where_it_costs_more_than_it_brings() -> None:
+    costs = measured()
+    moment = Moment(shown_left=0.3, queued=1.5)
+    assert decide(moment, costs, Dial(600), chunk_seconds=CHUNK_S, budget=6).queue == "drop"
+    for _ in range(3):
+        costs.observe("rewind", 1.4)  # a codec that has to decode everything again
+    assert decide(moment, costs, Dial(600), chunk_seconds=CHUNK_S, budget=6).queue == "jump"
 
 
 def test_in_a_great_hurry_the_picture_jumps() -> None:
