@@ -30,7 +30,7 @@ test: lint types web-types pytest ## set up, then lint, types and all tests
 
 setup: $(BIN)/.server-$(KIND) ## only the set-up that `make run` needs
 
-setup-test: $(BIN)/.dev-$(KIND) $(BIN)/.chromium ## only the set-up that `make test` needs
+setup-test: $(BIN)/.dev-$(KIND) $(BIN)/.chromium $(BIN)/.players ## only the set-up that `make test` needs
 
 lint: $(BIN)/.dev-$(KIND)
 	@echo "ruff" && $(BIN)/ruff check .
@@ -53,7 +53,7 @@ docs: $(BIN)/.dev-$(KIND) ## write docs/asyncapi.json and docs/wire.schema.json 
 	@$(BIN)/farcast schema asyncapi > docs/asyncapi.json && $(BIN)/farcast schema json > docs/wire.schema.json
 
 clean: ## remove what set-up made (the virtual environment, node_modules)
-	rm -rf $(VENV) $(WEB)/node_modules dist
+	rm -rf $(VENV) $(WEB)/node_modules tests/players/node_modules dist
 
 # Stamps: each set-up step runs once, and again when what it depends on changes.
 $(BIN)/.server-$(KIND): $(PINS)
@@ -66,6 +66,9 @@ $(BIN)/.dev-$(KIND): $(PINS)
 
 $(BIN)/.chromium: $(BIN)/.dev-$(KIND) requirements/chromium.sh
 	@requirements/chromium.sh $(VENV) && touch $@
+
+$(BIN)/.players: $(BIN)/.dev-$(KIND) requirements/players.sh tests/players/package.json
+	@requirements/players.sh && touch $@
 
 $(WEB)/node_modules/.installed: $(WEB)/package.json
 	@echo "npm install" && cd $(WEB) && npm install --silent --no-fund --no-audit && touch node_modules/.installed

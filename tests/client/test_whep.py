@@ -26,13 +26,14 @@ async def test_loopback_is_offered() -> None:
 def test_ice_servers_from_link_headers() -> None:
     links = [
         '<stun:stun.example.net>; rel="ice-server"',
-        '<turn:turn.example.net?transport=udp>; rel="ice-server"; username="u"; credential="c"; '
+        '<turn:turn.example.net?transport=udp>; rel="ice-server"; username="1:u"; credential="c+/=="; '
         'credential-type="password"',
         "</docs>; rel=help",
     ]
     servers = whep.ice_servers(links)
     assert [server.urls for server in servers] == ["stun:stun.example.net", "turn:turn.example.net?transport=udp"]
-    assert (servers[1].username, servers[1].credential) == ("u", "c")
+    assert (servers[1].username, servers[1].credential) == ("1:u", "c+/==")
+    assert len(whep.ice_servers([", ".join(links)])) == 2, "one header may carry them all"
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,13 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import re
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 from urllib.parse import urljoin, urlsplit
 
-import httpx
 import numpy as np
 from aiortc import RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
@@ -195,15 +195,19 @@ class Player:
         return ice_servers(answer.headers.get_list("Link"))
 
 
+_LINK = re.compile(r"<([^>]+)>([^<]*)")
+_PARAMETER = re.compile(r';\s*([\w-]+)\s*=\s*(?:"([^"]*)"|([^\s;,]+))')
+
+
 def ice_servers(links: Sequence[str]) -> list[RTCIceServer]:
-    """`Link: <turn:host>; rel="ice-server"; username="u"; credential="c"` headers as aiortc takes them."""
+    """`Link: <turn:host>; rel="ice-server"; username="u"; credential="c"` headers as aiortc takes them. Read here:
+    httpx splits a parameter at every `=`, and credentials are base64."""
     servers = []
     for value in links:
-        for link in httpx.Response(200, headers={"Link": value}).links.values():
-            if link.get("rel") == "ice-server" and link.get("url"):
-                servers.append(
-                    RTCIceServer(link["url"], username=link.get("username"), credential=link.get("credential"))
-                )
+        for url, rest in _LINK.findall(value):
+            link = {name.lower(): quoted or bare for name, quoted, bare in _PARAMETER.findall(rest)}
+            if link.get("rel") == "ice-server":
+                servers.append(RTCIceServer(url, username=link.get("username"), credential=link.get("credential")))
     return servers
 
 
