@@ -44,8 +44,8 @@ def load_clips(*paths: Path) -> LatentClips:
 
 
 @torch.no_grad()
-def encode_clips(vae_folder: Path, out: Path, *, clips: int, chunks: int, seed: int) -> None:
-    """Draw and encode `clips` clips of `chunks` chunks. Half of them change scene at one chunk border.
+def encode_clips(vae_folder: Path, out: Path, *, clips: int, chunks: int, seed: int, size: int = 128) -> None:
+    """Draw and encode `clips` clips of `chunks` chunks, `size` pixels a side. Half change scene at one chunk border.
 
     A change keeps some of the scene and turns the rest, as people's prompts do: one attribute most often.
     """
@@ -61,7 +61,7 @@ def encode_clips(vae_folder: Path, out: Path, *, clips: int, chunks: int, seed: 
         cut = int(rng.integers(1, chunks)) if chunks > 1 and rng.random() < 0.5 else chunks
         then = changed(first, rng)
         cuts = [(0, first)] + ([(1 + 12 * (cut - 1), then)] if cut < chunks else [])
-        video = render(simulate(cuts, frames, rng))
+        video = render(simulate(cuts, frames, rng), size)
         z = encode_moments(vae, to_tensor(video)[None])[0][0]
         latents.append(((z - mean) / std).transpose(0, 1).half())
         scenes.append([_numbers(first if c < cut else then) for c in range(chunks)])

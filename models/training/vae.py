@@ -34,12 +34,15 @@ class VaeConfig:
 
     out: str
     model: dict[str, object]
+    size: int = 128  # pixels a side of the clips
     steps: int = 2000
-    pictures: float = 0.5  # the first part of training sees single frames: cheap, and they teach shapes and colours
-    whole_from: float = 0.85  # the last part sees whole pictures instead of crops
+    pictures: float = 0.15  # the first part of training sees single frames: cheap, and they teach shapes and colours
+    long_from: float = 0.5  # from here on clips are long: an endless stream lives far from a clip's padded start
+    whole_from: float = 0.92  # the last part sees whole pictures instead of crops
     batch: int = 8
     crop: int = 48
     frames: int = 9
+    long_frames: int = 33
     pool: int = 400
     rate: float = 2e-3
     kl: float = 2e-5
@@ -63,12 +66,12 @@ def train_vae(config: VaeConfig, folder: Path) -> None:
     rng = np.random.default_rng(config.seed + run.step + 100 * rank)
     torch.manual_seed(config.seed + run.step + 100 * rank)  # the noise of the latents differs between processes
     parameters = list(vae.parameters())
-    pool = clip_pool(config.pool, config.frames + 8, rng)
+    pool = clip_pool(config.pool, config.long_frames, config.size, rng)
     bar = tqdm(total=config.steps, initial=run.step, desc="vae", mininterval=5, disable=rank > 0)
     while run.step < config.steps:
-        whole = run.step >= config.whole_from * config.steps
-        pictures = run.step < config.pictures * config.steps
-        x = batch(pool, config, rng, whole, pictures)
+        done = run.step / config.steps
+        pictures = done < config.pictures
+        x = batch(pool, config, rng, done)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(run.step, config.steps, config.rate)
         mean, logvar = encode_moments(vae, x)
@@ -106,7 +109,7 @@ def train_vae(config: VaeConfig, folder: Path) -> None:
 def finish(vae: Any, out: Path, config: VaeConfig) -> None:
     """Measure latents and reconstruction on clips that training never saw; write the model."""
     rng = np.random.default_rng(10_000 + config.seed)
-    held_out = clip_pool(config.held_out, 25, rng)
+    held_out = clip_pool(config.held_out, 49, config.size, rng)
     latents, errors = [], []
     for clip in held_out:
         x = to_tensor(clip)[None]
@@ -157,27 +160,29 @@ def start_weights(vae: Any) -> None:
         vae.quant_conv.bias[vae.config.z_dim :] = -6.0  # little noise at first
 
 
-def clip_pool(count: int, frames: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """(count, frames, 128, 128, 3) clips; a third of them change scene half-way."""
+def clip_pool(count: int, frames: int, size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """(count, frames, size, size, 3) clips; a third of them change scene half-way."""
     clips = []
     for _ in tqdm(range(count), desc="draw clips", mininterval=5):
         cuts = [(0, random_scene(rng))]
         if rng.random() < 0.33:
             cuts.append((int(rng.integers(1, frames)), random_scene(rng)))
-        clips.append(render(simulate(cuts, frames, rng)))
+        clips.append(render(simulate(cuts, frames, rng), size))
     return np.stack(clips)
 
 
-def batch(
-    pool: NDArray[np.uint8], config: VaeConfig, rng: np.random.Generator, whole: bool, pictures: bool
-) -> torch.Tensor:
-    """(B, 3, T, h, w) in [-1, 1]: crops, or whole pictures in a batch of a quarter the size."""
-    items = []
-    frames = 1 if pictures else config.frames
-    count = config.batch * (3 if pictures else 1)
+def batch(pool: NDArray[np.uint8], config: VaeConfig, rng: np.random.Generator, done: float) -> torch.Tensor:
+    """(B, 3, T, h, w) in [-1, 1] for training at `done` (0..1) of its way; B falls as clips and crops grow."""
     size = pool.shape[2]
+    whole = done >= config.whole_from
     side = size if whole else config.crop
-    for _ in range(max(1, count // 4) if whole else count):
+    frames = 1 if done < config.pictures else config.frames
+    if config.long_from <= done < config.whole_from:
+        frames = config.long_frames
+    # Pictures cost less than clips of the same pixel count are worth: take more of them.
+    work = config.batch * (3 if frames == 1 else config.frames / frames) * (config.crop / side) ** 2
+    items = []
+    for _ in range(max(1, round(work))):
         clip = pool[rng.integers(len(pool))]
         start = rng.integers(len(clip) - frames + 1)
         corners = rng.integers(size - side + 1, size=(1 if whole else 4, 2))
