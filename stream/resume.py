@@ -10,13 +10,12 @@ from .engine.messages import ChunkMade, Command, Cut, DialSetting, Open, Rewound
 
 
 class Resumption:
-    """Kept up to date while all is well. `base`: frames that had been queued when the present engine process began;
-    `newest_frame`: index of the newest frame that was ever queued, as a resumed engine may make some again."""
+    """Kept up to date while all is well. `newest_frame`: index of the newest frame that was ever queued, as a resumed
+    engine may make some again."""
 
     def __init__(self, opening: Open) -> None:
         self.opening = opening
         self.saved: Saved | None = None
-        self.base = 0
         self.newest_frame = -1
         self._prompt = 0  # serial of the newest prompt that a chunk carries, and of the newest picture
         self._image = 0
@@ -32,15 +31,15 @@ class Resumption:
         if self.saved is not None and self.saved.chunk > event.chunk:
             self.saved = None
 
-    def commands(self, answers: Answers, dial: DialSetting, queued: int) -> Iterator[Command]:
+    def commands(self, answers: Answers, dial: DialSetting) -> Iterator[Command]:
         """What to tell the new process: where to go on, and every change that is still to be shown."""
-        self.base = queued
         saved = self.saved
         if saved is not None:
             carried = answers.texts.get(self._prompt)
             yield replace(
                 self.opening,
                 prompt=self.opening.prompt if carried is None else carried.text,
+                mix=() if carried is None else carried.mix,
                 dial=dial,
                 snapshot=saved.blob,
                 prompt_serial=self._prompt,

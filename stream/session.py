@@ -28,6 +28,7 @@ from .engine.messages import (
     DialTaken,
     Event,
     Hold,
+    Mix,
     ModelFacts,
     NewShot,
     Open,
@@ -92,7 +93,7 @@ class Session:
         self.chunk = self.frame = 0  # on screen
         self.answers = Answers(SetPrompt(self.id, 0, request.prompt))
         guidance = facts.guidance if request.guidance is None else request.guidance
-        self.score = Score.opening(facts, request.prompt, self.seed, guidance, setting(self.dial), image)
+        self.score = Score.opening(facts, request.prompt, self.seed, guidance, setting(self.dial), image, clip)
         capacity = ceil((config.max_lead + 2 * facts.chunk_seconds) * facts.fps)
         self.playout: Playout[Frame] = Playout(facts.fps, min_fps=min(config.min_fps, facts.fps), capacity=capacity)
         self.playout.pause()  # until the first viewer is there, or nobody comes
@@ -111,6 +112,7 @@ class Session:
         self.recording = recordings.begin(self.id, (self.token, self.view_token), self.broadcast)
         opening = Open(self.id, request.prompt, self.seed, setting(self.dial), guidance, image, clip, clip_fps)
         self._resumption = Resumption(opening)
+        self._heard = 0  # see Shown
         engine.send(opening)
 
     # --- what people ask
@@ -124,10 +126,11 @@ class Session:
         """The prompt on screen."""
         return self.answers.on_screen.text
 
-    def set_prompt(self, re: str, text: str, transition: int, client: Client) -> None:
-        """Answered by prompt_pending now and prompt_applied or prompt_rejected later."""
+    def set_prompt(self, re: str, text: str, transition: int, client: Client, mix: Mix = ()) -> None:
+        """`mix` in place of `text`, which then is the mix in words. Answered by prompt_pending now and prompt_applied
+        or prompt_rejected later."""
         self._refuse_if_over()
-        change = SetPrompt(self.id, self.answers.next_serial(), text, transition, time.monotonic())
+        change = SetPrompt(self.id, self.answers.next_serial(), text, transition, time.monotonic(), mix)
         self.answers.wait_prompt(change, re, client)
         self.engine.send(change)
 
@@ -164,6 +167,7 @@ class Session:
             return
         self.paused_by_user = False
         self.idle_since = time.monotonic()
+        self._report_shown(self.idle_since)  # the last report is as old as the pause
         self.engine.send(Hold(self.id, False))
         self._become(self._state_of_now())
         if self.playout.consumed:
@@ -230,6 +234,7 @@ class Session:
         """An event of this session."""
         if self.over:
             return
+        self._heard += isinstance(event, ChunkMade | Cut | Rewound)
         match event:
             case ChunkMade():
                 self._made(event)
@@ -262,9 +267,12 @@ class Session:
         """Continue from the last snapshot in the new engine process."""
         if self.over:
             return
-        queued = self.playout.consumed + len(self.playout)
-        for command in self._resumption.commands(self.answers, setting(self.dial), queued):
+        self._heard = 0
+        saved = self._resumption.saved
+        self.score.resumed(0 if saved is None else saved.chunk)
+        for command in self._resumption.commands(self.answers, setting(self.dial)):
             self.engine.send(command)
+        self._report_shown(time.monotonic())
         self.answers.engine_restarted()
         if self.state == "paused":
             self.engine.send(Hold(self.id, True))
@@ -282,13 +290,12 @@ class Session:
     def _made(self, made: ChunkMade) -> None:
         if made.cut:
             self.metrics.dropped_frames.labels("prompt").inc(self.playout.clear())
+        self.score.made(made)
         frames = frames_of(made, after=self._resumption.newest_frame)
-        self._resumption.base -= len(made.frames) - len(frames)
         if not frames:
             return
         dropped = self.playout.push(frames, manages=len(made.frames) / max(made.cycle, 1e-3) if made.chunk else None)
         self._resumption.carries(made)
-        self.score.made(made, self.answers)
         self.metrics.chunk_made(made, dropped)
         prompt = self.answers.texts.get(made.prompt_serial, self.answers.on_screen).text
         for message in chunk_message(made, self.facts, self.playout, prompt):
@@ -332,8 +339,8 @@ class Session:
         self.answers.send_all(Underrun(count=self.playout.underruns, frame=self.frame))
 
     def _report_shown(self, now: float) -> None:
-        done = max(0, self.playout.consumed - self._resumption.base)
-        self.engine.send(Shown(self.id, done, now, self.playout.rate))
+        playout = self.playout
+        self.engine.send(Shown(self.id, self._heard, len(playout), now, playout.rate, playout.consumed > 0))
 
     def _state_of_now(self) -> SessionState:
         if not self.engine.alive:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8]  # (H, W, 3) for a picture, (N, H, W, 3) for frames, RGB
+Mix = tuple[tuple[str, float], ...]  # several prompts at once, with their weights
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,9 @@ class ModelFacts:
     device: str = "cpu"
     shift: float = 5.0
     guidance: float = 1.0  # where a session does not say
+    weights: str = ""  # a fingerprint of the model's numbers
+    threads: int = 0  # of the CPU
+    library: str = ""  # what computes, with its version
 
     @property
     def chunk_seconds(self) -> float:
@@ -61,6 +65,11 @@ class Open:
     snapshot: bytes | None = None
     prompt_serial: int = 0
     image_serial: int = 0
+    mix: Mix = ()  # in place of the prompt
+
+    @property
+    def asked(self) -> str | Mix:
+        return self.mix or self.prompt
 
 
 @dataclass(frozen=True)
@@ -75,6 +84,11 @@ class SetPrompt:
     text: str
     transition: int = 0
     at: float = 0.0  # when it came
+    mix: Mix = ()  # in place of the text, which then is the mix in words
+
+    @property
+    def asked(self) -> str | Mix:
+        return self.mix or self.text
 
 
 @dataclass(frozen=True)
@@ -111,12 +125,15 @@ class Rewind:
 
 @dataclass(frozen=True)
 class Shown:
-    """Playout so far: `frames` have left the queue of this session (shown or dropped), the last one `at`."""
+    """Where playout stands `at`: `left` frames wait, after the first `heard` messages of this engine process that
+    change the queue (`ChunkMade`, `Cut`, `Rewound`). `playing`: a frame was shown, so they leave by the clock."""
 
     session: str
-    frames: int
+    heard: int
+    left: int
     at: float
     fps: float
+    playing: bool = True
 
 
 @dataclass(frozen=True)
@@ -145,6 +162,14 @@ class LoadFailed:
 
 
 @dataclass(frozen=True)
+class Opened:
+    """A prompt that came into force at a chunk's opening, over `transition` chunks."""
+
+    parts: Mix
+    transition: int = 0
+
+
+@dataclass(frozen=True)
 class ChunkMade:
     """Frames of one chunk. `took` counts from the moment the chunk could start to its last frame, `wait` is the time
     the engine sat idle for this session because its lead was full. `late` > 0: seconds past the deadline."""
@@ -162,6 +187,11 @@ class ChunkMade:
     prompt_serial: int
     image_serial: int
     cut: bool = False  # replaces what is queued
+    # For the score: what decided this chunk besides the chunks before it.
+    opened: tuple[Opened | None, ...] = ()  # prompts in the order they came into force; None = opened, nothing new
+    shot: Pixels | None = None  # the picture it begins from
+    rebuilt: str = ""  # "context" or "all": what of the take's memory was made anew before it
+    crc: int | None = None  # of the frames; filled in on the way to the server
 
     @property
     def steps(self) -> int:

@@ -7,12 +7,12 @@ unit runs next by `deadline`, among those whose `wait` is zero.
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable
 
 from stream.governor import ChunkPlan, CostModel, Dial, Governor, Moment, decide
-from stream.governor.turn import DELIVERY_S
+from stream.governor.turn import DELIVERY_S, GOES_BACK, REPLACES
 
+from .inhand import InHand
 from .messages import (
     ChunkMade,
     Cut,
@@ -23,15 +23,19 @@ from .messages import (
     ModelFacts,
     NewShot,
     Open,
+    Opened,
     Pixels,
+    Refused,
     Rewind,
     Rewound,
     SetDial,
     SetPrompt,
-    Shown,
     Superseded,
 )
-from .model import Take
+from .model import Take, TakeError, Unit
+
+MARGIN = 2  # frames that may leave before the server hears that they should not
+OPENINGS = 2  # times a chunk may be opened, before a flood of prompts keeps it from ever being begun
 
 Clock = Callable[[], float]
 
@@ -58,17 +62,21 @@ class Slot:
             governor_dial(request.dial), costs, chunk_seconds=facts.chunk_seconds, shift=facts.shift
         )
         self.plan: ChunkPlan | None = None
-        self.sent = 0  # frames handed to the server
-        self.ends: deque[tuple[int, int]] = deque()  # (frames sent, chunk) at the end of each chunk not played out yet
-        self.shown = Shown(request.session, 0, 0.0, facts.fps)
+        self.inhand = InHand(request.session, facts.fps)
         self.sigmas: list[float] = []
-        self.text = request.prompt  # asked for last
+        self.asked = request.asked  # the prompt asked for last
+        self.opened: list[Opened | None] = []  # see ChunkMade; of the chunk in progress
+        self.shot: Pixels | None = None  # likewise
+        self.rebuilt = take.rebuilt  # likewise
         self.prompt_serial = request.prompt_serial  # carried by the chunk in progress
         self.image_serial = request.image_serial
-        self.next_prompt: SetPrompt | None = None  # given to the take, not carried by a chunk yet
+        self.next_prompt: SetPrompt | None = None  # not carried by a chunk yet
+        self.kept_back = False  # nor given to the take
         self.next_image: NewShot | None = None
         self.hurry = False  # finish the chunk in progress with the next step
-        self.cut = False  # the next chunk replaces what is queued
+        self.cut = False  # the chunk that will carry the prompt replaces what is queued ...
+        self.cutting = False  # ... and the one in progress is that chunk
+        self.shot_from = 0  # the chunk of the last picture, which must be shown once
         self.due: float | None = None  # when the next chunk should be seen, because a prompt waits for it
         self.restarted = False  # once a chunk, or a flood of prompts would keep it from ever being finished
         self.free_since = clock()  # when the previous chunk ended, moved on while waiting for room
@@ -78,48 +86,59 @@ class Slot:
 
     def lead(self, now: float) -> float:
         """Seconds of video that are made and not yet shown."""
-        return (self.sent - self.played(now)) / self.facts.fps
+        return self.inhand.frames(now) / self.facts.fps
 
-    def played(self, now: float) -> int:
-        """Frames that have left the server's queue by now; between two of its reports they leave by the clock."""
-        done = self.shown.frames
-        if done and not self.held:
-            done += int((now - self.shown.at) * self.shown.fps)
-        return min(done, self.sent)
+    def hold(self, on: bool) -> None:
+        """Stop making chunks, or go on."""
+        self.held, self.inhand.running = on, not on
 
     def wait(self, now: float) -> float:
         """Seconds until this slot may run; infinite while it is held."""
         if self.held:
             return float("inf")
-        if self.plan is not None or self.take.next().kind == "append":
-            return 0.0
-        if self.cut:
+        if self.plan is not None or self.take.next().kind == "append" or self.cut:
             return 0.0
         lead = self.lead(now)
         room = self.governor.may_start(now, lead)
-        if self.sent:  # the bound on memory holds whatever the dial says
+        if lead > 0.0:  # the bound on memory holds whatever the dial says
             room = max(room, lead + self.facts.chunk_seconds - self.max_lead)
         if room > 0:
             self.free_since = now
         return room
 
     def deadline(self, now: float) -> float:
-        """When the picture runs dry without this slot's next chunk."""
-        if self.plan is not None:
-            return self.plan.deadline
-        dry = now + self.lead(now)
-        return dry if self.due is None else min(dry, self.due)  # a prompt that waits is due too
+        """When the picture runs dry without this slot's next chunk, or a prompt that waits is due."""
+        dry = now + self.lead(now) if self.plan is None else self.plan.deadline
+        return dry if self.due is None else min(dry, self.due)
 
     # --- changes
 
     def set_prompt(self, change: SetPrompt) -> list[Event]:
         """Raises the model's error for a prompt it refuses."""
-        self.take.prompt(change.text, transition=change.transition)
+        if self.plan is not None and (self.restarted or len(self.opened) >= OPENINGS):
+            self.kept_back = True
+        else:
+            self.take.prompt(change.asked, transition=change.transition)
+            self.kept_back, self.asked = False, change.asked
         events: list[Event] = []
         if self.next_prompt is not None:
             events.append(Superseded(self.session, self.next_prompt.serial))
-        self.next_prompt, self.text = change, change.text
+        self.next_prompt = change
         return events + self._turn(change.at)
+
+    def _give(self) -> list[Event]:
+        """The chunk is done: the prompt that was kept back from it may come in force."""
+        change = self.next_prompt
+        if not self.kept_back or change is None:
+            return []
+        self.kept_back = False
+        try:
+            self.take.prompt(change.asked, transition=change.transition)
+        except TakeError as error:
+            self.next_prompt = None
+            return [Refused(self.session, change.serial, error.code, str(error))]
+        self.asked = change.asked
+        return []
 
     def set_dial(self, change: SetDial) -> list[Event]:
         """Raises GovernorError for a dial that makes no sense."""
@@ -133,66 +152,92 @@ class Slot:
 
     def rewind(self, change: Rewind) -> list[Event]:
         """Raises the model's error when the chunk is not there any more. The prompt asked for last stays in force."""
-        self.take.rewind(change.chunk)
-        self.take.prompt(self.text)
-        self.plan, self.hurry, self.restarted = None, False, False
-        return [Rewound(self.session, change.serial, self.take.chunk, self.take.frame)]
+        self._rewind(change.chunk)
+        self.take.prompt(self.asked)
+        refusals = self._give()
+        self._abandon()
+        self.hurry = self.restarted = self.cut = False
+        self.inhand.clear()
+        return [*refusals, Rewound(self.session, change.serial, self.take.chunk, self.take.frame)]
 
     def _turn(self, at: float) -> list[Event]:
         """Something asked for `at` is to be seen soon: what becomes of what is made, and of what is being made?"""
         now = self.clock()
-        if self.held or not self.sent:
+        if self.held or not self.inhand.report.playing:
             return []
         dial = self.governor.dial
-        moment = self._moment(now, at)
+        keep = self._keep(now)
         turn = decide(
-            moment,
+            self._moment(now, at, None if keep is None else keep[1]),
             self.costs,
             dial,
             chunk_seconds=self.facts.chunk_seconds,
             budget=self.governor.budget,
             load=self.load,
-            can_rewind=self.take.quick_rewind,
+            can_rewind=keep is not None,
+            can_restart=not self.restarted,
+            keys=self.governor.forecast.keys,
         )
         self.due = at + dial.latency_s - DELIVERY_S
-        if turn.chunk == "finish" and self.plan is not None:
+        self.cut = turn.queue in REPLACES
+        if turn.chunk == "finish":
             self.hurry = True
-        elif turn.chunk == "restart" and self.plan is not None and self.take.sigma > 0.0:
-            if self.restarted:
-                self.hurry = True
-            else:
-                self.restarted, self.plan = True, None
-                self.take.restart_chunk()
-        if turn.queue == "cut":
-            self.cut = True
-        elif turn.queue == "drop" and self.plan is None:
-            return self._drop(now)
+        elif turn.chunk == "restart" and self.plan is not None:
+            self.restarted = True
+            self.take.restart_chunk()
+            self._abandon()
+        if turn.queue in GOES_BACK and keep is not None:
+            return self._go_back(keep[0], now)
         return []
 
-    def _moment(self, now: float, at: float) -> Moment:
-        lead = self.lead(now)
-        end = next((sent for sent, _ in self.ends if sent > self.played(now)), self.sent)
-        shown_left = min(lead, max(0, end - self.played(now)) / self.facts.fps)
-        busy = self.plan is not None
-        done = len(self.sigmas) - 1 if busy else 0
+    def _moment(self, now: float, at: float, kept: float | None) -> Moment:
+        """kept: frames that must still be shown when all that can be taken back is."""
+        fps, unit = self.facts.fps, self.take.next()
+        shown_left = (self.inhand.rest(now) if kept is None else kept) / fps
+        done = len(self.sigmas) - 1
         left = self.plan.steps - done if self.plan is not None and self.take.sigma > 0.0 else 0
+        busy = self.costs.estimate("append", 0.9, unit.cost_key) * self.load if unit.kind == "append" else 0.0
         return Moment(
             elapsed=max(0.0, now - at),
             shown_left=shown_left,
-            queued=lead - shown_left,
-            in_progress=busy,
-            done=done,
+            queued=max(0.0, self.lead(now) - shown_left),
+            busy=busy,
+            in_progress=self.plan is not None,
+            done=done if self.plan is not None else 0,
             left=max(0, left),
         )
 
-    def _drop(self, now: float) -> list[Event]:
-        """Go back to the end of the chunk on screen; what was made after it will not be shown."""
-        margin = self.played(now) + 2  # frames on their way while this is decided
-        keep = next(((sent, chunk) for sent, chunk in self.ends if sent >= margin), None)
-        if keep is None or keep[0] == self.sent:
-            return []
-        self.take.rewind(keep[1] + 1)
-        return [Cut(self.session, self.take.chunk, self.take.frame)]
+    def _keep(self, now: float) -> tuple[int, float] | None:
+        """The last chunk to be shown, and the frames to be shown up to its end, if the rest were taken back."""
+        return self.inhand.keep(now, MARGIN, max(self.take.quick_from - 1, self.shot_from))
+
+    def _go_back(self, chunk: int, now: float) -> list[Event]:
+        """To the end of `chunk`; what was made after it will not be shown."""
+        self._rewind(chunk + 1)
+        if self.next_prompt is None:  # the one in force may have come after that chunk
+            self.take.prompt(self.asked)
+        refusals = self._give()
+        self.costs.observe("rewind", self.clock() - now)
+        self.inhand.forget(chunk + 1)
+        self._abandon()
+        return [*refusals, Cut(self.session, self.take.chunk, self.take.frame)]
+
+    def _rewind(self, chunk: int) -> None:
+        """Take the take back, and note what of its memory that makes anew."""
+        same, begun = chunk == self.take.chunk, self.take.sigma < 1.0
+        deep = chunk < self.take.quick_from or (same and self.rebuilt == "all")
+        self.take.rewind(chunk)
+        if not same or begun:
+            self.rebuilt = "all" if deep else "context"
+        if not same:  # a picture that this chunk has taken stays with it
+            self.shot = None
+        self.opened.clear()
+
+    def _abandon(self) -> None:
+        """The chunk in progress is not to be finished as it was begun."""
+        if self.plan is not None:
+            self.governor.drop_chunk()
+            self.plan, self.free_since = None, self.clock()
 
     # --- work
 
@@ -208,13 +253,14 @@ class Slot:
             done = len(self.sigmas) - 1
             r = self.governor.next_r(now, self.take.sigma, done, hurry=self.hurry)
             self.sigmas.append(r)
+        self._carry(unit)
         chunk, frame = self.take.chunk, self.take.frame
         frames = self.take.run(unit, r=r)
         took = self.clock() - now
-        self.costs.observe(unit.kind, took, unit.cost_key)
+        self._learn(unit, took)
         events: list[Event] = [Measured(unit.kind, took)]
         if frames is not None:
-            events.append(self._close_chunk(chunk, frame, frames))
+            events += [self._close_chunk(chunk, frame, frames), *self._give()]
         return events
 
     def _open_chunk(self, now: float) -> None:
@@ -224,16 +270,31 @@ class Slot:
             self.lead(now),
             load=self.load,
             frames_seconds=1 / self.facts.fps if first else None,
-            playing=self.shown.frames > 0,
+            playing=self.inhand.report.playing,
             due=self.due,
             before=("prompt", "encode") if self.next_prompt or self.next_image else (),
         )
         self.due = None
         self.sigmas, self.hurry, self.began = [1.0], False, now
-        if self.next_prompt is not None:
-            self.prompt_serial, self.next_prompt = self.next_prompt.serial, None
-        if self.next_image is not None:
-            self.image_serial, self.next_image = self.next_image.serial, None
+        self.cutting, self.cut = self.cut, False
+
+    def _carry(self, unit: Unit) -> None:
+        """What the chunk in progress takes on with this unit: the prompt or the picture asked for last."""
+        if unit.kind == "prompt":
+            self.opened.append(self.take.opens)
+            if self.opened[-1] is not None and self.next_prompt is not None:
+                self.prompt_serial, self.next_prompt = self.next_prompt.serial, None
+        elif unit.kind == "encode" and self.take.sigma == 1.0 and self.take.shot is not None:
+            self.shot = self.take.shot
+            if self.next_image is not None:
+                self.image_serial, self.next_image = self.next_image.serial, None
+                self.shot_from = self.take.chunk
+
+    def _learn(self, unit: Unit, took: float) -> None:
+        key = unit.cost_key
+        self.costs.observe(unit.kind, took, key)
+        if unit.kind != "encode" or (isinstance(key, tuple) and key[:1] == ("context",)):  # of which a turn needs one
+            self.governor.forecast.keys[unit.kind] = key
 
     def _close_chunk(self, chunk: int, frame: int, frames: Pixels) -> ChunkMade:
         assert self.plan is not None
@@ -252,13 +313,14 @@ class Slot:
             made_at=now,
             prompt_serial=self.prompt_serial,
             image_serial=self.image_serial,
-            cut=self.cut,
+            cut=self.cutting,
+            opened=tuple(self.opened),
+            shot=self.shot,
+            rebuilt=self.rebuilt,
         )
-        self.sent += len(frames)
-        while self.ends and self.ends[0][0] <= self.played(now):
-            self.ends.popleft()
-        self.ends.append((self.sent, chunk))
-        self.plan, self.free_since, self.restarted, self.cut = None, now, False, False
+        self.opened, self.shot, self.rebuilt = [], None, ""
+        self.inhand.made(chunk, len(frames), replaces=self.cutting)
+        self.plan, self.free_since, self.restarted = None, now, False
         return made
 
 

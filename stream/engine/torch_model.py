@@ -14,9 +14,11 @@ from safetensors.torch import load, save
 
 from models.bundle import Bundle, open_bundle, random_bundle
 from models.errors import FarcastError
+from models.fingerprint import fingerprint
 from models.rollout import Rollout, Unit
+from models.snapshot import is_full
 
-from .messages import ModelFacts, Open, Pixels
+from .messages import Mix, ModelFacts, Open, Opened, Pixels
 from .model import ModelLoadError, TakeError
 
 log = logging.getLogger("farcast.engine")
@@ -37,8 +39,9 @@ def told() -> Iterator[None]:
 class TorchTake:
     """A `models.rollout.Rollout` that takes pictures as arrays."""
 
-    def __init__(self, rollout: Rollout) -> None:
+    def __init__(self, rollout: Rollout, rebuilt: str = "") -> None:
         self.rollout = rollout
+        self.rebuilt = rebuilt
 
     @property
     def chunk(self) -> int:
@@ -53,10 +56,8 @@ class TorchTake:
         return self.rollout.sigma
 
     @property
-    def quick_rewind(self) -> bool:
-        """False: going back decodes the window anew to rebuild the codec's state, 7 chunks and 1.4 s on a CPU core.
-        Fine when a user asks for it, but no way to show a prompt sooner."""
-        return False
+    def quick_from(self) -> int:
+        return self.rollout.quick_from
 
     def next(self) -> Unit:
         return self.rollout.next()
@@ -65,7 +66,16 @@ class TorchTake:
         with told():
             return self.rollout.run(unit, r=r)
 
-    def prompt(self, text: str, *, transition: int = 0) -> None:
+    @property
+    def opens(self) -> Opened | None:
+        wish = self.rollout.wish
+        return None if wish is None else Opened(wish.parts, wish.transition)
+
+    @property
+    def shot(self) -> Pixels | None:
+        return self.rollout.new_shot
+
+    def prompt(self, text: str | Mix, *, transition: int = 0) -> None:
         with told():
             self.rollout.prompt(text, transition=transition)
 
@@ -96,6 +106,9 @@ class TorchModel:
             device=str(bundle.device),
             shift=bundle.shift,
             guidance=bundle.guidance,
+            weights=fingerprint(bundle),
+            threads=torch.get_num_threads(),
+            library=f"torch {torch.__version__}",
         )
 
     def open(self, request: Open) -> TorchTake:
@@ -117,7 +130,8 @@ class TorchModel:
 
     def load(self, blob: bytes) -> TorchTake:
         with told():
-            return TorchTake(Rollout.restore(self.bundle, unpack(blob)))
+            snapshot = unpack(blob)
+            return TorchTake(Rollout.restore(self.bundle, snapshot), "" if is_full(snapshot) else "all")
 
     def warm_up(self) -> None:
         """Pay for what the first run of everything costs before anybody waits for it."""
@@ -130,17 +144,20 @@ def open_model(source: str | None, device: str, threads: int) -> TorchModel:
     """The engine's default factory. Raises ModelLoadError with what to do."""
     torch.set_num_threads(threads or default_threads())
     try:
-        if source is not None and source.startswith(RANDOM):
-            bundle = random_bundle(source.removeprefix(RANDOM), device=device if device != "auto" else "cpu")
-        else:
-            bundle = open_bundle(source, device=device)
-        model = TorchModel(bundle)
+        model = TorchModel(open_weights(source, device))
         model.warm_up()
     except FarcastError as error:
         raise ModelLoadError(str(error), error.code) from error
     except (OSError, RuntimeError) as error:  # out of memory, no such device, a file that cannot be read
         raise ModelLoadError(f"The model cannot be opened: {error}. Check --model and --device.") from error
     return model
+
+
+def open_weights(source: str | None, device: str) -> Bundle:
+    """The bundle that `--model` names. Raises ModelError."""
+    if source is not None and source.startswith(RANDOM):
+        return random_bundle(source.removeprefix(RANDOM), device=device if device != "auto" else "cpu")
+    return open_bundle(source, device=device)
 
 
 def default_threads() -> int:

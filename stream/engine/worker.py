@@ -181,9 +181,9 @@ class Worker:
             self.saved_at.pop(command.session, None)
             self.share()
         elif isinstance(command, Shown):
-            slot.shown = command
+            slot.inhand.heard(command)
         elif isinstance(command, Hold):
-            slot.held = command.on
+            slot.hold(command.on)
             self.share()
         else:
             self.change(slot, command)

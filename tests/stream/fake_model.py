@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from urllib.parse import parse_qs
 
 import numpy as np
+from farcast.protocol import Score, ScoreError
 
-from stream.engine.messages import ModelFacts, Open, Pixels
+from stream.engine.messages import Mix, ModelFacts, Open, Opened, Pixels
 from stream.engine.model import ModelLoadError, TakeError
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 60), "blue": (40, 60, 220), "white": (240, 240, 240)}
@@ -43,7 +44,9 @@ def paint(size: int, colour: tuple[int, int, int], index: int) -> Pixels:
 
 
 class FakeTake:
-    quick_rewind = True
+    quick_from = 0
+    rebuilt = ""
+    transition = 0
 
     def __init__(self, model: FakeModel, text: str, image: Pixels | None = None) -> None:
         self.model = model
@@ -92,7 +95,18 @@ class FakeTake:
             self.sigma, self.decoded = 1.0, False
         return None
 
-    def prompt(self, text: str, *, transition: int = 0) -> None:
+    @property
+    def opens(self) -> Opened | None:
+        return None if self.wanted is None else Opened(((self.wanted, 1.0),), self.transition)
+
+    @property
+    def shot(self) -> Pixels | None:
+        return self.picture
+
+    def prompt(self, text: str | Mix, *, transition: int = 0) -> None:
+        if not isinstance(text, str):
+            text = max(text, key=lambda part: part[1])[0]
+        self.transition = transition
         if "forbidden" in text:
             raise TakeError("This prompt is forbidden. Ask for something else.", "invalid_prompt")
         self.wanted = text
@@ -143,3 +157,27 @@ def open_model(source: str | None, device: str, threads: int) -> FakeModel:
     size = int(options.pop("size", 64))
     time.sleep(options.pop("load", 0.0))
     return FakeModel(size, options)
+
+
+@dataclass(frozen=True)
+class FakeChunk:
+    frames: Pixels
+    exact: bool | None
+
+
+def open_renderer(source: str | None, device: str, threads: int, score: Score) -> Callable[..., Iterator[FakeChunk]]:
+    """What a server over this model renders takes with: as many frames, at a cost for each step."""
+    options = {key: float(values[0]) for key, values in parse_qs((source or "").partition("?")[2]).items()}
+
+    def render(take: Score, steps: int | None) -> Iterator[FakeChunk]:
+        if "unrenderable" in take.prompt_words:
+            raise ScoreError("The score was made with another model.", code="other_model")
+        if "die" in take.prompt_words:
+            os._exit(3)
+        for chunk in range(take.chunks):
+            time.sleep(options.get("render", 0.0) * (steps or 1))
+            count = CHUNK if chunk else 1
+            frames = np.stack([paint(take.width, colour_of(take.prompt_words), i) for i in range(count)])
+            yield FakeChunk(frames, True if steps is None else None)
+
+    return render
