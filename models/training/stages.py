@@ -7,6 +7,7 @@ Every stage reads one TOML file, writes under its `folder`, and goes on from whe
 from __future__ import annotations
 
 import os
+import shutil
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,16 @@ def vae(config: dict[str, Any]) -> None:
     folder = Path(config["folder"])
     out, size = str(folder / "vae"), config.get("size", 128)
     train_vae(VaeConfig(out=out, size=size, model=config["vae_model"], **config["vae"]), folder / "vae-run")
+
+
+def decoder(config: dict[str, Any]) -> None:
+    """Train the VAE's decoder on, for the latents as they are."""
+    folder = Path(config["folder"])
+    first, size = folder / "vae-first", config.get("size", 128)
+    if not first.exists():
+        shutil.copytree(folder / "vae", first)
+    settings = VaeConfig(out=str(folder / "vae"), size=size, model={}, start=str(first), **config["decoder"])
+    train_vae(settings, folder / "decoder-run")
 
 
 def encode(config: dict[str, Any], only: str) -> None:
@@ -138,7 +149,7 @@ def load_average(path: Path, modules: dict[str, torch.nn.Module]) -> None:
 
 
 def run(stage: str, config_file: Path = TINY_CPU) -> None:
-    """Run `stage`: vae, encode[:images|:clips], project, export:STAGE, or a flow stage that the config names.
+    """Run `stage`: vae, decoder, encode[:images|:clips], project, export:STAGE, or a flow stage that the config names.
 
     Raises TrainingError for a stage or a config that is not there.
     """
@@ -151,6 +162,8 @@ def run(stage: str, config_file: Path = TINY_CPU) -> None:
         dist.init_process_group("gloo")
     if name == "vae":
         vae(config)
+    elif name == "decoder":
+        decoder(config)
     elif name == "encode":
         encode(config, of)
     elif name == "project":
@@ -165,7 +178,8 @@ def run(stage: str, config_file: Path = TINY_CPU) -> None:
         flow(config, name)
     else:
         known = [key for key, value in config.items() if isinstance(value, dict) and "windows" in value]
-        raise TrainingError(f"no stage {stage!r}; there are vae, encode, project, export:STAGE and {', '.join(known)}")
+        fixed = "vae, decoder, encode, project, export:STAGE"
+        raise TrainingError(f"no stage {stage!r}; there are {fixed} and {', '.join(known)}")
 
 
 if __name__ == "__main__":

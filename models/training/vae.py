@@ -50,22 +50,33 @@ class VaeConfig:
     seed: int = 0
     save_every: int = 200
     held_out: int = 24  # clips that measure the result
+    # Go on from the VAE in `start` with its encoder, and so its latents, left as they are: what a transformer has
+    # learned stays valid. `jitter` is noise on the latents, in units of their spread, as a transformer's own have.
+    start: str = ""
+    jitter: float = 0.0
 
 
 def train_vae(config: VaeConfig, folder: Path) -> None:
     """Train, then write the model with measured latent mean and std to `config.out`."""
     torch.manual_seed(config.seed)
-    vae: Any = AutoencoderKLWan(**config.model)
-    start_weights(vae)
+    vae: Any
+    if config.start:
+        vae = AutoencoderKLWan.from_pretrained(config.start)
+        vae.encoder.requires_grad_(False)
+        vae.quant_conv.requires_grad_(False)
+    else:
+        vae = AutoencoderKLWan(**config.model)
+        start_weights(vae)
     fold_causal_convs(vae)
-    optimizer = torch.optim.AdamW(vae.parameters(), lr=config.rate, betas=(0.9, 0.99), weight_decay=1e-4)
+    parameters = [p for p in vae.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=config.rate, betas=(0.9, 0.99), weight_decay=1e-4)
+    shaken = config.jitter * torch.tensor(vae.config.latents_std).view(-1, 1, 1, 1)
     average = Average({"vae": vae}, decay=0.995)
     run = Run(folder, {"vae": vae}, optimizer, average)
     run.resume()
     rank, _ = rank_and_world()
     rng = np.random.default_rng(config.seed + run.step + 100 * rank)
     torch.manual_seed(config.seed + run.step + 100 * rank)  # the noise of the latents differs between processes
-    parameters = list(vae.parameters())
     pool = clip_pool(config.pool, config.long_frames, config.size, rng)
     bar = tqdm(total=config.steps, initial=run.step, desc="vae", mininterval=5, disable=rank > 0)
     while run.step < config.steps:
@@ -74,9 +85,10 @@ def train_vae(config: VaeConfig, folder: Path) -> None:
         x = batch(pool, config, rng, done)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(run.step, config.steps, config.rate)
-        mean, logvar = encode_moments(vae, x)
-        z = mean + torch.randn_like(mean) * torch.exp(0.5 * logvar)
-        y = decode(vae, z)
+        with torch.set_grad_enabled(not config.start):
+            mean, logvar = encode_moments(vae, x)
+        spread = shaken if config.start else torch.exp(0.5 * logvar)
+        y = decode(vae, mean + torch.randn_like(mean) * spread)
         pixel = F.mse_loss(y, x)
         edge = sum(F.l1_loss(y.diff(dim=d), x.diff(dim=d)) for d in ((3, 4) if pictures else (2, 3, 4)))
         kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
@@ -120,7 +132,8 @@ def finish(vae: Any, out: Path, config: VaeConfig) -> None:
     spread = stack.std(1)
     # A channel that carries next to nothing is not blown up to unit size: that would be noise to learn.
     spread = spread.clamp(min=0.3 * float(spread.max()))
-    vae.register_to_config(latents_mean=stack.mean(1).tolist(), latents_std=spread.tolist())
+    if not config.start:
+        vae.register_to_config(latents_mean=stack.mean(1).tolist(), latents_std=spread.tolist())
     vae.save_pretrained(out, safe_serialization=True)
     psnr = float(np.mean([-10 * np.log10(e / 4) for e in errors]))
     report = {"psnr_held_out_db": round(psnr, 2), "clips": len(held_out), "latent_std": stack.std(1).tolist()}

@@ -13,7 +13,10 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def train(
     stage: Annotated[
-        str, typer.Argument(help="vae, encode[:images|:clips], project, export:STAGE, or a flow stage of the config.")
+        str,
+        typer.Argument(
+            help="vae, decoder, encode[:images|:clips], project, export:STAGE, or a flow stage of the config."
+        ),
     ],
     config: Annotated[
         Path | None, typer.Option(help="TOML file; left out = the embedded model on two CPU cores.")
