@@ -22,13 +22,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from models.errors import RequestError
 from models.transformer import PromptKV, Segment, StreamingTransformer, rotate
+
+if TYPE_CHECKING:
+    from models.bundle import Bundle
 
 AppendMode = Literal["exact", "rolling", "cheap"]
 
@@ -42,6 +45,19 @@ class Geometry:
     chunk_frames: int  # the most frames a chunk has
     near_chunks: int  # chunks kept in full
     context_frames: int  # most frames of context: sink + far + near
+
+
+def window(bundle: Bundle, context_frames: int | None = None) -> Geometry:
+    """The window of a stream: sink + as many far chunks as leave a state the model was trained in, + near + current.
+
+    For the published checkpoints that is 1 + 9 + 6 latent frames of context and 3 in progress, of 21 trained.
+    """
+    chunk, near = bundle.chunk_frames, bundle.transformer.config.full_chunk_limit - 1
+    if context_frames is None:
+        far = max(0, (sum(bundle.partition) - 1 - near * chunk - chunk) // chunk)
+        context_frames = 1 + (far + near) * chunk
+    _, height, width = bundle.latent_shape
+    return Geometry(height, width, chunk, near, context_frames)
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ from PIL import Image
 
 from models import flowmap
 from models.bundle import Bundle
+from models.context import window
 from models.errors import RequestError
 from models.offline import generate_whole
-from models.rollout import Rollout, window
+from models.rollout import Rollout
 
 MAX_FRAMES = 1_000_000
 

@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 from torch import Tensor
 
 from models.codec import CodecState
 from models.errors import RequestError
+from models.footage import Footage
 from models.steering import Steering
 
 KEPT = 96  # chunks: 72 s at 12 frames a chunk and 16 fps
@@ -31,8 +31,7 @@ class Opening:
     frame: int
     shot_chunk: int
     steering: Steering
-    given: np.ndarray | None = None
-    encoder: CodecState | None = None
+    footage: Footage | None = None
 
 
 @dataclass(frozen=True)
@@ -74,10 +73,33 @@ class History:
         span = f"chunks {possible[0]} to {possible[-1]} can" if possible else "no chunk is finished yet"
         raise RequestError(f"chunk {chunk!r} cannot be gone back to; {span}", code="invalid_chunk")
 
+    def forget(self, chunk: int) -> None:
+        """Forget `chunk` and what came after it."""
+        self.records = [record for record in self.records if record.opening.chunk < chunk]
+
     def before(self, opening: Opening) -> list[Record]:
         """Remembered records of the same shot before `opening`, oldest first."""
         first = opening.chunk - opening.shot_chunk
         return [record for record in self.records if first <= record.opening.chunk < opening.chunk]
+
+    def last(self, frames: int, before: Opening | None = None) -> list[Record]:
+        """The newest records (of the shot before an opening), as many as hold `frames` latent frames."""
+        records = self.records if before is None else self.before(before)
+        count = 0
+        while count < len(records) and frames > 0:
+            count += 1
+            frames -= records[-count].latents.shape[1]
+        return records[len(records) - count :]
+
+    @property
+    def quick_from(self) -> int | None:
+        """The earliest chunk from which on every record holds the codec's state; None when the last does not."""
+        first: int | None = None
+        for record in reversed(self.records):
+            if record.codec is None:
+                break
+            first = record.opening.chunk
+        return first
 
     def window(self, opening: Opening, context_frames: int) -> list[Tensor] | None:
         """Latents of the context that `opening` saw, sink first; None when too much of it is forgotten."""

@@ -12,12 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from models.codec import CodecState
+from models.decoding import Decoding
 from models.errors import RequestError
+from models.footage import Footage
 from models.history import History, Opening, Record
 from models.steering import Ramp, Steering, Wish
 
@@ -25,13 +26,15 @@ if TYPE_CHECKING:
     from models.bundle import Bundle
     from models.rollout import Rollout
 
-VERSION = 1
+VERSION = 2
 FULL_BYTES = 16_000_000
 
 
 def pack(rollout: Rollout, full: bool | None = None) -> dict[str, Any]:
     """See `Rollout.snapshot`."""
-    context, codec = rollout._context, rollout._codec_state
+    context, decoding = rollout._context, rollout._decoding
+    decoding.settle()
+    codec = decoding.state
     heavy = context.keys.nbytes + context.values.nbytes + codec.nbytes
     out = _Writer()
     state: dict[str, Any] = {
@@ -54,12 +57,12 @@ def pack(rollout: Rollout, full: bool | None = None) -> dict[str, Any]:
         "opened_for": rollout._opened_for,
         "latents": out.put(rollout._latents),
         "sink": out.put(rollout._sink),
-        "new_shot": out.array(rollout._new_shot),
-        "warm": [out.put(latents) for latents in rollout._warm],
+        "new_shot": out.footage(rollout._new_shot),
+        "unheard": [out.put(latents) for latents in decoding.unheard],
         "window": [out.put(chunk.latents) for chunk in context.chunks],
         "records": [
             {"opening": out.opening(r.opening), "latents": out.put(r.latents), "sink": out.put(r.sink)}
-            for r in rollout._recent(rollout._history.records)
+            for r in rollout._history.last(rollout.bundle.decoder.memory)
         ],
     }
     if heavy <= FULL_BYTES if full is None else full:
@@ -93,14 +96,14 @@ def unpack(bundle: Bundle, snapshot: Mapping[str, Any]) -> Rollout:
     rollout._began = None if state["began"] is None else read.opening(state["began"])
     rollout._sink = read.maybe(state["sink"])
     rollout._latents, rollout.sigma, rollout._decoded = read.maybe(state["latents"]), state["sigma"], state["decoded"]
-    rollout._new_shot = read.array(state["new_shot"])
+    rollout._new_shot = read.footage(state["new_shot"])
     if "store" in state:
         keys, values = (read.get(name) for name in state["store"])
         rollout._context.load_store(keys, values, state["encoded"])
-        rollout._codec_state = read.codec(state["codec"])
-        rollout._warm = [read.get(name) for name in state["warm"]]
+        unheard = [read.get(name) for name in state["unheard"]]
+        rollout._decoding = Decoding(bundle.decoder, read.codec(state["codec"]), unheard)
     elif rollout._decoded:
-        rollout._warm.append(read.get(state["latents"]))
+        rollout._decoding.unheard.append(read.get(state["latents"]))
     return rollout
 
 
@@ -125,12 +128,14 @@ class _Writer:
             self.tensors[name] = tensor.detach().to("cpu", copy=True).contiguous()
         return name
 
-    def array(self, array: np.ndarray | None) -> str | None:
-        if array is None:
+    def footage(self, footage: Footage | None) -> list[Any] | None:
+        if footage is None:
             return None
-        name = f"t{len(self.tensors)}"
-        self.tensors[name] = torch.from_numpy(array.copy())
-        return name
+        name = self._names.get(id(footage.frames))
+        if name is None:
+            name = self._names[id(footage.frames)] = f"t{len(self.tensors)}"
+            self.tensors[name] = torch.from_numpy(footage.frames.copy())
+        return [name, footage.per_latent, footage.chunk, footage.taken]
 
     def codec(self, state: CodecState) -> dict[str, Any]:
         cache = [{"tensor": self.put(slot)} if isinstance(slot, Tensor) else slot for slot in state.cache]
@@ -152,8 +157,7 @@ class _Writer:
             "embedding": self.put(steering.embedding),
             "wish": self.wish(steering.wish),
             "ramp": self.ramp(steering.ramp),
-            "given": self.array(opening.given),
-            "encoder": None if opening.encoder is None else self.codec(opening.encoder),
+            "footage": self.footage(opening.footage),
         }  # fmt: skip
 
 
@@ -176,8 +180,8 @@ class _Reader:
     def maybe(self, name: str | None) -> Tensor | None:
         return None if name is None else self.get(name)
 
-    def array(self, name: str | None) -> np.ndarray | None:
-        return None if name is None else self.get(name).cpu().numpy()
+    def footage(self, data: Sequence[Any] | None) -> Footage | None:
+        return None if data is None else Footage(self.get(data[0]).cpu().numpy(), data[1], data[2], data[3])
 
     def codec(self, data: Mapping[str, Any]) -> CodecState:
         cache = [self.get(slot["tensor"]) if isinstance(slot, Mapping) else slot for slot in data["cache"]]
@@ -194,7 +198,4 @@ class _Reader:
             self.wish(data["wish"]),
             None if ramp is None else Ramp(self.get(ramp[0]), self.get(ramp[1]), ramp[2], ramp[3], ramp[4]),
         )
-        encoder = None if data["encoder"] is None else self.codec(data["encoder"])
-        return Opening(
-            data["chunk"], data["frame"], data["shot_chunk"], steering, self.array(data["given"]), encoder
-        )  # fmt: skip
+        return Opening(data["chunk"], data["frame"], data["shot_chunk"], steering, self.footage(data["footage"]))

@@ -11,9 +11,9 @@ import torch
 
 from models import flowmap
 from models.bundle import Bundle
-from models.context import AppendMode, Context
+from models.context import AppendMode, Context, window
 from models.generate import next_chunk
-from models.rollout import Rollout, window
+from models.rollout import Rollout
 from tests.models.oracle import pipeline, reference_latents, relative_error, rollout_latents, whole_noise
 
 PROMPT = "a big red star spinning on a navy background"

@@ -7,10 +7,10 @@ from PIL import Image
 
 from models import flowmap, history
 from models.bundle import Bundle
-from models.context import Context
+from models.context import Context, window
 from models.errors import MediaError, PromptError, RequestError
 from models.generate import as_trained, generate, next_chunk
-from models.rollout import Rollout, Unit, window
+from models.rollout import Rollout, Unit
 from tests.models.oracle import rollout_latents
 
 SIGMAS = flowmap.schedule(2, 5.0)

@@ -45,7 +45,7 @@ def test_streaming_is_the_live_models_step() -> None:
     """The same numbers as `models.transformer`, which serves."""
     bundle = small_bundle()
     from models.context import Context
-    from models.rollout import window
+    from models.context import window
 
     context = Context(bundle.network, window(bundle))
     torch.manual_seed(2)
