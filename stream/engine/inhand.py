@@ -28,7 +28,7 @@ class InHand:
     def __init__(self, session: str, fps: float) -> None:
         self.report = Shown(session, 0, 0, 0.0, fps, playing=False)
         self.running = True  # False while the session is held and the picture stands
-        self._told = 0  # messages that change the queue, so far
+        self.told = 0  # messages that change the queue, so far
         self._news: deque[tuple[int, Callable[[float], float]]] = deque()  # those the server has not confirmed
         self._parts: deque[_Part] = deque(maxlen=CHUNKS)  # chunks in the order they are played, newest last
 
@@ -93,7 +93,7 @@ class InHand:
         return (waiting[-1].chunk - 1, left) if waiting else None
 
     def _tell(self, change: Callable[[float], float]) -> None:
-        self._told += 1
-        self._news.append((self._told, change))
+        self.told += 1
+        self._news.append((self.told, change))
         if len(self._news) > CHUNKS:  # a server that confirms nothing for so long is gone
             self._news.popleft()

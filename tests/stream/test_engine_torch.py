@@ -36,7 +36,7 @@ def chunk(s: Slot) -> ChunkMade:
         made = next((e for e in s.run() if isinstance(e, ChunkMade)), made)
         if kind == "append":
             assert made is not None
-            s.shown = Shown(s.session, s.sent, 0.0, 16.0)
+            s.inhand.heard(Shown(s.session, s.inhand.told, 0, 0.0, 16.0))
             return made
 
 
