@@ -1,0 +1,109 @@
+"""Pictures and pages of what the lab measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from .page import put, table, where
+
+INK = ("#1f6feb", "#d1602a", "#2f9e44", "#8250df")
+
+
+def draw_transport(figures: dict[str, Any], folder: Path) -> None:
+    """`transport.png`: the times to the eye, and what viewers cost."""
+    figure, (left, right) = _axes(2)
+    left.hist(figures["latencies_ms"], bins=40, color=INK[0])
+    left.axvline(figures["glass_to_glass_ms_median"], color="black", lw=1)
+    left.axvline(figures["glass_to_glass_ms_p95"], color="black", lw=1, ls="--")
+    left.set(title="Glass to glass: median and p95", xlabel="ms from the playout clock to the eye", ylabel="frames")
+    for rows, name, ink in (
+        (figures["encode_each"], "an encoder for each (MediaRelay)", INK[1]),
+        (figures["encode_once"], "encoded once", INK[0]),
+    ):
+        viewers = [row["viewers"] for row in rows]
+        right.plot(viewers, [row["ms_a_frame_and_viewer"] for row in rows], "o-", color=ink, label=name)
+    right.set(title="What a viewer costs", xlabel="viewers of one session", ylabel="CPU ms a frame and viewer")
+    right.set_yscale("log")
+    right.legend()
+    _save(figure, folder / "transport.png")
+
+
+def transport_page(figures: dict[str, Any], machine: dict[str, object], folder: Path) -> None:
+    rows: list[list[object]] = []
+    for once, each in zip(figures["encode_once"], figures["encode_each"], strict=True):
+        rows.append(
+            [
+                once["viewers"],
+                f"{once['cpu_percent']} %",
+                once["fps_a_viewer"],
+                once["ms_a_frame_and_viewer"],
+                f"{each['cpu_percent']} %",
+                each["fps_a_viewer"],
+                each["ms_a_frame_and_viewer"],
+            ]
+        )
+    encode = [[size, cost["convert"], cost["VP8"], cost["H264"]] for size, cost in figures["encode_ms"].items()]
+    put(
+        folder,
+        "transport",
+        f"""## To the eye, and what viewers cost
+
+```sh
+farcast bench transport --plots docs/results    # Linux, with a Chromium; four minutes
+```
+
+{where(machine)} Picture {figures["size"]} at 16 fps over loopback.
+
+![how long a frame takes to the eye, and what a viewer costs](transport.png)
+
+- **Glass to glass** (a frame leaves the playout clock; its number is read back from the browser's `<video>` in
+  `requestVideoFrameCallback`): median **{figures["glass_to_glass_ms_median"]} ms**, p95
+  **{figures["glass_to_glass_ms_p95"]} ms**, over {figures["frames_shown"]} frames ({figures["fps_shown"]} fps shown,
+  {figures["frames_unreadable"]} unreadable, longest gap {figures["longest_gap_ms"]} ms).
+- **A late joiner's first picture**, from `new RTCPeerConnection()` to the first frame shown, in a tab of its own: median
+  **{figures["join_ms_median"]} ms** ({", ".join(str(ms) for ms in figures["join_ms"])}).
+- **One more viewer** costs {figures["once_ms_a_viewers_frame"]} ms of processor time a frame, against
+  {figures["each_ms_a_viewers_frame"]} ms with an encoder of its own: **{figures["each_over_once"]} times** as much.
+
+{
+            table(
+                [
+                    "viewers",
+                    "CPU, encoded once",
+                    "fps each gets",
+                    "ms a frame and viewer",
+                    "CPU, encoded for each",
+                    "fps each gets",
+                    "ms a frame and viewer",
+                ],
+                rows,
+            )
+        }
+
+CPU is the server process alone (the pattern is painted by the engine process, the viewers have one of their own). The
+comparison is aiortc's `MediaRelay` with aiortc's VP8 encoder for every connection, in a program that does nothing else;
+where it cannot keep up, its viewers get fewer frames.
+
+Encoding one frame (processor time, ms):
+
+{table(["size", "colour conversion", "VP8", "H.264"], encode)}
+""",
+    )
+
+
+def _axes(count: int, height: float = 3.6) -> Any:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    return pyplot.subplots(1, count, figsize=(5.5 * count, height), layout="constrained")
+
+
+def _save(figure: Any, path: Path) -> None:
+    from matplotlib import pyplot
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
