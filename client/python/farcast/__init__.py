@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         MediaFailed,
         PromptRejected,
         ProtocolError,
+        RenderFailed,
         RequestRefused,
         SessionEnded,
     )
@@ -38,7 +39,7 @@ _HOME = {
     **dict.fromkeys(
         (
             "AnswerTimeout", "CommandFailed", "ConnectionFailed", "FarcastError", "MediaFailed", "PromptRejected",
-            "ProtocolError", "RequestRefused", "SessionEnded",
+            "ProtocolError", "RenderFailed", "RequestRefused", "SessionEnded",
         ),
         "errors",
     ),
@@ -54,6 +55,7 @@ __all__ = [
     "MediaFailed",
     "PromptRejected",
     "ProtocolError",
+    "RenderFailed",
     "RequestRefused",
     "SessionEnded",
     "Stats",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 from urllib.parse import quote, urljoin, urlsplit, urlunsplit
@@ -10,8 +12,18 @@ from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from .errors import ConnectionFailed, FarcastError, ProtocolError, RequestRefused
-from .protocol import ImageAccepted, ModelInfo, Problem, SessionCreated, SessionInfo, SessionRequest, explain
+from .errors import ConnectionFailed, FarcastError, MediaFailed, ProtocolError, RequestRefused
+from .protocol import (
+    ImageAccepted,
+    ModelInfo,
+    Problem,
+    RenderInfo,
+    RenderRequest,
+    SessionCreated,
+    SessionInfo,
+    SessionRequest,
+    explain,
+)
 
 Body = TypeVar("Body", bound=BaseModel)
 
@@ -84,6 +96,34 @@ class Api:
         if not isinstance(score, dict):
             raise ProtocolError("The server's score is not a JSON object.")
         return score
+
+    async def render(self, url: str, request: RenderRequest) -> tuple[str, RenderInfo]:
+        """Start a render; returns its address too."""
+        body = {"content": request.model_dump_json(), "headers": {"Content-Type": "application/json"}}
+        answer = await self.request("POST", url, **body)
+        return answer.headers.get("Location", ""), _read(RenderInfo, answer)
+
+    async def render_info(self, url: str) -> RenderInfo:
+        return _read(RenderInfo, await self.request("GET", url))
+
+    async def download(self, url: str, path: Path) -> None:
+        """A file, a piece at a time; it is only there when it is whole. Raises MediaFailed, ConnectionFailed."""
+        part = path.with_name(f".{path.name}.part")
+        try:
+            async with self._http.stream("GET", self.absolute(url), headers=self.headers) as answer:
+                if answer.status_code >= 400:
+                    await answer.aread()
+                    raise refused(answer)
+                with part.open("wb") as file:
+                    async for piece in answer.aiter_bytes():
+                        await asyncio.to_thread(file.write, piece)
+            part.replace(path)
+        except httpx.HTTPError as error:
+            raise ConnectionFailed(f"The download from {self.url} broke off ({error}). Try again.") from None
+        except OSError as error:
+            raise MediaFailed(f"{path} cannot be written: {error.strerror or error}.") from None
+        finally:
+            part.unlink(missing_ok=True)
 
     async def delete(self, url: str) -> None:
         await self.request("DELETE", url, timeout=3.0)

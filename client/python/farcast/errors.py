@@ -69,6 +69,12 @@ class SessionEnded(FarcastError):
     code = "ended"
 
 
+class RenderFailed(FarcastError):
+    """A take could not be rendered again; the message says why."""
+
+    code = "render_failed"
+
+
 class AnswerTimeout(FarcastError):
     """The server did not answer in time."""
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from aiortc import RTCIceServer
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from . import events
 from .api import Api, websocket_url
 from .control import Control
-from .errors import FarcastError, ProtocolError, SessionEnded
+from .errors import FarcastError, ProtocolError, RenderFailed, SessionEnded
 from .events import Event
 from .fanout import Fanout, Reader
 from .frames import Frame
@@ -31,6 +31,7 @@ from .protocol import (
     Pong,
     Prompt,
     PromptApplied,
+    RenderInfo,
     Resume,
     Rewind,
     ServerMessage,
@@ -39,9 +40,10 @@ from .protocol import (
     SessionRequest,
     SetDial,
     Stop,
-    explain,
 )
+from .protocol.parse import checked
 from .recorder import Recorder
+from .renders import follow, writable
 from .whep import MediaStats, Player
 
 _FRAMES = 32  # frames kept for a slow reader: two seconds at 16 fps
@@ -49,7 +51,7 @@ _RECORD = 128  # and for a recorder, whose disk may pause
 _EVENTS = 256
 _KEEP: Any = object()
 Answer = TypeVar("Answer", bound=BaseModel)
-Made = TypeVar("Made", bound=BaseModel)
+Mix = Mapping[str, float] | Sequence[tuple[str, float]]
 
 
 @dataclass(frozen=True)
@@ -149,12 +151,16 @@ class Live:
 
     # -- in ----------------------------------------------------------------------------------------------------
 
-    async def prompt(self, text: str, *, transition: int = 0, timeout: float = 60.0) -> PromptApplied:
+    async def prompt(
+        self, text: str | None = None, *, mix: Mix | None = None, transition: int = 0, timeout: float = 60.0
+    ) -> PromptApplied:
         """Show this from the next chunk on; returns when it is on screen. `transition`: chunks to blend over.
 
+        `mix` in place of `text`: up to four prompts at once with their weights, {"a fox": 0.7, "a wolf": 0.3} or pairs.
         Raises PromptRejected (`code == "superseded"`: a newer one replaced it), ProtocolError for an impossible
         text."""
-        message = checked(Prompt, id=self._control.new_id(), text=text, transition=transition)
+        pairs = None if mix is None else [*(mix.items() if isinstance(mix, Mapping) else mix)]
+        message = checked(Prompt, id=self._control.new_id(), text=text, mix=pairs, transition=transition)
         return _expect(PromptApplied, await self._control.ask(message, timeout=timeout))
 
     async def dial(
@@ -207,8 +213,25 @@ class Live:
         return time.monotonic() - sent
 
     async def score(self) -> dict[str, Any]:
-        """The log of everything that decides this session's pixels."""
+        """The log of everything that decides this session's pixels, as `farcast render` takes it."""
         return await self._api.score(self.info.urls.score)
+
+    async def render(
+        self,
+        path: str | Path | None = None,
+        *,
+        steps: int | None = None,
+        progress: Callable[[RenderInfo], None] | None = None,
+        poll: float = 0.5,
+    ) -> RenderInfo:
+        """Let the server make the take so far again, and save it as `path`. `steps`: so many for every chunk, None = as
+        it was live, bit for bit. Cancelled, it cancels the render on the server too.
+
+        Raises RequestRefused (nothing made yet, queue full, too long ...), RenderFailed."""
+        if self.info.urls.renders is None:
+            raise RenderFailed("This server renders no takes. Save the score and use `farcast render`.", code="off")
+        place = None if path is None else writable(path)
+        return await follow(self._api, self.info.urls.renders, place, steps=steps, progress=progress, poll=poll)
 
     # -- life --------------------------------------------------------------------------------------------------
 
@@ -307,14 +330,6 @@ async def connect(
             yield live
         finally:
             await live.close(delete=session is None and not keep)
-
-
-def checked(kind: type[Made], **values: Any) -> Made:
-    """Build a message, or raise ProtocolError with the sentence the server would have answered."""
-    try:
-        return kind(**values)
-    except ValidationError as error:
-        raise ProtocolError(explain(error)) from None
 
 
 def _expect(kind: type[Answer], message: ServerMessage) -> Answer:

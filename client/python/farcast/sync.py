@@ -21,7 +21,7 @@ from .events import Event
 from .fanout import Reader
 from .frames import Frame
 from .pictures import Picture
-from .protocol import DialApplied, ImageApplied, PromptApplied, Session
+from .protocol import DialApplied, ImageApplied, PromptApplied, RenderInfo, Session
 from .recorder import Recorder
 
 T = TypeVar("T")
@@ -78,8 +78,10 @@ class Live:
     def events(self) -> Iterator[Event]:
         return self._iterate(self._call(self._live.events))
 
-    def prompt(self, text: str, *, transition: int = 0, timeout: float = 60.0) -> PromptApplied:
-        return self._loop.run(self._live.prompt(text, transition=transition, timeout=timeout))
+    def prompt(
+        self, text: str | None = None, *, mix: aio.Mix | None = None, transition: int = 0, timeout: float = 60.0
+    ) -> PromptApplied:
+        return self._loop.run(self._live.prompt(text, mix=mix, transition=transition, timeout=timeout))
 
     def dial(self, latency_ms: float | None = None, **change: Any) -> DialApplied:
         return self._loop.run(self._live.dial(latency_ms, **change))
@@ -107,6 +109,20 @@ class Live:
 
     def score(self) -> dict[str, Any]:
         return self._loop.run(self._live.score())
+
+    def render(self, path: str | Path | None = None, *, steps: int | None = None) -> RenderInfo:
+        """Let the server make the take so far again, and save it. `steps=None`: bit for bit as it was live."""
+        return self._loop.run(self._live.render(path, steps=steps))
+
+    @contextmanager
+    def record(self, path: str | Path) -> Iterator[Recorder]:
+        """Write what is shown to an MP4 while the block runs."""
+        recording = self._live.record(path)
+        recorder = self._loop.run(recording.__aenter__())
+        try:
+            yield recorder
+        finally:
+            self._loop.run(recording.__aexit__(None, None, None))
 
     def save(self, path: str | Path, *, seconds: float) -> Recorder:
         """Record `seconds` of video into an MP4."""

@@ -12,8 +12,9 @@ from typing import Annotated
 import typer
 
 from ..errors import FarcastError
-from ..live import Live, checked, connect
+from ..live import Live, connect
 from ..protocol import Dial
+from ..protocol.parse import checked
 from ..recorder import Recorder
 
 app = typer.Typer(add_completion=False)

@@ -53,6 +53,14 @@ def parse_request(text: str | bytes) -> SessionRequest:
     return parse_body(SessionRequest, text)
 
 
+def checked(kind: type[Body], **values: Any) -> Body:
+    """Build a message, or raise ProtocolError with the sentence the server would have answered."""
+    try:
+        return kind(**values)
+    except ValidationError as error:
+        raise ProtocolError(explain(error)) from None
+
+
 def parse_body(kind: type[Body], text: str | bytes) -> Body:
     """The JSON body of a request. Raises ProtocolError with a sentence."""
     try:
