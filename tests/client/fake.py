@@ -74,7 +74,8 @@ class FakeSession:
 
     def info(self) -> dict[str, Any]:
         base = f"/v1/sessions/{self.id}"
-        urls = {name: f"{base}/{name}" for name in ("control", "whep", "image", "score")} | {"session": base}
+        urls = {name: f"{base}/{name}" for name in ("control", "whep", "image", "score", "renders")} | {"session": base}
+        urls["recording"] = f"{base}/recording.mp4"
         return {**json.loads(self.message().dump()), "urls": urls, "token": TOKEN}
 
 
@@ -85,6 +86,7 @@ class Fake:
         self.sessions: dict[str, FakeSession] = {}
         self.received: list[protocol.ClientMessage] = []
         self.bodies: list[bytes] = []
+        self.render: protocol.RenderInfo | None = None
         self.full = False  # refuse new sessions
         self.deaf = False  # take commands, answer none
         self.answer_delay = 0.0
@@ -168,6 +170,33 @@ class Fake:
             await self.broadcast(self.sessions[sid], applied)  # sooner than the HTTP answer, as can happen
             return JSONResponse({"re": "img-1"}, 202)
 
+        @app.post("/v1/sessions/{sid}/renders", status_code=202)
+        async def render(sid: str, request: Request) -> Response:
+            wanted = protocol.parse_body(protocol.RenderRequest, await request.body())
+            self.render = protocol.RenderInfo(id="r1", state="queued", progress=0.0, steps=wanted.steps, frames=37)
+            return Response(self.render.dump(), 202, {"Location": "/v1/renders/r1"}, "application/json")
+
+        @app.api_route("/v1/renders/r1", methods=["GET", "DELETE"])
+        async def look(request: Request) -> Response:
+            assert self.render is not None
+            if request.method == "DELETE":
+                self.render = None
+                return Response(status_code=204)
+            progress = min(1.0, self.render.progress + 0.5)
+            state = "running" if progress < 1 else "failed" if self.render.steps == 13 else "done"
+            change = {"url": "/v1/renders/r1/video.mp4"} if state == "done" else {"error": "No luck with 13."}
+            change = {} if state == "running" else change
+            self.render = self.render.model_copy(update={"progress": progress, "state": state, **change})
+            return Response(self.render.dump(), media_type="application/json")
+
+        @app.get("/v1/renders/r1/video.mp4")
+        async def video() -> Response:
+            return Response(b"an mp4", media_type="video/mp4")
+
+        @app.get("/v1/sessions/{sid}/recording.mp4")
+        async def recording(sid: str) -> Response:
+            return Response(b"what was shown", media_type="video/mp4")
+
         @app.get("/v1/sessions/{sid}/score")
         async def score(sid: str) -> dict[str, Any]:
             return {"version": 1, "seed": self.sessions[sid].seed}
@@ -225,7 +254,8 @@ class Fake:
             return
         at = {"chunk": session.chunk, "frame": session.chunk * 12}
         match message:
-            case protocol.Prompt(id=re, text=words):
+            case protocol.Prompt(id=re):
+                words = message.words
                 await ws.send_text(protocol.PromptPending(re=re, text=words).dump())
                 await asyncio.sleep(self.answer_delay)
                 if "worse" in words:

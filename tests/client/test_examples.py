@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -41,6 +42,15 @@ def test_frames_to_numpy(root: Path, fake: Fake) -> None:
     done = example(root, "frames_to_numpy.py", fake.url, "4")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("green") == 4
+
+
+def test_render_take(root: Path, fake: Fake, tmp_path: Path) -> None:
+    out = tmp_path / "final.mp4"
+    done = example(root, "render_take.py", fake.url, str(out), "8")
+    assert done.returncode == 0, done.stderr
+    assert "37 frames at 8 steps" in done.stdout
+    assert out.read_bytes() == b"an mp4"
+    assert json.loads(out.with_suffix(".json").read_text())["seed"] == 7
 
 
 def test_examples_say_what_is_wrong_in_one_line(root: Path) -> None:

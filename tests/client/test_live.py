@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from pathlib import Path
 
 import farcast
 import numpy as np
@@ -143,6 +145,40 @@ async def test_refusals_are_typed(fake: Fake) -> None:
         fake.deaf = True
         with pytest.raises(farcast.AnswerTimeout):
             await live.prompt(BLUE, timeout=0.1)
+
+
+async def test_a_mix_of_prompts(fake: Fake) -> None:
+    async with farcast.connect(fake.url, prompt=RED, media=False) as live:
+        assert (await live.prompt(mix={RED: 7, BLUE: 3})).text == f"0.70 {RED} + 0.30 {BLUE}"
+        assert (await live.prompt(mix=[(BLUE, 2.0), (RED, 0.0)])).text == BLUE
+        for mix, says in (({}, "1 to 4"), ({RED: -1}, "weight"), ({RED: 0}, "All weights"), ({"": 1}, "empty")):
+            with pytest.raises(farcast.ProtocolError, match=says):
+                await live.prompt(mix=mix)
+        with pytest.raises(farcast.ProtocolError, match="`text` is missing"):
+            await live.prompt()
+
+
+async def test_a_take_is_rendered_by_the_server(fake: Fake, tmp_path: Path) -> None:
+    async with farcast.connect(fake.url, prompt=RED, media=False) as live:
+        seen: list[str] = []
+        done = await live.render(
+            tmp_path / "final.mp4", steps=32, poll=0.01, progress=lambda i: seen.append(f"{i.state} {i.progress}")
+        )
+        assert (done.state, done.steps) == ("done", 32)
+        assert (tmp_path / "final.mp4").read_bytes() == b"an mp4"
+        assert seen == ["queued 0.0", "running 0.5", "done 1.0"]
+        assert os.listdir(tmp_path) == ["final.mp4"]
+        with pytest.raises(farcast.RenderFailed, match="No luck"):
+            await live.render(steps=13, poll=0.01)
+        with pytest.raises(farcast.ProtocolError, match="`steps` must be"):
+            await live.render(steps=51)
+        with pytest.raises(farcast.MediaFailed, match="does not exist"):
+            await live.render("/no/such/folder/x.mp4")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3):
+                await live.render(steps=2, poll=30)
+        assert fake.render is None, "giving up cancels it on the server"
+        assert (await live.recording(tmp_path / "shown.mp4")).read_bytes() == b"what was shown"
 
 
 async def test_a_full_server_says_when_to_come_back(fake: Fake) -> None:

@@ -22,6 +22,11 @@ def test_everything_without_async(fake: Fake, tmp_path: Path) -> None:
         assert live.resume().state == "live"
         assert live.rewind(1).chunk == 1
         assert live.ping() < 5
+        assert live.prompt(mix={"a red circle": 1.0}).text == "a red circle"
+        assert live.render(tmp_path / "final.mp4", steps=4).state == "done"
+        with live.record(tmp_path / "b.mp4") as recorder:
+            list(itertools.islice(live.frames(), 3))
+        assert recorder.frames >= 2
         assert live.save(tmp_path / "a.mp4", seconds=0.3).frames > 2
         assert live.stats().media is not None
         assert live.score()["seed"] == live.session.seed

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from . import events
 from .api import Api, websocket_url
 from .control import Control
-from .errors import FarcastError, ProtocolError, RenderFailed, SessionEnded
+from .errors import FarcastError, ProtocolError, RenderFailed, RequestRefused, SessionEnded
 from .events import Event
 from .fanout import Fanout, Reader
 from .frames import Frame
@@ -215,6 +215,16 @@ class Live:
     async def score(self) -> dict[str, Any]:
         """The log of everything that decides this session's pixels, as `farcast render` takes it."""
         return await self._api.score(self.info.urls.score)
+
+    async def recording(self, path: str | Path) -> Path:
+        """Download what the server has recorded of this session so far, as an MP4. Returns the file's place.
+
+        Raises RequestRefused where the server keeps no recordings; `record` then still writes what is seen here."""
+        place = writable(path)
+        if self.info.urls.recording is None:
+            raise RequestRefused("This server keeps no recordings. Use `live.record(path)` instead.", code="off")
+        await self._api.download(self.info.urls.recording, place)
+        return place
 
     async def render(
         self,

@@ -110,6 +110,10 @@ class Live:
     def score(self) -> dict[str, Any]:
         return self._loop.run(self._live.score())
 
+    def recording(self, path: str | Path) -> Path:
+        """Download what the server has recorded of this session so far."""
+        return self._loop.run(self._live.recording(path))
+
     def render(self, path: str | Path | None = None, *, steps: int | None = None) -> RenderInfo:
         """Let the server make the take so far again, and save it. `steps=None`: bit for bit as it was live."""
         return self._loop.run(self._live.render(path, steps=steps))
