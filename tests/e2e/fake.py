@@ -21,7 +21,7 @@ from fastapi.staticfiles import StaticFiles
 from PIL import Image, UnidentifiedImageError
 
 from stream.aiortc_hooks import IceAddresses, offer_addresses
-from tests.e2e.fake_session import FPS, SIDE, FakeSession, Picture, film
+from tests.e2e.fake_session import FPS, SIDE, FakeSession, Picture, film, last_frame
 
 PAGE = Path(__file__).parents[2] / "client" / "web"
 RENDER_S = 2.0  # what a render takes
@@ -86,6 +86,8 @@ def make_app() -> FastAPI:
             wanted = parse_request(str(form["request"]))
             if "image" in form:
                 image = read_image(await form["image"].read())  # type: ignore[union-attr]
+            if "clip" in form:
+                image = last_frame(await form["clip"].read())  # type: ignore[union-attr]
         else:
             wanted = parse_request(await request.body())
         session = FakeSession(next(count), wanted.prompt, wanted.dial, wanted.seed or 0, image)

@@ -72,6 +72,13 @@ def film(mix: Mix, seconds: float) -> bytes:
     return out.getvalue()
 
 
+def last_frame(clip: bytes) -> Image.Image:
+    """What a take goes on from."""
+    with av.open(io.BytesIO(clip)) as container:
+        *_, frame = container.decode(video=0)
+    return frame.to_image().resize((SIDE, SIDE))  # type: ignore[no-any-return]
+
+
 class FakeSession:
     def __init__(self, number: int, prompt: str, dial: Dial, seed: int, image: Image.Image | None) -> None:
         self.id, self.token, self.view_token = f"s{number}", f"token{number}", f"view{number}"

@@ -7,7 +7,7 @@ import { byId, duration } from "./dom.js";
 
 const against = {
   deadline: (/** @type {number} */ took, /** @type {number} */ deadline) =>
-    took > deadline ? `${duration(took - deadline)} late` : `${duration(deadline - took)} to spare`,
+    took > deadline ? `${duration(took - deadline)} late` : `${duration(deadline - took)} spare`,
 };
 
 const say = {

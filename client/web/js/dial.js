@@ -118,8 +118,10 @@ export class DialView {
   }
 
   #showLatency() {
-    const ms = this.#measured || this.dial.latency_ms;
-    this.#latency.replaceChildren(duration(ms), " ", small(this.#measured ? "measured" : "aim"));
+    const { latency_ms, steps } = this.dial;
+    if (this.#measured) this.#latency.replaceChildren(duration(this.#measured), " ", small("measured"));
+    else if (steps) this.#latency.replaceChildren("– ", small("send a prompt")); // a fixed budget aims at no latency
+    else this.#latency.replaceChildren(duration(latency_ms), " ", small("aim"));
   }
 
   /** @param {Chunk} chunk */

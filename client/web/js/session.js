@@ -251,10 +251,10 @@ export class Session extends Emitter {
 
   /** @param {Status} status  the last one */
   #close(status) {
+    this.#final ??= status;
+    this.#set(this.#final); // said while the last picture is still there
     this.#media.stop();
     this.#line?.close();
-    this.#final ??= status;
-    this.#set(this.#final);
   }
 
   /** @param {Partial<import("./standing.js").Facts>} news */

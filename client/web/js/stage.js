@@ -1,4 +1,4 @@
-// The live picture: plays the stream, notices frames and freezes, lights the stage, takes snapshots.
+// The live picture: plays the stream, notices frames and freezes, lights the stage, takes snapshots, keeps the last frame in sight.
 
 import { byId, calm, duration } from "./dom.js";
 
@@ -13,6 +13,7 @@ const FPS_WINDOW_MS = 2000;
 export class Stage {
   video = byId("video", HTMLVideoElement);
   #glow = byId("glow", HTMLCanvasElement);
+  #still = byId("still", HTMLCanvasElement);
   #firstFrame = byId("first-frame", HTMLElement);
   #brush = this.#glow.getContext("2d");
   /** @type {Session | null} */
@@ -22,6 +23,7 @@ export class Stage {
   #lastFrame = 0;
   #lastChunk = 0;
   #lastGlow = 0;
+  #fresh = false; // frames come from this session, not from the one before
   #since = 0; // when the user (or the page load) asked for the picture; 0 once it came
 
   constructor() {
@@ -39,15 +41,28 @@ export class Stage {
    * @param {number} since  performance.now() of the wish to see it
    */
   attach(session, since) {
+    this.#hold();
     this.#session = session;
+    this.#fresh = false;
     this.#since = since;
     this.#lastFrame = performance.now();
     session.on("stream", (stream) => {
+      this.#fresh = true;
       this.video.srcObject = stream;
       this.video.play().catch(() => {}); // muted: only a page being torn down refuses
     });
     session.on("info", (info) => this.#shape(info));
     session.on("chunk", () => (this.#lastChunk = performance.now()));
+    session.on("status", ({ state }) => ["ended", "lost", "refused"].includes(state) && this.#hold());
+  }
+
+  /** Keep the picture of this moment in sight: a stream that ends leaves the video black. */
+  #hold() {
+    const { videoWidth, videoHeight } = this.video;
+    if (!videoWidth || !this.#fresh) return;
+    this.#still.width = videoWidth;
+    this.#still.height = videoHeight;
+    this.#still.getContext("2d")?.drawImage(this.video, 0, 0);
   }
 
   /** @param {SessionInfo} info */
@@ -58,6 +73,7 @@ export class Stage {
 
   /** @param {number} now */
   #shown(now) {
+    if (!this.#fresh) return; // the last moments of the take before
     this.#lastFrame = now;
     this.#times.push(now);
     while (this.#times[0] < now - FPS_WINDOW_MS) this.#times.shift();
