@@ -61,7 +61,7 @@ farcast bench transport --plots docs/results    # Linux, with a Chromium; four m
   `requestVideoFrameCallback`): median **{figures["glass_to_glass_ms_median"]} ms**, p95
   **{figures["glass_to_glass_ms_p95"]} ms**, over {figures["frames_shown"]} frames ({figures["fps_shown"]} fps shown,
   {figures["frames_unreadable"]} unreadable, longest gap {figures["longest_gap_ms"]} ms).
-- **A late joiner's first picture**, from `new RTCPeerConnection()` to the first frame shown, in a tab of its own: median
+- **A late joiner's first picture**, from `new RTCPeerConnection()` to the first frame shown, in a new tab: median
   **{figures["join_ms_median"]} ms** ({", ".join(str(ms) for ms in figures["join_ms"])}).
 - **One more viewer** costs {figures["once_ms_a_viewers_frame"]} ms of processor time a frame, against
   {figures["each_ms_a_viewers_frame"]} ms with an encoder of its own: **{figures["each_over_once"]} times** as much.
@@ -88,6 +88,60 @@ where it cannot keep up, its viewers get fewer frames.
 Encoding one frame (processor time, ms):
 
 {table(["size", "colour conversion", "VP8", "H.264"], encode)}
+""",
+    )
+
+
+def trouble_page(figures: dict[str, Any], machine: dict[str, object], folder: Path) -> None:
+    rows = []
+    for name, one in figures["scenarios"].items():
+        seen, other = one["viewer"], one["other"]
+        rows.append(
+            [
+                name,
+                f"{seen['frames_percent']} %",
+                f"{seen['freezes']} ({seen['frozen_s']} s)",
+                f"{seen['longest_gap_ms']} ms",
+                f"{seen['latency_ms_median']} / {seen['latency_ms_p95']} ms",
+                seen["kbit_s"],
+                ", ".join(f"{key} {rate}" for key, rate in one["rates_kbit_s"].items()),
+                f"{seen['recovery_s']} s",
+                f"{other['frames_percent']} %, {other['freezes']}, {other['latency_ms_p95']} ms",
+            ]
+        )
+    head = [
+        "network",
+        "frames shown",
+        "freezes (total)",
+        "longest gap",
+        "latency, median / p95",
+        "kbit/s received",
+        "encodings, kbit/s",
+        "up to date again after",
+        "the other viewer: frames, freezes, p95",
+    ]
+    tbf = any("tbf" in name for name in figures["scenarios"])
+    kernel = (
+        "The row with tbf is the kernel's own token bucket, the viewer in a network namespace behind it."
+        if tbf
+        else "Network namespaces were not to be had on this machine, so the bottleneck is the relay's own token bucket."
+    )
+    put(
+        folder,
+        "trouble",
+        f"""## One viewer in trouble
+
+```sh
+farcast bench trouble --plots docs/results    # Linux, with a Chromium; four minutes
+```
+
+{where(machine)} Picture {figures["size"]} at 16 fps, VP8, two Chromium tabs on one session. One of them watches through
+a UDP relay that loses, delays and holds back packets (both ways; the bottleneck only towards the viewer, with a queue
+of 200 ms); the other one is left alone. {kernel} Frames shown: of those that left during the trouble, however late. A
+freeze is a gap of more than {212} ms. Recovery counts from the end of the trouble to the first frame that left after it
+and is under {400} ms old.
+
+{table(head, rows)}
 """,
     )
 
