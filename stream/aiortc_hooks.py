@@ -6,6 +6,8 @@ aiortc is used through its public interface everywhere else. What is here has no
 - a track that returns encoded packets never hears of lost pictures: `RTCRtpSender._send_keyframe` is where they arrive;
 - what a viewer reports arrives at `RTCRtpSender._handle_rtcp_packet`; the sender keeps of it only what an encoder of
   its own would need;
+- it sends lost packets again as often as it is asked (`RTCRtpSender._retransmit`);
+- it sends the packets of a frame in one go, through `RTCDtlsTransport._send_rtp`;
 - that a viewer is alive shows in its ICE checks too, which end in aioice;
 - no RTP header extension can be added from outside, such as the hint to play without delay;
 - which addresses and UDP ports ICE uses cannot be chosen, and loopback is never offered.
@@ -49,9 +51,10 @@ def on_keyframe_request(sender: RTCRtpSender, callback: Callable[[], None]) -> N
 
 @dataclass(frozen=True)
 class Report:
-    """What one receiver report says: share of packets lost since the one before, and jitter in seconds."""
+    """What one receiver report says: highest sequence number seen, packets lost so far, jitter in seconds."""
 
-    loss: float
+    highest: int
+    lost: int
     jitter: float
 
 
@@ -71,7 +74,7 @@ def on_feedback(
         if isinstance(packet, RtcpRrPacket | RtcpSrPacket):
             for block in packet.reports:
                 if block.ssrc == sender._ssrc:
-                    report(Report(block.fraction_lost / 256, block.jitter / CLOCK))
+                    report(Report(block.highest_sequence, block.packets_lost, block.jitter / CLOCK))
         elif isinstance(packet, RtcpPsfbPacket) and packet.fmt == RTCP_PSFB_APP:
             try:
                 rate, sources = unpack_remb_fci(packet.fci)
@@ -82,6 +85,31 @@ def on_feedback(
         await original(packet)
 
     cast(Any, sender)._handle_rtcp_packet = handle
+
+
+def pace(sender: RTCRtpSender, wait: Callable[[int], float]) -> None:
+    """Before each packet of this many bytes, wait for so many seconds: a keyframe sent all at once overflows the queue
+    of a slow link. aiortc sends a frame's packets in one go."""
+    transport = sender.transport
+    original = transport._send_rtp
+
+    async def send(data: bytes) -> None:
+        if (seconds := wait(len(data))) > 0:
+            await asyncio.sleep(seconds)
+        await original(data)
+
+    cast(Any, transport)._send_rtp = send
+
+
+def limit_resends(sender: RTCRtpSender, allow: Callable[[int], bool]) -> None:
+    """Send a lost packet again (NACK) only where `allow`, asked with its sequence number, says so."""
+    original = sender._retransmit
+
+    async def resend(sequence_number: int) -> None:
+        if allow(sequence_number):
+            await original(sequence_number)
+
+    cast(Any, sender)._retransmit = resend
 
 
 def on_ice_check(peer: RTCPeerConnection, heard: Callable[[], None]) -> None:

@@ -24,11 +24,39 @@ SHORT = 0.92  # ... and lower than this times what is sent: it does not fit
 INFORMED = 10.0  # times what is sent: an estimate above that was a receiver's first guess
 BACK_OFF = 0.85  # of what got through, after the receiver has found the network full
 GROWTH = 1.06  # a second, while nothing is lost
+STRETCH, ENOUGH = 1.0, 12  # seconds and packets over which loss is measured
 CUT_PAUSE = 1.0  # seconds between two cuts for loss: the first must have had time to show
 HOLD, LONGEST_HOLD = 10.0, 160.0  # seconds below the rate that was too much
 BELOW = 0.95  # of that rate
+RESEND = 0.35  # of the rate may go to packets that were lost and are sent again
+BURST = 16.0  # packets of them at once
+PACKET = 1200  # bytes, about
+AGAIN = 0.1  # seconds before the same packet is sent once more
 PLEAS = 3  # lost pictures within PLEA_SPAN seconds count as a cut
 PLEA_SPAN = 5.0
+
+
+class Resends:
+    """Which lost packets are sent once more. A viewer whose network is full asks again and again, and what it is sent
+    for that would fill it for good."""
+
+    def __init__(self) -> None:
+        self._sent: dict[int, float] = {}
+        self._budget = BURST
+        self._filled_at: float | None = None
+
+    def allow(self, sequence: int, rate: float, now: float) -> bool:
+        """`rate`: bits per second the viewer may be sent; a share of it goes to packets sent again."""
+        since = 0.0 if self._filled_at is None else now - self._filled_at
+        self._filled_at = now
+        self._budget = min(BURST, self._budget + since * RESEND * rate / 8 / PACKET)
+        if now - self._sent.get(sequence, float("-inf")) < AGAIN or self._budget < 1:
+            return False
+        if len(self._sent) > 512:
+            self._sent = {key: at for key, at in self._sent.items() if now - at < 1.0}
+        self._sent[sequence] = now
+        self._budget -= 1
+        return True
 
 
 @dataclass(frozen=True)
@@ -43,6 +71,26 @@ class Limits:
 
     def clamp(self, rate: float) -> float:
         return min(self.ceiling, max(self.floor, rate))
+
+
+class LossMeter:
+    """Receivers in trouble report ten times a second, each time over a handful of packets: only longer stretches say
+    anything."""
+
+    def __init__(self) -> None:
+        self._since: tuple[float, int, int] | None = None  # time, highest sequence number, packets lost
+
+    def add(self, highest: int, lost: int, now: float) -> float | None:
+        """Totals of one report. Share of packets lost over the last second or more; None until there is one."""
+        if self._since is None:
+            self._since = (now, highest, lost)
+            return None
+        began, first, before = self._since
+        expected = (highest - first) % 2**32
+        if now - began < STRETCH or (expected < ENOUGH and now - began < 3 * STRETCH):
+            return None
+        self._since = (now, highest, lost)
+        return min(1.0, max(0, lost - before) / expected) if expected else 0.0
 
 
 class Feedback:
@@ -69,11 +117,11 @@ class Feedback:
             self._cut(estimate, sent, now)
 
     def report(self, loss: float, sent: float, now: float) -> None:
-        """A receiver report: `loss` is the share of packets lost since the one before."""
+        """`loss`: share of packets lost lately, see LossMeter."""
         self.loss = loss
         if loss > MUCH_LOSS:
             if now - self._cut_at >= CUT_PAUSE:
-                self._cut(self._used(sent) * (1 - 0.5 * loss), sent, now)
+                self._cut(max(self._known(sent), self._used(sent) * (1 - 0.5 * loss)), sent, now)
         elif loss < LITTLE_LOSS:
             self._grow(now)
             return
@@ -84,7 +132,13 @@ class Feedback:
         self._pleas = [t for t in self._pleas if now - t < PLEA_SPAN] + [now]
         if len(self._pleas) >= PLEAS:
             self._pleas.clear()
-            self._cut(BACK_OFF * self._used(sent), sent, now)
+            self._cut(max(self._known(sent), BACK_OFF * self._used(sent)), sent, now)
+
+    def _known(self, sent: float) -> float:
+        """What the receiver itself thinks it can take, as far as it can know: loss alone is no reason to send less, as
+        a short queue on the way loses some of every burst."""
+        estimate = self._estimate
+        return 0.0 if estimate is None or estimate > INFORMED * sent else BACK_OFF * estimate
 
     def _used(self, sent: float) -> float:
         """What the network has shown not to carry: of a picture that needs little, no more than half the rate."""

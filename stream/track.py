@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 
 from .encoders import VideoPacket
-from .feedback import Feedback
+from .feedback import Feedback, Resends
 
 if TYPE_CHECKING:
     from .broadcast import Broadcast
 
 PACKETS = 48  # packets that wait for a viewer's socket; three seconds
+PACE = 2.5  # times the rate at which packets leave for a viewer in trouble, as libwebrtc does
 WINDOW = 1.0  # seconds over which what is sent is measured
 
 
@@ -40,6 +41,19 @@ class Meter:
             self._bytes -= self._sent.popleft()[1]
 
 
+class Pacer:
+    """Spreads the packets of a frame over time for a viewer in trouble."""
+
+    def __init__(self) -> None:
+        self._free = 0.0
+
+    def wait(self, size: int, rate: float, now: float) -> float:
+        """Seconds until a packet of `size` bytes may go at `rate` bits per second; it is taken to go then."""
+        at = max(now, self._free)
+        self._free = at + 8 * size / rate
+        return at - now
+
+
 class ViewerTrack(MediaStreamTrack):
     """Holds back until a keyframe; a viewer that does not read loses what is stale. `encoding`: "full" or "low"."""
 
@@ -59,11 +73,22 @@ class ViewerTrack(MediaStreamTrack):
         self._needs_keyframe = True
         self._newest = -1  # media time of the newest packet that was offered and taken
         self._meter = Meter()
+        self._pacer = Pacer()
+        self._resends = Resends()
 
     @property
     def sent(self) -> float:
         """Bits per second that left lately."""
         return self._meter.rate(time.monotonic())
+
+    def pause_before(self, size: int) -> float:
+        """Seconds to wait before sending a packet of `size` bytes: none while all is well."""
+        rate = self.feedback.rate
+        return self._pacer.wait(size, PACE * rate, time.monotonic()) if rate < self._broadcast.limits.ceiling else 0.0
+
+    def may_resend(self, sequence_number: int) -> bool:
+        """Whether a packet that the viewer has lost is sent to it again."""
+        return self._resends.allow(sequence_number, self.feedback.rate, time.monotonic())
 
     def offer(self, packet: VideoPacket) -> None:
         """A packet for this viewer; never blocks."""

@@ -23,6 +23,7 @@ from . import aiortc_hooks as hooks
 from .aiortc_hooks import IceAddresses, Report
 from .config import ServerConfig
 from .errors import InvalidRequest
+from .feedback import LossMeter
 from .ice import credentials
 from .metrics import Metrics
 from .offer import MAX_CANDIDATES, Offer, finish_answer, parse_fragment, parse_offer, preferences, too_many
@@ -76,6 +77,7 @@ class Viewer:
         self._candidates = 0
         self._counted = False
         self._ufrag = self._mid = ""
+        self._losses = LossMeter()
         self._began = self._heard = time.monotonic()
         self._watch: asyncio.Task[None] | None = None
         self._names: set[asyncio.Task[None]] = set()
@@ -92,6 +94,7 @@ class Viewer:
         try:
             await self._peer.setRemoteDescription(RTCSessionDescription(sdp=offer.sdp, type="offer"))
             hooks.on_ice_check(self._peer, self._is_there)
+            hooks.pace(self._sender, self._track.pause_before)
             addresses = IceAddresses(local_addresses(self.config), self.config.ice_ports, self.config.public_address)
             hooks.offer_addresses(self._peer, addresses)
             await self._peer.setLocalDescription(await self._peer.createAnswer())
@@ -140,6 +143,7 @@ class Viewer:
     def _listen(self, offer: Offer) -> None:
         hooks.on_keyframe_request(self._sender, self._track.lost_picture)
         hooks.on_feedback(self._sender, heard=self._is_there, report=self._reported, estimate=self._estimated)
+        hooks.limit_resends(self._sender, self._track.may_resend)
         if offer.playout_delay is not None:
             hooks.hint_playout_delay(self._sender, offer.playout_delay, *PLAYOUT_DELAY)
         self._peer.on("connectionstatechange", self._changed)
@@ -148,12 +152,23 @@ class Viewer:
         self._heard = time.monotonic()
 
     def _reported(self, report: Report) -> None:
-        self._track.feedback.report(report.loss, self._track.sent, time.monotonic())
-        self.metrics.viewer_loss.observe(report.loss)
         self.metrics.viewer_jitter.observe(report.jitter)
+        now = time.monotonic()
+        loss = self._losses.add(report.highest, report.lost, now)
+        if loss is not None:
+            self._track.feedback.report(loss, self._track.sent, now)
+            self.metrics.viewer_loss.observe(loss)
+            self._tell("loses %.0f %%", 100 * loss)
 
     def _estimated(self, rate: int) -> None:
         self._track.feedback.remb(rate, self._track.sent, time.monotonic())
+        self._tell("estimates %.0f kbit/s", rate / 1e3)
+
+    def _tell(self, what: str, value: float) -> None:
+        if log.isEnabledFor(logging.DEBUG):
+            track = self._track
+            now = f"sent {track.sent / 1e3:.0f}, may be sent {track.feedback.rate / 1e3:.0f} kbit/s, {track.encoding}"
+            log.debug(f"viewer %s {what}; %s", self.id[:6], value, now)
 
     def _changed(self) -> None:
         if self._peer.connectionState == "connected" and not self._counted and not self.closed.is_set():

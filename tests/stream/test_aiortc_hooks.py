@@ -3,6 +3,7 @@ module."""
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 
 import pytest
@@ -12,9 +13,11 @@ from aiortc.rtcdtlstransport import RTCDtlsTransport
 from aiortc.rtcrtpparameters import RTCRtpHeaderExtensionParameters, RTCRtpParameters
 from aiortc.rtp import (
     RTCP_PSFB_APP,
+    RTCP_RTPFB_NACK,
     RtcpPsfbPacket,
     RtcpReceiverInfo,
     RtcpRrPacket,
+    RtcpRtpfbPacket,
     RtpPacket,
     pack_remb_fci,
     unpack_header_extensions,
@@ -54,7 +57,7 @@ async def test_reports_and_estimates_arrive_whatever_their_size(peer: RTCPeerCon
     hooks.on_feedback(sender, heard=lambda: seen.append("heard"), report=seen.append, estimate=seen.append)
     block = RtcpReceiverInfo(sender._ssrc, 64, 3, 10, 900, 0, 0)
     await sender._handle_rtcp_packet(RtcpRrPacket(ssrc=1, reports=[block]))
-    assert seen == ["heard", Report(loss=0.25, jitter=0.01)]
+    assert seen == ["heard", Report(highest=10, lost=3, jitter=0.01)]
     fci = pack_remb_fci(40_000, [sender._ssrc])
     await sender._handle_rtcp_packet(RtcpPsfbPacket(fmt=RTCP_PSFB_APP, ssrc=1, media_ssrc=0, fci=fci))
     assert seen[2:] == ["heard", 40_000]
@@ -66,6 +69,30 @@ async def test_reports_and_estimates_arrive_whatever_their_size(peer: RTCPeerCon
 
 def test_the_transport_still_routes_reports_through_the_sender() -> None:
     assert "recipient._handle_rtcp_packet(packet)" in inspect.getsource(RTCDtlsTransport._handle_rtcp_data)
+
+
+async def test_packets_wait_as_long_as_they_are_told(peer: RTCPeerConnection, monkeypatch: pytest.MonkeyPatch) -> None:
+    sender = peer.addTransceiver("video").sender
+    sent: list[bytes] = []
+
+    async def send(data: bytes) -> None:
+        sent.append(data)
+
+    monkeypatch.setattr(sender.transport, "_send_rtp", send)
+    hooks.pace(sender, lambda size: size / 1000)
+    began = asyncio.get_running_loop().time()
+    await sender.transport._send_rtp(bytes(100))
+    assert (len(sent), asyncio.get_running_loop().time() - began > 0.09) == (1, True)
+    assert "self.transport._send_rtp(packet_bytes)" in inspect.getsource(RTCRtpSender._run_rtp)
+
+
+async def test_lost_packets_are_sent_again_only_where_allowed(peer: RTCPeerConnection) -> None:
+    sender = peer.addTransceiver("video").sender
+    asked: list[int] = []
+    hooks.limit_resends(sender, lambda sequence: bool(asked.append(sequence)))
+    nack = RtcpRtpfbPacket(fmt=RTCP_RTPFB_NACK, ssrc=1, media_ssrc=sender._ssrc, lost=[7, 8])
+    await sender._handle_rtcp_packet(nack)
+    assert asked == [7, 8]
 
 
 def test_ice_checks_still_end_where_we_listen() -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stream import rates
 from stream.encoders import default_bitrate
-from stream.feedback import Feedback, Limits
+from stream.feedback import Feedback, Limits, LossMeter, Resends
 from stream.rates import limits, plan
+from stream.track import Pacer
 
 BOUNDS = Limits(60_000, 1_000_000)
 
@@ -124,6 +126,41 @@ def test_a_slow_viewer_does_not_pull_the_others_down() -> None:
 def test_who_was_slow_comes_back_only_when_clearly_well() -> None:
     assert plan({"a": 1e6, "b": 0.7e6}, frozenset(), BOUNDS).low == frozenset()
     assert plan({"a": 1e6, "b": 0.7e6}, frozenset({"b"}), BOUNDS).low == {"b"}
+
+
+def test_loss_is_measured_over_a_while() -> None:
+    meter = LossMeter()
+    assert meter.add(1000, 0, 0.0) is None
+    assert meter.add(1005, 5, 0.1) is None, "five of five in a tenth of a second say little"
+    assert meter.add(1099, 5, 0.9) is None
+    assert meter.add(1100, 5, 1.1) == 0.05
+    assert meter.add(1101, 5, 2.2) is None, "and one packet says nothing"
+    assert meter.add(1104, 4, 4.2) == 0.0, "what came late after all is no loss"
+    assert meter.add(5, 4, 6.0) is not None, "the sequence may wrap"
+
+
+def test_lost_packets_sent_again_do_not_fill_the_network() -> None:
+    resends = Resends()
+    assert resends.allow(1, 100_000, 0.0)
+    assert not resends.allow(1, 100_000, 0.05), "it may be on its way"
+    assert resends.allow(1, 100_000, 0.2)
+    granted = sum(resends.allow(k, 100_000, k / 1000) for k in range(200, 10_200))
+    assert granted * 1200 * 8 / 10 < 0.4 * 100_000 + 20_000
+
+
+def test_loss_alone_does_not_cut_below_what_the_receiver_can_take() -> None:
+    feedback = Feedback(BOUNDS)
+    for now in range(20):
+        feedback.remb(120_000, 110_000, float(now))
+        feedback.report(0.3, 110_000, float(now))
+    assert feedback.rate == pytest.approx(0.85 * 120_000)
+
+
+def test_packets_to_a_slow_viewer_leave_one_by_one() -> None:
+    pacer = Pacer()
+    waits = [pacer.wait(1250, 100_000, 5.0) for _ in range(3)]
+    assert waits == [0.0, pytest.approx(0.1), pytest.approx(0.2)]
+    assert pacer.wait(1250, 100_000, 9.0) == 0.0
 
 
 def test_limits_fit_the_frame() -> None:
