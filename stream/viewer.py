@@ -33,6 +33,7 @@ from .track import ViewerTrack
 log = logging.getLogger("farcast.viewer")
 
 LOOK = 0.25  # seconds between two looks at whether the viewer is still there
+HICCUP = 2.0  # seconds of silence after which whoever is heard again has surely lost the picture
 OVER = 1.0  # seconds that a viewer of a session that is over is kept, so that it hears of it first
 CLOSING = 5.0  # seconds that closing a peer may take
 PLAYOUT_DELAY = (0.0, 0.4)  # seconds a viewer may hold a frame back: as little as its network allows
@@ -149,7 +150,11 @@ class Viewer:
         self._peer.on("connectionstatechange", self._changed)
 
     def _is_there(self) -> None:
-        self._heard = time.monotonic()
+        now = time.monotonic()
+        if now - self._heard > HICCUP and self._counted:
+            # It was cut off and is back. It would ask for a keyframe in the end; Chromium takes three seconds to.
+            self.session.broadcast.request_keyframe(self.codec, self._track.encoding, lost=True)
+        self._heard = now
 
     def _reported(self, report: Report) -> None:
         self.metrics.viewer_jitter.observe(report.jitter)
