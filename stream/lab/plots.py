@@ -146,6 +146,59 @@ and is under {400} ms old.
     )
 
 
+def draw_soak(figures: dict[str, Any], folder: Path) -> None:
+    """`soak.png`: memory, and threads and files, over both runs."""
+    figure, axes = _axes(2)
+    for axis, rows, scale, label in (
+        (axes[0], figures["coming"], 1.0, "viewers that came and went"),
+        (axes[1], figures["staying"], 60.0, "minutes with one viewer"),
+    ):
+        at = [row["at"] / scale for row in rows]
+        axis.plot(at, [row["memory_mb"] for row in rows], color=INK[0], label="memory, MB")
+        axis.set(xlabel=label, ylabel="MB resident", ylim=(0, 1.3 * max(row["memory_mb"] for row in rows)))
+        counts = axis.twinx()
+        counts.plot(at, [row["threads"] for row in rows], color=INK[1], label="threads")
+        counts.plot(at, [row["files"] for row in rows], color=INK[2], label="open files")
+        counts.set(ylim=(0, 2.5 * max(row["files"] for row in rows)))
+        axis.legend(loc="lower left")
+        counts.legend(loc="lower right")
+    _save(figure, folder / "soak.png")
+
+
+def soak_page(figures: dict[str, Any], machine: dict[str, object], folder: Path) -> None:
+    coming, staying = figures["coming"], figures["staying"]
+    rows = [
+        [name, coming[0][key], coming[-1][key], staying[0][key], staying[-1][key]]
+        for name, key in (
+            ("memory, MB", "memory_mb"),
+            ("threads", "threads"),
+            ("open files", "files"),
+            ("asyncio tasks", "tasks"),
+            ("Python objects", "objects"),
+        )
+    ]
+    put(
+        folder,
+        "soak",
+        f"""## Does it stay as it is?
+
+```sh
+farcast bench soak --minutes {figures["minutes"]:g} --cycles {figures["cycles"]} --plots docs/results
+```
+
+{where(machine)} One server process, recording. {figures["cycles"]} viewers came one after the other, saw a frame and
+left; then one viewer stayed for {figures["minutes"]:g} minutes and got {figures["frames"]} frames ({figures["fps"]} a second).
+
+![memory, threads and files](soak.png)
+
+{table(["", "at first", f"after {figures['cycles']} viewers", "one viewer, at first", "at the end"], rows)}
+
+A viewer leaves {figures["cycles_growth_kb_a_cycle"]} KB behind (median slope after the first fifth); with one viewer
+the server grows by {figures["stay_growth_mb_an_hour"]} MB an hour.
+""",
+    )
+
+
 def _axes(count: int, height: float = 3.6) -> Any:
     import matplotlib
 
