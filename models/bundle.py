@@ -19,6 +19,7 @@ import torch
 from models.bundle_files import find_bundle, load_parts
 from models.codec import Codec, Decoder
 from models.errors import ModelError
+from models.fast import WAYS, check_way
 from models.lora import fuse_lora
 from models.prompts import PromptEncoder
 from models.taehv import TinyDecoder, open_tiny_decoder
@@ -50,6 +51,7 @@ class Bundle:
     examples: tuple[str, ...] = DEFAULT_EXAMPLES
     guidance: float = 1.0  # classifier-free guidance it looks best under; 1 = off, as for distilled checkpoints
     tiny_decoder: TinyDecoder | None = None  # stands in for the VAE's decoder where a user supplies one
+    fast: str = "plain"  # how passes through the network run, see `models.fast.WAYS`
     streams: bool = True  # False for bidirectional checkpoints, which only `generate` can run
 
     @property
@@ -87,7 +89,7 @@ class Bundle:
                 "(nvidia/AnyFlow-FAR-...), or use `farcast generate`, which runs it offline",
                 code="model_cannot_stream",
             )
-        return StreamingTransformer(self.transformer)
+        return StreamingTransformer(self.transformer, WAYS[check_way(self.fast, self.device)]())
 
     @cached_property
     def codec(self) -> Codec:
@@ -108,11 +110,12 @@ class Bundle:
 def open_bundle(
     source: str | Path | None = None, *, device: str = "auto", dtype: torch.dtype | None = None,
     width: int | None = None, height: int | None = None, lora: Sequence[str | Path | tuple[str | Path, float]] = (),
-    decoder: str | Path | None = None,
+    decoder: str | Path | None = None, fast: str = "plain",
 ) -> Bundle:  # fmt: skip
     """Open a checkpoint: a folder, a hub id, or None for the embedded model. Raises ModelError.
 
     lora: adapters to fuse, each a .safetensors file or (file, scale). decoder: a TAEHV file to decode with (`taehv`).
+    fast: "plain", or for a GPU "compile", "graphs", "compile+graphs": slower to start, quicker a step (`fast`).
     device: "auto" takes a GPU when there is one. dtype: None takes bfloat16 on a GPU and float32 on a CPU.
     """
     if source is None:
@@ -123,6 +126,7 @@ def open_bundle(
                 code="model_not_found",
             )
     place = pick_device(device)
+    check_way(fast, place)
     kind = dtype or pick_dtype(place)
     folder = find_bundle(source)
     parts, streams = load_parts(folder, place, kind)
@@ -137,6 +141,7 @@ def open_bundle(
         fps=int(card.get("fps", 16)),
         examples=tuple(card.get("examples", DEFAULT_EXAMPLES)),
         guidance=float(card.get("guidance", 1.0)),
+        fast=fast,
     )  # fmt: skip
     check_sizes(bundle)
     if decoder is not None:
@@ -211,12 +216,13 @@ def _read_card(folder: Path) -> Mapping[str, Any]:
 
 def random_bundle(
     size: str = "tiny", *, seed: int = 0, device: str = "cpu", dtype: torch.dtype | None = None,
-    width: int | None = None, height: int | None = None,
+    width: int | None = None, height: int | None = None, fast: str = "plain",
 ) -> Bundle:  # fmt: skip
-    """A bundle with random weights: "tiny", or a published size ("1.3b", "14b") for benchmarks."""
+    """A bundle with random weights: "tiny", "medium", or a published size ("1.3b", "14b"): for benchmarks."""
     from models.random_weights import make_random
 
-    return make_random(size, seed, pick_device(device), dtype, width, height)
+    place = pick_device(device)
+    return replace(make_random(size, seed, place, dtype, width, height), fast=check_way(fast, place))
 
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # it would warn after a fork, and prompts are short

@@ -101,6 +101,7 @@ class Context:
         self.keys = torch.zeros(shape, dtype=network.dtype, device=network.device)
         self.values = torch.zeros_like(self.keys)
         self._full_rope, self._far_rope = rope_tables(network, geometry)
+        self._backwards = torch.tensor([1.0, -1.0], device=network.device)
 
     # -- the window ----------------------------------------------------------------------------------------------
 
@@ -160,8 +161,8 @@ class Context:
         taken = [self._read(was.segment) for was, _ in moves]  # all read before any is overwritten
         for (was, now), (keys, values) in zip(moves, taken, strict=True):
             if was.frame != now.frame:
-                turn = self._full_rope[was.frame - now.frame, 0].conj()  # at row 0, column 0 only time turns
-                keys = torch.stack([rotate(layer, turn.expand(keys.shape[2], 1, -1)) for layer in keys])
+                back = self._full_rope[was.frame - now.frame, 0] * self._backwards  # at row 0, column 0 only time turns
+                keys = torch.stack([rotate(layer, back.expand(keys.shape[2], 1, -1, -1)) for layer in keys])
             where = slice(now.segment.at, now.segment.at + now.segment.length)
             self.keys[:, :, where], self.values[:, :, where] = keys, values
 
@@ -218,7 +219,7 @@ class Context:
 
 
 def rope_tables(network: StreamingTransformer, geometry: Geometry) -> tuple[Tensor, Tensor]:
-    """Rotary factors of full and far tokens, by the module's own code: (frames, tokens a frame, dim / 2) complex64."""
+    """Cosines and sines of full and far tokens, by the module's own code: (frames, tokens a frame, dim / 2, 2)."""
     rope = network.module.rope
     frames = geometry.context_frames + geometry.chunk_frames
     tables = []
@@ -227,5 +228,5 @@ def rope_tables(network: StreamingTransformer, geometry: Geometry) -> tuple[Tens
         (rope._forward_compressed_frame, network.far_patch),
     ):
         table = make(frames, geometry.height // ph, geometry.width // pw, network.device)
-        tables.append(table.flatten(1, 2).to(torch.complex64))
+        tables.append(torch.view_as_real(table.flatten(1, 2).to(torch.complex64)).contiguous())
     return tables[0], tables[1]

@@ -1,4 +1,4 @@
-"""Bundles with random weights at the published sizes, for benchmarks and tests. Only the pixels are meaningless."""
+"""Bundles with random weights, at the published sizes and two smaller ones. Only the pixels are meaningless."""
 
 from __future__ import annotations
 
@@ -19,6 +19,10 @@ TRANSFORMERS: dict[str, dict[str, Any]] = {
         "num_attention_heads": 4, "attention_head_dim": 48, "text_dim": 128, "freq_dim": 64, "ffn_dim": 768,
         "num_layers": 6,
     },
+    "medium": {
+        "num_attention_heads": 8, "attention_head_dim": 64, "text_dim": 128, "freq_dim": 128, "ffn_dim": 2048,
+        "num_layers": 12,
+    },
     "1.3b": {"num_attention_heads": 12, "attention_head_dim": 128, "ffn_dim": 8960, "num_layers": 30},
     "14b": {"num_attention_heads": 40, "attention_head_dim": 128, "ffn_dim": 13824, "num_layers": 40},
 }  # fmt: skip
@@ -26,6 +30,11 @@ TINY_VAE: dict[str, Any] = {
     "base_dim": 16, "decoder_base_dim": 24, "z_dim": 16, "dim_mult": [1, 2, 4, 4], "num_res_blocks": 1,
     "temperal_downsample": [True, True, False], "in_channels": 12, "out_channels": 12, "patch_size": 2,
     "scale_factor_spatial": 16, "scale_factor_temporal": 4,
+}  # fmt: skip
+# 8x in space as Wan 2.1's own, and narrow enough for a processor: the transformer is what is medium.
+_MEDIUM_VAE: dict[str, Any] = {
+    "base_dim": 16, "z_dim": 16, "dim_mult": [1, 2, 4], "num_res_blocks": 1, "temperal_downsample": [True, True],
+    "in_channels": 12, "out_channels": 12, "patch_size": 2, "scale_factor_spatial": 8, "scale_factor_temporal": 4,
 }  # fmt: skip
 _TINY_TEXT: dict[str, Any] = {"d_model": 128, "d_kv": 32, "num_heads": 4, "d_ff": 256, "num_layers": 2}
 # UMT5-XXL's width with one layer: the text encoder runs once a prompt and is no part of what is measured.
@@ -38,15 +47,16 @@ def make_random(
     """See `models.bundle.random_bundle`. ModelError for an unknown size."""
     if size not in TRANSFORMERS:
         raise ModelError(f"no random weights of size {size!r}; choose one of {', '.join(TRANSFORMERS)}")
-    tiny = size == "tiny"
+    small = size in ("tiny", "medium")
+    vae_config = {"tiny": TINY_VAE, "medium": _MEDIUM_VAE}.get(size, {})
     kind = dtype or pick_dtype(device)
     tokenizer = small_tokenizer()
-    text = _TINY_TEXT if tiny else _WIDE_TEXT
+    text = _TINY_TEXT if small else _WIDE_TEXT
     with torch.random.fork_rng(devices=[]), torch.device(device):
         torch.manual_seed(seed)
-        with _default_dtype(torch.float32 if tiny else kind):  # 14B in fp32 first would need four times the memory
+        with _default_dtype(torch.float32 if small else kind):  # 14B in fp32 first would need four times the memory
             transformer = AnyFlowFARTransformer3DModel(**TRANSFORMERS[size])
-            vae = AutoencoderKLWan(**(TINY_VAE if tiny else {}))
+            vae = AutoencoderKLWan(**vae_config)
             text_encoder = UMT5EncoderModel(UMT5Config(vocab_size=len(tokenizer), **text))
     parts: tuple[Any, ...] = (transformer, vae, text_encoder)
     for part in parts:
@@ -60,8 +70,8 @@ def make_random(
         device=device,
         dtype=kind,
         name=f"random-{size}",
-        width=width or (128 if tiny else 832),
-        height=height or (128 if tiny else 480),
+        width=width or (128 if small else 832),
+        height=height or (128 if small else 480),
     )
     check_sizes(bundle)
     return bundle

@@ -5,6 +5,9 @@ and computes what diffusers' `AnyFlowFARTransformer3DModel` computes, with one d
 keys that its padding adds are not attended, as in NVIDIA's own code. What makes it quick: every chunk attends a prefix
 of one preallocated store, so no mask and no concatenation; Q, K and V come from one product; all tokens of a pass share
 one (t, r), so a layer needs one modulation vector; and the prompt's keys are computed once, its padding folded to one.
+
+Everything that changes from call to call is a tensor argument of `_layers` (t and r as their modulation), so compiled
+layers and CUDA graphs serve every step count; `models.fast` makes them.
 """
 
 from __future__ import annotations
@@ -12,11 +15,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from models.fast import Fast
 
 TEXT_POSITIONS = 512  # the reference pads every prompt to this many positions and attends all of them
 _MODULATIONS_KEPT = 256
@@ -54,8 +59,9 @@ class Store(Protocol):
     values: Tensor
 
 
-@dataclass(frozen=True)
-class _Layer:
+class Layer(NamedTuple):
+    """A block's weights, those of its linear maps as (weight, bias)."""
+
     qkv: tuple[Tensor, Tensor]
     norm_q: Tensor
     norm_k: Tensor
@@ -69,11 +75,15 @@ class _Layer:
 
 
 class StreamingTransformer:
-    """Forward passes over one `AnyFlowFARTransformer3DModel`. Holds weights only, nothing of any rollout."""
+    """Forward passes over one `AnyFlowFARTransformer3DModel`. Holds weights only, nothing of any rollout.
 
-    def __init__(self, module: Any) -> None:
+    fast: how passes run, plainly by default. text_multiple there rounds prompts up, so that few shapes occur.
+    """
+
+    def __init__(self, module: Any, fast: Fast | None = None) -> None:
         config = module.config
         self.module = module
+        self.fast = fast or Fast()
         self.layers = [_fuse(block) for block in module.blocks]
         self.heads: int = config.num_attention_heads
         self.head_dim: int = config.attention_head_dim
@@ -116,9 +126,10 @@ class StreamingTransformer:
         The reference attends TEXT_POSITIONS keys, of which all but `tokens` are the same (embedded zeros). n equal keys
         with equal values are one key whose score is raised by ln(n), exactly.
         """
-        longest = max(len(embedding) for embedding in embeddings)
-        text = torch.zeros(len(embeddings), longest + 1, embeddings[0].shape[1], dtype=self.dtype, device=self.device)
-        bias = torch.full((len(embeddings), 1, 1, longest + 1), -math.inf, dtype=self.dtype, device=self.device)
+        width = max(len(embedding) for embedding in embeddings) + 1
+        width = -(-width // self.fast.text_multiple) * self.fast.text_multiple
+        text = torch.zeros(len(embeddings), width, embeddings[0].shape[1], dtype=self.dtype, device=self.device)
+        bias = torch.full((len(embeddings), 1, 1, width), -math.inf, dtype=self.dtype, device=self.device)
         for row, embedding in enumerate(embeddings):
             tokens = len(embedding)
             text[row, :tokens] = embedding.to(text)
@@ -146,15 +157,32 @@ class StreamingTransformer:
 
     def write(self, x: Tensor, segments: Sequence[Segment], rope: Tensor, prompt: PromptKV, store: Store) -> None:
         """Clean tokens x (B, S, d) of finished chunks into the store; the last layer stops at its keys and values."""
-        self._layers(x, segments, rope, self.modulation(0.0, 0.0), prompt, store, to_the_end=False)
+        self._pass(x, tuple(segments), rope, self.modulation(0.0, 0.0), prompt, store, None)
 
     def velocity(
         self, x: Tensor, segment: Segment, rope: Tensor, modulation: Modulation, prompt: PromptKV, store: Store,
         shape: Sequence[int],
     ) -> Tensor:  # fmt: skip
         """Mean velocity u(x_t, t, r) of the chunk in progress as (B, F, C, H, W) = (B, *shape); x: its tokens."""
-        x = self._layers(x, [segment], rope, modulation, prompt, store, to_the_end=True)
-        shift, scale = modulation.head
+        u = self._pass(x, (segment,), rope, modulation, prompt, store, tuple(shape))
+        assert u is not None
+        return u
+
+    def _pass(
+        self, x: Tensor, segments: tuple[Segment, ...], rope: Tensor, modulation: Modulation, prompt: PromptKV,
+        store: Store, shape: tuple[int, ...] | None,
+    ) -> Tensor | None:  # fmt: skip
+        """A pass whose values are all in the tensors given and whose shapes are all in `segments` and `shape`."""
+
+        def run(x: Tensor, rope: Tensor, blocks: Tensor, head: Tensor, *of_prompt: Tensor) -> Tensor | None:
+            x = self._layers(x, segments, rope, blocks, PromptKV(*of_prompt), store, to_the_end=shape is not None)
+            return None if shape is None else self._head(x, head, shape)
+
+        tensors = (x, rope, modulation.blocks, modulation.head, prompt.keys, prompt.values, prompt.bias)
+        return self.fast.run(run, tensors, store, (segments, shape))
+
+    def _head(self, x: Tensor, head: Tensor, shape: Sequence[int]) -> Tensor:
+        shift, scale = head
         x = F.layer_norm(x.float(), (self.width,), scale, shift, self.eps).to(self.dtype)
         x = self.module.proj_out(x)
         frames, channels, height, width = shape
@@ -163,18 +191,14 @@ class StreamingTransformer:
         return x.permute(0, 1, 6, 2, 4, 3, 5).reshape(len(x), frames, channels, height, width)
 
     def _layers(
-        self, x: Tensor, segments: Sequence[Segment], rope: Tensor, modulation: Modulation, prompt: PromptKV,
+        self, x: Tensor, segments: Sequence[Segment], rope: Tensor, modulations: Tensor, prompt: PromptKV,
         store: Store, *, to_the_end: bool,
     ) -> Tensor:  # fmt: skip
         last = len(self.layers) - 1
-        size = (self.width,)
+        project, finish = self.fast.compiled(_project), self.fast.compiled(_finish)
         for index, layer in enumerate(self.layers):
-            shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = modulation.blocks[index]
-            h = F.layer_norm(x.float(), size, scale, shift, self.eps).to(self.dtype)
-            q, k, v = F.linear(h, *layer.qkv).split(self.width, dim=-1)
-            q, k = _rms(q, layer.norm_q, self.eps), _rms(k, layer.norm_k, self.eps)
-            k = rotate(k.unflatten(2, (self.heads, -1)), rope)  # (B, S, heads, dim)
-            v = v.unflatten(2, (self.heads, -1))
+            modulation = modulations[index]
+            q, k, v = project(x, rope, modulation, layer, self.heads, self.eps)
             keys, values = store.keys[index], store.values[index]
             row = 0
             for segment in segments:
@@ -183,27 +207,49 @@ class StreamingTransformer:
                 row += segment.length
             if index == last and not to_the_end:
                 return x
-            q = rotate(q.unflatten(2, (self.heads, -1)), rope)
-            h = F.linear(_attend_prefixes(q, keys, values, segments), *layer.out)
-            x = torch.addcmul(x.float(), h.float(), gate).to(self.dtype)
-
-            h = x
-            if layer.norm_cross is not None:
-                h = F.layer_norm(x.float(), size, *layer.norm_cross, self.eps).to(self.dtype)
-            q = _rms(F.linear(h, *layer.cross_q), layer.cross_norm_q, self.eps).unflatten(2, (self.heads, -1))
-            h = _attend(q, prompt.keys[index], prompt.values[index], prompt.bias)
-            x = x + F.linear(h, *layer.cross_out)
-
-            h = F.layer_norm(x.float(), size, ffn_scale, ffn_shift, self.eps).to(self.dtype)
-            h = F.linear(F.gelu(F.linear(h, *layer.ffn_in), approximate="tanh"), *layer.ffn_out)
-            x = torch.addcmul(x.float(), h.float(), ffn_gate).to(self.dtype)
+            seen = _attend_prefixes(q, keys, values, segments)
+            x = finish(x, seen, modulation, layer, prompt.keys[index], prompt.values[index], prompt.bias, self.eps)
         return x
 
 
+def _project(
+    x: Tensor, rope: Tensor, modulation: Tensor, layer: Layer, heads: int, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """First part of a layer: x (B, S, d) to its queries, keys (both rotated) and values, (B, S, heads, dim) each."""
+    shift, scale = modulation[0], modulation[1]
+    h = F.layer_norm(x.float(), x.shape[-1:], scale, shift, eps).to(x.dtype)
+    q, k, v = F.linear(h, *layer.qkv).split(x.shape[-1], dim=-1)
+    q, k = _rms(q, layer.norm_q, eps), _rms(k, layer.norm_k, eps)
+    q, k, v = (part.unflatten(2, (heads, -1)) for part in (q, k, v))
+    return rotate(q, rope), rotate(k, rope), v
+
+
+def _finish(
+    x: Tensor, seen: Tensor, modulation: Tensor, layer: Layer, keys: Tensor, values: Tensor, bias: Tensor, eps: float
+) -> Tensor:
+    """The rest of a layer. seen: what its attention gathered; keys, values, bias: of the prompt, in this layer."""
+    size, (_, _, gate, ffn_shift, ffn_scale, ffn_gate) = x.shape[-1:], modulation.unbind()
+    x = torch.addcmul(x.float(), F.linear(seen, *layer.out).float(), gate).to(x.dtype)
+
+    h = x
+    if layer.norm_cross is not None:
+        h = F.layer_norm(x.float(), size, *layer.norm_cross, eps).to(x.dtype)
+    q = _rms(F.linear(h, *layer.cross_q), layer.cross_norm_q, eps).unflatten(2, keys.shape[-2:])
+    x = x + F.linear(_attend(q, keys, values, bias), *layer.cross_out)
+
+    h = F.layer_norm(x.float(), size, ffn_scale, ffn_shift, eps).to(x.dtype)
+    h = F.linear(F.gelu(F.linear(h, *layer.ffn_in), approximate="tanh"), *layer.ffn_out)
+    return torch.addcmul(x.float(), h.float(), ffn_gate).to(x.dtype)
+
+
 def rotate(x: Tensor, rope: Tensor) -> Tensor:
-    """Rotary embedding. x: (B, S, heads, dim); rope: (S, 1, dim / 2) complex64."""
-    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
-    return torch.view_as_real(pairs * rope).flatten(-2).to(x.dtype)
+    """Rotary embedding. x: (B, S, heads, dim); rope: (S, 1, dim / 2, 2), cosine and sine."""
+    pairs = x.float().unflatten(-1, (-1, 2))
+    if not torch.compiler.is_compiling():  # one operation, where the compiler knows no complex numbers
+        turned = torch.view_as_complex(pairs) * torch.view_as_complex(rope)
+        return torch.view_as_real(turned).flatten(-2).to(x.dtype)
+    (even, odd), (cosine, sine) = pairs.unbind(-1), rope.unbind(-1)
+    return torch.stack([even * cosine - odd * sine, even * sine + odd * cosine], -1).flatten(-2).to(x.dtype)
 
 
 def _attend_prefixes(q: Tensor, keys: Tensor, values: Tensor, segments: Sequence[Segment]) -> Tensor:
@@ -228,7 +274,7 @@ def _rms(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     return F.rms_norm(x, (x.shape[-1],), weight, eps)
 
 
-def _fuse(block: Any) -> _Layer:
+def _fuse(block: Any) -> Layer:
     """Collect a block's weights; to_q, to_k and to_v become views of one matrix, so nothing is stored twice."""
     attention, cross = block.attn1, block.attn2
     projections = (attention.to_q, attention.to_k, attention.to_v)
@@ -239,7 +285,7 @@ def _fuse(block: Any) -> _Layer:
     norm_cross = None
     if not isinstance(block.norm2, nn.Identity):
         norm_cross = (block.norm2.weight.detach().float(), block.norm2.bias.detach().float())
-    return _Layer(
+    return Layer(
         qkv=(weight, bias),
         norm_q=attention.norm_q.weight.detach(),
         norm_k=attention.norm_k.weight.detach(),

@@ -4,61 +4,89 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from models import flowmap
-from models.bench.engine import PROMPT, frames_of, run_chunk, video_noise
-from models.bench.measure import Spent, Timed, bar, count_flops, matmul_rate, median
+from models.bench.chunk import PROMPT, run_chunk
+from models.bench.engine import frames_of, video_noise
+from models.bench.measure import Timed, bar, count_flops, matmul_rate, median
 from models.bench.reference import as_it_runs, pipeline
 from models.bundle import Bundle
+from models.errors import FarcastError
 from models.rollout import Rollout
 
 BUDGET_S = 540.0
 
 
 def bench_gpu(
-    bundle: Bundle, *, steps: Sequence[int] = (1, 2, 4, 8), repeats: int = 5, budget_s: float = BUDGET_S,
-    tell: Callable[[str], None] = lambda _: None,
+    bundle: Bundle, *, steps: Sequence[int] = (1, 2, 4, 8), ways: Sequence[str] = ("plain",), repeats: int = 5,
+    budget_s: float = BUDGET_S, tell: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:  # fmt: skip
     """{"figures": {...}, "bars": [...]}: milliseconds at a full window, fps and peak memory for each step budget.
 
-    diffusers' runs come last and stop when `budget_s` is used up; what was left out is said in `skipped`.
+    ways: of `models.fast`, each measured and compared with the first; one that fails is named in `failed`, and the rest
+    goes on. diffusers' runs come last and stop when `budget_s` is used up; what was left out is said in `skipped`.
     """
     start, device = time.monotonic(), bundle.device
     figures: dict[str, Any] = {"model": bundle.name, "size": [bundle.width, bundle.height], "dtype": str(bundle.dtype)}
+    figures |= {"ours": [], "failed": [], "diffusers": [], "skipped": []}
     with torch.no_grad():
         tell("matrix rate of the card")
         rate = matmul_rate(device, bundle.dtype)
         figures["matmul_tflops"] = rate / 1e12
-        tell("filling the window")
-        _reset_peak(device)
-        rollout = Rollout(bundle, prompt=PROMPT)
-        while rollout._context.frames < rollout._context.geometry.context_frames:
-            run_chunk(rollout, [1.0, 0.0], {})
-        run_chunk(rollout, [1.0, 0.0], {})
-        step_flops = count_flops(partial(_one_step, rollout.clone()))
-        table = []
-        for count in steps:
-            tell(f"ours, {count} steps")
-            table.append(_row(rollout, count, repeats))
-        figures["ours"] = table
-        figures["peak_memory_gb"] = _peak(device)
-        step_ms = table[0]["step_ms"]
-        figures["step_tflop"] = step_flops / 1e12
-        figures["step_share_of_matmul_rate"] = step_flops / (step_ms / 1e3) / rate
-        del rollout
-        figures["diffusers"], figures["skipped"] = [], []
+        first: Tensor | None = None
+        for way in ways:
+            if time.monotonic() - start > budget_s * 0.5:
+                figures["skipped"].append(f"ours, {way}: out of time")
+                continue
+            tell(f"filling the window, {way}")
+            try:
+                rows, latents = _rows(replace(bundle, fast=way), steps, repeats, tell)
+            except (FarcastError, RuntimeError, ImportError) as error:  # no compiler, no memory: the others still count
+                figures["failed"].append(
+                    f"{way}: {(str(error).strip().splitlines() or [type(error).__name__])[0][:300]}"
+                )
+                continue
+            first = latents if first is None else first
+            apart = float((latents - first).float().norm() / first.float().norm())
+            figures["ours"] += [{"way": way, "difference": apart, **row} for row in rows]
+        if figures["ours"]:
+            row = figures["ours"][0]
+            figures["step_tflop"] = row["step_flops"] / 1e12
+            figures["step_share_of_matmul_rate"] = row["step_flops"] / (row["step_ms"] / 1e3) / rate
         for count in steps:
             if time.monotonic() - start > budget_s * 0.6:
                 figures["skipped"].append(f"diffusers at {count} steps: out of time")
                 continue
             tell(f"diffusers, {count} steps")
             figures["diffusers"].append(_their_row(bundle, count))
-    bars = [bar(f"fps at {row['steps']} steps", row["fps"], ">=", float(bundle.fps)) for row in table]
+    best = {
+        count: max((row["fps"] for row in figures["ours"] if row["steps"] == count), default=0.0) for count in steps
+    }
+    bars = [bar(f"fps at {count} steps", fps, ">=", float(bundle.fps)) for count, fps in best.items()]
     return {"figures": figures, "bars": bars}
+
+
+def _rows(
+    bundle: Bundle, steps: Sequence[int], repeats: int, tell: Callable[[str], None]
+) -> tuple[list[dict[str, Any]], Tensor]:
+    """A row a step budget, and the latents of the last chunk that fills the window, for comparison."""
+    _reset_peak(bundle.device)
+    rollout = Rollout(bundle, prompt=PROMPT)
+    while rollout._context.frames < rollout._context.geometry.context_frames:
+        latents = run_chunk(rollout, [1.0, 0.0]).latents
+    run_chunk(rollout, [1.0, 0.0])
+    rows = []
+    flops = count_flops(partial(_one_step, rollout.clone())) if bundle.fast == "plain" else None
+    for count in steps:
+        tell(f"ours, {bundle.fast}, {count} steps")
+        rows.append({**_row(rollout, count, repeats), "step_flops": flops, "peak_memory_gb": _peak(bundle.device)})
+    return rows, latents
 
 
 def _one_step(rollout: Rollout) -> None:
@@ -67,12 +95,11 @@ def _one_step(rollout: Rollout) -> None:
 
 def _row(rollout: Rollout, count: int, repeats: int) -> dict[str, Any]:
     sigmas = flowmap.schedule(count, rollout.bundle.shift)
-    run_chunk(rollout, sigmas, {})
+    run_chunk(rollout, sigmas)
     samples: dict[str, list[float]] = {"step": [], "append": [], "decode": [], "chunk": []}
     for _ in range(repeats):
-        spent: dict[str, Spent] = {}
         with Timed(rollout.bundle.device) as whole:
-            run_chunk(rollout, sigmas, spent)
+            spent = run_chunk(rollout, sigmas).spent
         for kind in ("append", "decode"):
             samples[kind].append(spent[kind].wall)
         samples["step"].append(spent["step"].wall / count)
@@ -93,7 +120,8 @@ def _their_row(bundle: Bundle, count: int) -> dict[str, Any]:
     with as_it_runs(), Timed(bundle.device) as spent:
         pipe(
             prompt=PROMPT, height=bundle.height, width=bundle.width, num_frames=frames_of(bundle, partition),
-            num_inference_steps=count, latents=video_noise(bundle, partition).transpose(1, 2).to(bundle.device),
+            num_inference_steps=count, guidance_scale=bundle.guidance,
+            latents=video_noise(bundle, partition).transpose(1, 2).to(bundle.device, bundle.dtype),
             chunk_partition=list(partition), output_type="pt",
         )  # fmt: skip
     frames = frames_of(bundle, partition)
@@ -117,12 +145,13 @@ def _peak(device: torch.device) -> float | None:
 
 def table_lines(figures: dict[str, Any]) -> list[str]:
     """The short table that comes last."""
-    lines = ["steps   step ms  append ms  decode ms  chunk ms     fps   diffusers fps"]
+    lines = ["way             steps   step ms  append ms  decode ms  chunk ms     fps  peak GB   diffusers fps"]
     theirs = {row["steps"]: row["fps"] for row in figures["diffusers"]}
     for row in figures["ours"]:
         other = f"{theirs[row['steps']]:15.2f}" if row["steps"] in theirs else f"{'-':>15}"
+        peak = "-" if row["peak_memory_gb"] is None else f"{row['peak_memory_gb']:.1f}"
         lines.append(
-            f"{row['steps']:5d} {row['step_ms']:9.1f} {row['append_ms']:10.1f} {row['decode_ms']:10.1f} "
-            f"{row['chunk_ms']:9.1f} {row['fps']:7.2f} {other}"
+            f"{row['way']:<15} {row['steps']:5d} {row['step_ms']:9.1f} {row['append_ms']:10.1f} "
+            f"{row['decode_ms']:10.1f} {row['chunk_ms']:9.1f} {row['fps']:7.2f} {peak:>8} {other}"
         )
-    return lines
+    return [*lines, *(f"failed: {line}" for line in figures["failed"]), *figures["skipped"]]

@@ -1,15 +1,32 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
-from models.bench.engine import bench_engine, slid_deviation
+import pytest
+
+from models.bench.engine import bench_engine
 from models.bench.gpu import bench_gpu, table_lines
+from models.bench.page import write_page
+from models.bench.plots import draw
+from models.bench.stream import slid_deviation
 from models.bundle import Bundle
 
 
-def test_engine_bench_measures_everything_it_promises(bundle: Bundle) -> None:
-    result = bench_engine(bundle, steps=1, early=8, late=10, partition=(1, 3, 3))
+def test_engine_bench_measures_everything_it_promises(bundle: Bundle, tmp_path: Path) -> None:
+    result = bench_engine(
+        bundle, larger=replace(bundle, guidance=2.0, name="guided"), steps=1, early=8, late=10, chunks=20,
+        partition=(1, 3, 3), endless=bundle, endless_chunks=20,
+    )  # fmt: skip
     json.dumps(result)
+    page = write_page(result["figures"], result["bars"], "a machine", "a command")
+    assert [path.name for path in draw(result["figures"], tmp_path) if f"({path.name})" not in page] == []
+    assert result["figures"]["larger"]["parity_error"] < 1e-4
+    assert sum(result["figures"]["profile"]["operations"].values()) == pytest.approx(1)
+    assert result["figures"]["profile"]["units"]["decode"]["flops"] > 1e6
+    assert result["figures"]["endless"]["last_position"] <= 19 <= result["figures"]["endless"]["trained_positions"]
+    assert len(result["figures"]["age"]["drift"]["curve"]) == 2
     figures, bars = result["figures"], {entry["name"]: entry for entry in result["bars"]}
     assert figures["parity_error"] < 1e-4
     assert len(figures["ours"]["transformer_by_chunk"]) == len(figures["diffusers"]["transformer_by_chunk"]) == 3
@@ -20,10 +37,12 @@ def test_engine_bench_measures_everything_it_promises(bundle: Bundle) -> None:
 
 
 def test_gpu_bench_proves_itself_on_a_cpu(bundle: Bundle) -> None:
-    result = bench_gpu(bundle, steps=(1, 2), repeats=1)
+    result = bench_gpu(bundle, steps=(1, 2), ways=("plain", "graphs"), repeats=1)
     json.dumps(result)
     lines = table_lines(result["figures"])
-    assert len(lines) == 3
+    assert len(lines) == 4
+    assert lines[-1].startswith("failed: graphs: graphs needs a CUDA device")  # and the rest is measured all the same
+    assert result["figures"]["ours"][0]["difference"] == 0.0
     assert [row["steps"] for row in result["figures"]["ours"]] == [1, 2]
     assert result["figures"]["step_tflop"] > 0
     assert [row["frames"] for row in result["figures"]["diffusers"]] == [73, 73]
