@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
+from collections import Counter
+from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -118,15 +122,24 @@ def check_folder(folder: Path) -> dict[str, str]:
             if pickled:
                 raise _pickled(folder / part, pickled[0])
             raise ModelError(f"{folder / part} has no weights (*.safetensors)", code="model_missing_part")
-        check_dtypes(folder / part)
+        check_dtypes(folder / part, _kept_wide(part, classes[part]))
     return classes
 
 
-def check_dtypes(folder: Path) -> None:
-    """ModelError when some weights are not plain floating point (fp8, int8: quantised for another program).
+def _kept_wide(part: str, name: str) -> Sequence[str]:
+    library = import_module("transformers" if part == "text_encoder" else "diffusers")
+    return getattr(getattr(library, name), "_keep_in_fp32_modules", None) or ()
 
-    Floats of different widths are no error: published files mix them, and all are cast to one dtype when opened.
+
+def check_dtypes(folder: Path, kept_wide: Sequence[str] = ()) -> None:
+    """ModelError when a part's weights are not all of one floating-point type.
+
+    The one mixture that diffusers and transformers themselves write is let through: F32 in modules named in `kept_wide`
+    (the class's `_keep_in_fp32_modules`) among narrower weights. Any other comes from a tool that changed some tensors
+    and forgot others, or quantised them for another program (fp8, int8), and would run at a precision nobody chose.
     """
+    types: dict[str, str] = {}
+    sizes: Counter[str] = Counter()
     for file in sorted(folder.glob("*.safetensors")):
         try:
             with file.open("rb") as stream:
@@ -134,11 +147,23 @@ def check_dtypes(folder: Path) -> None:
         except (OSError, ValueError, MemoryError, OverflowError) as error:
             raise ModelError(f"{file} is damaged; fetch it again", code="model_damaged") from error
         for name, entry in header.items():
-            if name != "__metadata__" and entry.get("dtype") not in FLOATS:
+            if name == "__metadata__":
+                continue
+            types[name] = entry.get("dtype")
+            if types[name] not in FLOATS:
                 raise ModelError(
-                    f"{file.name}: {name} is {entry.get('dtype')}; Farcast opens weights in {', '.join(FLOATS)}",
+                    f"{file.name}: {name} is {types[name]}; Farcast opens weights in {', '.join(FLOATS)}",
                     code="model_dtype",
                 )
+            sizes[types[name]] += math.prod(entry.get("shape", ()))
+    most = sizes.most_common(1)[0][0] if sizes else ""
+    for name, kind in sorted(types.items()):
+        if kind != most and not (kind == "F32" and any(word in kept_wide for word in name.split("."))):
+            raise ModelError(
+                f"{folder} mixes types: {name} is {kind} while most weights are {most}; save the part in one type, "
+                f"such as model.to(torch.bfloat16).save_pretrained(...)",
+                code="model_dtype",
+            )
 
 
 def _pickled(folder: Path, name: str) -> ModelError:

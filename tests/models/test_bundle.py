@@ -110,6 +110,21 @@ def test_damaged_wrong_and_lacking_weights_are_named(folder: Path) -> None:
     refused(folder, "model_damaged")
 
 
+def test_a_part_in_several_types_is_refused_unless_diffusers_wrote_it_so(saved: Path, folder: Path) -> None:
+    narrow = open_bundle(saved, device="cpu", dtype=torch.bfloat16)
+    shutil.rmtree(folder / "transformer")
+    narrow.transformer.save_pretrained(folder / "transformer")  # bf16, and what diffusers keeps in fp32
+    file = next((folder / "transformer").glob("*.safetensors"))
+    state = load_file(file)
+    assert {tensor.dtype for tensor in state.values()} == {torch.bfloat16, torch.float32}
+    assert frames(open_bundle(folder, device="cpu")).shape == (13, 64, 64, 3)
+    name = "blocks.1.ffn.net.2.weight"
+    save_file({**state, name: state[name].float()}, file)
+    refused(folder, "model_dtype", name, "F32", "BF16", "one type")
+    save_file({**state, name: state[name].half()}, file)
+    refused(folder, "model_dtype", name, "F16", "BF16")
+
+
 def test_parts_that_do_not_fit_are_named(folder: Path) -> None:
     config = json.loads((folder / "text_encoder" / "config.json").read_text())
     shutil.rmtree(folder / "text_encoder")
