@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
 from models.errors import RequestError
 from models.evaluation import longrun, starts, switch, t2v
 from models.evaluation.prompts import Task, draw
-from models.evaluation.selftest import selftest
+from models.evaluation.readers import Readers
+from models.evaluation.selftest import SelfTest, selftest
 from models.evaluation.takes import Maker
 from models.flowmap import check_steps
 
 MAX_PROMPTS = 10_000
+MAX_JOBS = 256
 BASE = 4  # the step count that starts, switches and long runs are judged at, and others are compared with
 
 
@@ -28,12 +31,15 @@ class Plan:
     selftests: int = 200
     minutes: float = 10.0
     seed: int = 0
+    jobs: int = 0  # processes that read clips beside the one that makes them
 
     def __post_init__(self) -> None:
         if not self.steps:
             raise RequestError("no step count given; use --steps 1,2,4,8 or leave it out")
         for count in self.steps:
             check_steps(count)
+        if not 0 <= self.jobs <= MAX_JOBS:
+            raise RequestError(f"jobs is {self.jobs}; it must be from 0 (no process beside this one) to {MAX_JOBS}")
         for name in ("prompts", "starts", "switches", "selftests"):
             value = getattr(self, name)
             if not 0 <= value <= MAX_PROMPTS:
@@ -65,11 +71,15 @@ class Result:
 
 def examine(maker: Maker, plan: Plan, progress: t2v.Progress, rivals: dict[str, Maker] | None = None) -> Result:
     """Run the plan on `maker`, and its text-to-video part on every rival with the same prompts and seeds."""
+    with Readers(plan.jobs) as readers:
+        return _examine(maker, plan, progress, rivals or {}, readers)
+
+
+def _examine(maker: Maker, plan: Plan, progress: t2v.Progress, rivals: dict[str, Maker], readers: Readers) -> Result:
     figures: dict[str, Any] = {"model": maker.bundle.name, "seed": plan.seed, "prompts": plan.prompts}
-    if plan.selftests:
-        figures["analyser"] = _analyser(plan, progress)
+    tested = _analyser(plan, progress, readers) if plan.selftests else {}
     tasks = draw("t2v", plan.prompts, plan.seed)
-    columns = t2v.run(maker, tasks, plan.steps, plan.seed, progress)
+    columns = t2v.run(maker, tasks, plan.steps, plan.seed, progress, readers)
     figures["t2v"] = {column.name: t2v.summary(column, tasks) for column in columns}
     figures["against_4"] = _against(columns, tasks, plan)
     if plan.starts:
@@ -82,23 +92,25 @@ def examine(maker: Maker, plan: Plan, progress: t2v.Progress, rivals: dict[str, 
         moments = longrun.run(maker, draw("long", 1, plan.seed)[0], plan.base, plan.minutes, progress)
         figures["long"] = longrun.summary(moments)
     others = {
-        name: [t2v.text_to_video(other, tasks, count, progress) for count in plan.steps]
-        for name, other in (rivals or {}).items()
+        name: [t2v.text_to_video(other, tasks, count, progress, readers) for count in plan.steps]
+        for name, other in rivals.items()
     }
     if others:
         figures["rivals"] = {
             name: {column.name: t2v.summary(column, tasks) for column in made} for name, made in others.items()
         }
+    if tested:
+        figures["analyser"] = {kind: test.result().figures for kind, test in tested.items()}
     return Result(figures, tasks, columns, moments, others)
 
 
-def _analyser(plan: Plan, progress: t2v.Progress) -> dict[str, Any]:
-    out = {}
+def _analyser(plan: Plan, progress: t2v.Progress, readers: Readers) -> dict[str, Future[SelfTest]]:
+    """Started first: where there are readers, it runs beside the making of the first clips."""
+    tests = {}
     for kind, degraded in (("true", False), ("degraded", True)):
         progress(f"analyser on {plan.selftests} {kind} clips")
-        found = selftest(plan.selftests, seed=plan.seed, degraded=degraded)
-        out[kind] = {"clips": found.clips, "accuracy": found.accuracy, "place": found.place}
-    return out
+        tests[kind] = readers.submit(selftest, plan.selftests, seed=plan.seed, degraded=degraded)
+    return tests
 
 
 def _against(columns: Sequence[t2v.Column], tasks: Sequence[Task], plan: Plan) -> dict[str, Any]:

@@ -71,6 +71,29 @@ def draw_rivals(figures: Mapping[str, Any], path: Path) -> None:
     plt.close(figure)
 
 
+def draw_comparison(figures: Mapping[str, Any], path: Path) -> None:
+    """Quality and fidelity of several checkpoints against steps, with 95 % error bars."""
+    figure, axes = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
+    counts = [str(count) for count in figures["steps"]]
+    titles = {"quality": "attributes asked for that are there", "fidelity": "fidelity to the world, dB"}
+    for panel, (kind, title) in zip(axes, titles.items(), strict=True):
+        for place, (name, part) in enumerate(figures["checkpoints"].items()):
+            values = [part["t2v"][c][kind]["value"] for c in counts]
+            errors = [1.96 * part["t2v"][c][kind]["error"] for c in counts]
+            sampler = "" if part["sampler"] == "flowmap" else f", {part['sampler']}"
+            guidance = "" if part["guidance"] == 1 else f", guidance {part['guidance']:g}"
+            # A little apart, so that error bars do not hide each other.
+            where = [int(c) * 1.03 ** (place - len(figures["checkpoints"]) / 2) for c in counts]
+            label = f"{name}{sampler}{guidance}"
+            panel.errorbar(where, values, yerr=errors, marker="o", markersize=4, capsize=2, label=label)
+        panel.set_title(title, fontsize=10)
+        _steps_axis(panel, counts)
+        panel.set_xlabel("steps")
+    axes[0].legend(fontsize=8)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
 def draw_long(moments: Sequence[Moment], path: Path) -> None:
     """Quality, fidelity and sharpness along a long take."""
     figure, axes = plt.subplots(3, 1, figsize=(8, 5.4), sharex=True, layout="constrained")

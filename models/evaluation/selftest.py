@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageFilter
@@ -39,10 +40,17 @@ class SelfTest:
     clips: int
     hits: dict[str, int]
     place: float
+    words: dict[str, tuple[int, int]]  # of each word of the world: right readings, clips
 
     @property
     def accuracy(self) -> dict[str, float]:
         return {name: hit / self.clips for name, hit in self.hits.items()}
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """For JSON; words: how often each shape, motion, ... is read right, in shares."""
+        words = {word: right / count for word, (right, count) in self.words.items() if count}
+        return {"clips": self.clips, "accuracy": self.accuracy, "place": self.place, "words": words}
 
 
 def selftest(
@@ -51,6 +59,7 @@ def selftest(
     """Read `clips` clips of the true world; `report` is told of every mistake."""
     rng = generator("analyser", seed)
     hits = dict.fromkeys(ATTRIBUTES, 0)
+    words: dict[str, tuple[int, int]] = {}
     errors = []
     for number in range(clips):
         scene = random_scene(rng)
@@ -61,6 +70,8 @@ def selftest(
         for name in ATTRIBUTES:
             right = getattr(reading, name) == getattr(scene, name)
             hits[name] += right
+            before = words.get(getattr(scene, name), (0, 0))
+            words[getattr(scene, name)] = (before[0] + right, before[1] + 1)
             if not right and report is not None:
                 report(f"clip {number}, {scene}: {name} read as {getattr(reading, name)}, {reading.facts}")
-    return SelfTest(clips, hits, float(np.median(errors)))
+    return SelfTest(clips, hits, float(np.median(errors)), dict(sorted(words.items())))

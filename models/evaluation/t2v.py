@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 from models.evaluation.analyser import ATTRIBUTES
 from models.evaluation.figures import Z95, Clip, mean, measure_clip, share
 from models.evaluation.prompts import Task, generator
+from models.evaluation.readers import Readers
 from models.evaluation.takes import Maker
 from models.world import render, simulate
 
@@ -28,7 +30,7 @@ class Column:
     name: str
     clips: tuple[Clip, ...]
     stills: tuple[np.ndarray, ...]  # (3, H, W, 3) each: first, middle, last
-    seconds: float  # of making, a chunk
+    seconds: float  # of making, a chunk, many takes together
 
 
 def truth_clips(tasks: Sequence[Task], seed: int) -> Iterator[np.ndarray]:
@@ -37,36 +39,40 @@ def truth_clips(tasks: Sequence[Task], seed: int) -> Iterator[np.ndarray]:
     return (render(simulate([(0, task.scene)], FRAMES, rng)) for task in tasks)
 
 
-def run(maker: Maker, tasks: Sequence[Task], steps: Sequence[int], seed: int, progress: Progress) -> list[Column]:
+def run(
+    maker: Maker, tasks: Sequence[Task], steps: Sequence[int], seed: int, progress: Progress, readers: Readers
+) -> list[Column]:
     """A column for the truth, one for the truth through the VAE, one for each number of steps."""
     borders = maker.borders(FRAMES)
     coded = (maker.through_codec(real) for real in truth_clips(tasks, seed))
     columns = [
-        read(TRUTH, truth_clips(tasks, seed), borders, progress),
-        read(CEILING, coded, borders, progress),
+        read(TRUTH, truth_clips(tasks, seed), borders, progress, readers),
+        read(CEILING, coded, borders, progress, readers),
     ]
-    return columns + [text_to_video(maker, tasks, count, progress) for count in steps]
+    return columns + [text_to_video(maker, tasks, count, progress, readers) for count in steps]
 
 
-def text_to_video(maker: Maker, tasks: Sequence[Task], steps: int, progress: Progress) -> Column:
+def text_to_video(maker: Maker, tasks: Sequence[Task], steps: int, progress: Progress, readers: Readers) -> Column:
     """The column of one number of steps."""
-    made = (maker.take(maker.begin(task.text, task.seed), FRAMES, steps) for task in tasks)
-    return read(str(steps), made, maker.borders(FRAMES), progress)
+    made = maker.takes([task.text for task in tasks], [task.seed for task in tasks], FRAMES, steps)
+    return read(str(steps), made, maker.borders(FRAMES), progress, readers)
 
 
-def read(name: str, made: Iterator[np.ndarray], borders: list[int], progress: Progress) -> Column:
+def read(name: str, made: Iterator[np.ndarray], borders: list[int], progress: Progress, readers: Readers) -> Column:
     """Measure clips as they come; none is kept."""
-    clips, stills, spent = [], [], 0.0
+    clips: list[Future[Clip]] = []
+    stills, spent = [], 0.0
     while True:
         began = time.perf_counter()
         frames = next(made, None)
         spent += time.perf_counter() - began
         if frames is None:
             break
-        clips.append(measure_clip(frames, borders))
+        clips.append(readers.submit(measure_clip, frames, borders))
         stills.append(frames[[0, len(frames) // 2, -1]])
         progress(f"{name if name in (TRUTH, CEILING) else name + ' steps'}: clip {len(clips)}")
-    return Column(name, tuple(clips), tuple(stills), spent / max(1, len(clips)) / (len(borders) + 1))
+    measured = tuple(clip.result() for clip in clips)
+    return Column(name, measured, tuple(stills), spent / max(1, len(clips)) / (len(borders) + 1))
 
 
 def score(clip: Clip, task: Task) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from models.evaluation.examine import Plan, Result
 
 app = typer.Typer(add_completion=False)
+MANY = 20  # prompts from which on clips are read in processes of their own
 
 
 @app.command("eval")
@@ -35,12 +37,22 @@ def evaluate(
         float | None, typer.Option(help="Classifier-free guidance; 1 = off, left out = the model's own.")
     ] = None,
     compare: Annotated[
-        list[str] | None, typer.Option(help="NAME=FOLDER[@SAMPLER]: another checkpoint for the curve. Repeatable.")
+        list[str] | None,
+        typer.Option(
+            help="NAME=FOLDER[@SAMPLER][@gGUIDANCE], several in a row: only their curves, the first one being the "
+            "teacher; with --model, beside the model's own."
+        ),
+    ] = None,
+    more: Annotated[
+        list[str] | None, typer.Argument(help="Further checkpoints of --compare.", show_default=False)
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for plots, contact sheet, figures.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A rough answer in under a minute.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    jobs: Annotated[
+        int | None, typer.Option(help="Processes that read clips beside the one that makes them; default: free cores.")
+    ] = None,
     vbench: Annotated[Path | None, typer.Option(help="Write videos for VBench into this folder instead.")] = None,
     prompt_list: Annotated[
         Path | None, typer.Option(help="With --vbench: VBench's prompts, a .txt or a folder of them.")
@@ -57,7 +69,9 @@ def evaluate(
 
     if sampler not in SAMPLERS:
         raise ConfigError(f"--sampler must be {' or '.join(SAMPLERS)}, not {sampler!r}.")
-    plan = asked_for(QUICK if quick else Plan(), seed=seed, steps=steps, prompts=prompts, minutes=minutes)
+    plan = asked_for(QUICK if quick else Plan(), seed=seed, steps=steps, prompts=prompts, minutes=minutes, jobs=jobs)
+    if more and not compare:
+        raise ConfigError(f"{more[0]!r} stands alone; put --compare before the checkpoints to compare.")
     if vbench is not None:
         if prompt_list is None:
             raise ConfigError("--vbench needs --prompt-list: VBench's prompts/prompts_per_dimension, or a .txt of it.")
@@ -66,9 +80,12 @@ def evaluate(
         show_vbench(write_vbench(maker, vbench, prompt_list, count, samples, frames, seed), json)
         return
     others = {}
-    for text in compare or ():
-        name, place, how = rival(text, SAMPLERS)
-        others[name] = Maker(opened(place, device), how, guidance)
+    for text in (*(compare or ()), *(more or ())):
+        name, place, how, scale = rival(text, SAMPLERS)
+        others[name] = Maker(opened(place, device), how, guidance if scale is None else scale)
+    if others and model is None:
+        show_comparison(others, plan, out, json)
+        return
     from models.evaluation.bars import bars
     from models.evaluation.examine import examine
 
@@ -84,9 +101,15 @@ def evaluate(
         print(readable(result.figures, measured), flush=True)
 
 
-def asked_for(plan: Plan, *, seed: int, steps: str | None, prompts: int | None, minutes: float | None) -> Plan:
+def asked_for(
+    plan: Plan, *, seed: int, steps: str | None, prompts: int | None, minutes: float | None, jobs: int | None = None
+) -> Plan:
     """The plan with what the command line changes. Fewer prompts shorten the other parts as well."""
     change: dict[str, Any] = {"seed": seed}
+    if jobs is not None:
+        change["jobs"] = jobs
+    elif (prompts or plan.prompts) >= MANY:  # starting a process takes longer than reading a few clips
+        change["jobs"] = min(8, (os.cpu_count() or 1) - 1)
     if steps is not None:
         change["steps"] = step_counts(steps)
     if prompts is not None:
@@ -110,13 +133,22 @@ def step_counts(text: str) -> tuple[int, ...]:
     return tuple(sorted({int(part) for part in parts}))
 
 
-def rival(text: str, samplers: tuple[str, ...]) -> tuple[str, str, str]:
-    """ "NAME=FOLDER@SAMPLER" to its parts. Raises ConfigError."""
-    name, equals, rest = text.partition("=")
-    place, _, how = rest.rpartition("@") if rest.rpartition("@")[2] in samplers else (rest, "", samplers[0])
+def rival(text: str, samplers: tuple[str, ...]) -> tuple[str, str, str, float | None]:
+    """ "NAME=FOLDER@SAMPLER@gGUIDANCE" to its parts, the last two in any order or left out. Raises ConfigError."""
+    name, equals, place = text.partition("=")
+    how, scale = samplers[0], None
+    while "@" in place:
+        rest, _, end = place.rpartition("@")
+        if end in samplers:
+            how = end
+        elif end[:1] == "g" and end[1:].replace(".", "", 1).isdigit():
+            scale = float(end[1:])
+        else:
+            break
+        place = rest
     if not (name and equals and place):
-        raise ConfigError(f"--compare must be NAME=FOLDER or NAME=FOLDER@SAMPLER, not {text!r}.")
-    return name, place, how
+        raise ConfigError(f"--compare must be NAME=FOLDER, NAME=FOLDER@SAMPLER or NAME=FOLDER@g2.5, not {text!r}.")
+    return name, place, how, scale
 
 
 def opened(model: str | None, device: str) -> Bundle:
@@ -150,6 +182,28 @@ def draw(result: Result, out: Path) -> None:
         contact_sheet(result.columns, result.tasks).save(out / "eval-sheet.png")
     except OSError as error:
         raise ConfigError(f"{out} cannot be written: {error.strerror}. Choose another --out.") from None
+
+
+def show_comparison(makers: Mapping[str, Any], plan: Plan, out: Path | None, json: bool) -> None:
+    """The curves of several checkpoints, printed and drawn. Raises ConfigError."""
+    from models.evaluation import compare
+
+    made = compare.compare(makers, plan, teller())
+    measured = [report.Bar(*bar) for bar in compare.bars(made.figures)]
+    document = report.document("eval-compare", finite(made.figures), measured)
+    if out is not None:
+        from models.evaluation import plots
+        from models.evaluation.sheet import contact_sheet
+
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            plots.draw_comparison(made.figures, out / "compare.png")
+            contact_sheet(made.sheet(), made.tasks).save(out / "compare-sheet.png")
+        except OSError as error:
+            raise ConfigError(f"{out} cannot be written: {error.strerror}. Choose another --out.") from None
+        write_text(out / "compare.json", as_json(document))
+    lines = [compare.table(made.figures), *verdicts(measured)]
+    print(as_json(document) if json else "\n".join(lines), flush=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -206,12 +260,15 @@ def readable(figures: Mapping[str, Any], measured: list[report.Bar]) -> str:
         lines.append(f"switch, {name}: " + ", ".join(f"{key} {cell['value']:.3g}" for key, cell in part.items()))
     if "long" in figures:
         lines.append(f"long run: {report.number(finite(figures['long']))}")
-    lines.append("")
-    lines += [
+    return "\n".join([*lines, "", *verdicts(measured)])
+
+
+def verdicts(measured: list[report.Bar]) -> list[str]:
+    """Every bar in a line."""
+    return [
         f"  {'holds' if bar.holds else 'FAILS'}  {bar.name}: {report.number(bar.value)} {bar.op} {bar.bound:g}"
         for bar in measured
     ]
-    return "\n".join(lines)
 
 
 def as_json(document: Mapping[str, Any]) -> str:

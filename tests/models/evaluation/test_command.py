@@ -47,6 +47,7 @@ def test_vbench(tmp_path: Path) -> None:
         ["--sampler", "magic"],
         ["--vbench", "somewhere"],
         ["--compare", "nothing"],
+        ["stray=folder"],
         ["--out", __file__],
     ],
 )
@@ -57,5 +58,25 @@ def test_wrong_usage_says_what_to_do(args: list[str]) -> None:
 
 def test_rivals() -> None:
     kinds = ("flowmap", "renoise")
-    assert command.rival("teacher=runs/teacher", kinds) == ("teacher", "runs/teacher", "flowmap")
-    assert command.rival("student=a@b/c@renoise", kinds) == ("student", "a@b/c", "renoise")
+    assert command.rival("teacher=runs/teacher@g2.5", kinds) == ("teacher", "runs/teacher", "flowmap", 2.5)
+    assert command.rival("student=a@b/c@renoise", kinds) == ("student", "a@b/c", "renoise", None)
+    assert command.rival("both=x@g3@renoise", kinds) == ("both", "x", "renoise", 3.0)
+
+
+def test_four_checkpoints_in_one_plot(tmp_path: Path) -> None:
+    names = ["teacher=a@g2", "flowmap=b", "anyflow=c", "consistency=d@renoise"]
+    args = ["--prompts", "2", "--steps", "1,4", "--out", str(tmp_path / "out"), "--json", "--compare", *names]
+    done = RUNNER.invoke(command.app, args, catch_exceptions=False)
+    document = json.loads(done.stdout.strip().splitlines()[-1])
+    found = document["figures"]["checkpoints"]
+    assert list(found) == ["teacher", "flowmap", "anyflow", "consistency"]
+    assert (found["teacher"]["guidance"], found["consistency"]["sampler"]) == (2.0, "renoise")
+    # The same weights and seeds: no difference where the sampler is the same, and one step is one step.
+    qualities = {name: {count: cell["quality"] for count, cell in found[name]["t2v"].items()} for name in found}
+    assert qualities["flowmap"] == qualities["anyflow"]
+    assert qualities["flowmap"]["1"] == qualities["consistency"]["1"]
+    assert [bar["name"].partition(" ")[0] for bar in document["bars"]] == ["anyflow:", "anyflow"]
+    written = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert written == ["compare-sheet.png", "compare.json", "compare.png"]
+    plain = RUNNER.invoke(command.app, ["--prompts", "1", "--steps", "1", "--compare", *names], catch_exceptions=False)
+    assert "paired differences" in plain.stdout

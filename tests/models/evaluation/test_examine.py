@@ -13,9 +13,12 @@ from models.bundle import Bundle
 from models.errors import RequestError
 from models.evaluation import t2v, vbench
 from models.evaluation.bars import bars, table
+from models.evaluation.batch import batch_takes
 from models.evaluation.examine import Plan, Result, examine
+from models.evaluation.figures import measure_clip
 from models.evaluation.longrun import run as long_run
 from models.evaluation.prompts import draw
+from models.evaluation.readers import Readers
 from models.evaluation.sheet import contact_sheet
 from models.evaluation.takes import Maker
 from models.generate import generate
@@ -75,10 +78,31 @@ def test_renoising_is_another_sampler_but_for_one_step(bundle: Bundle) -> None:
     assert not np.array_equal(*three)
 
 
+@pytest.mark.parametrize(("sampler", "guidance"), [("flowmap", None), ("renoise", None), ("flowmap", 2.5)])
+def test_takes_made_together_are_the_takes_made_alone(bundle: Bundle, sampler: str, guidance: float | None) -> None:
+    maker = Maker(bundle, sampler, guidance)
+    prompts, seeds = ["a red star", "a ring that bounces off the walls", "blue"], [1, 2, 3]
+    together = list(
+        batch_takes(bundle, prompts, seeds, 27, 3, guidance=maker.scale, renoise=sampler != "flowmap", rows=2)
+    )
+    for clip, prompt, seed in zip(together, prompts, seeds, strict=True):
+        alone = maker.take(maker.begin(prompt, seed), 27, 3)
+        assert clip.shape == alone.shape == (27, 64, 64, 3)
+        assert np.abs(clip.astype(int) - alone).max() <= 2
+
+
+def test_readers_beside_read_the_same() -> None:
+    clip = next(t2v.truth_clips(draw("t2v", 1, 0), 0))
+    with Readers(1) as readers:
+        beside = readers.submit(measure_clip, clip, [1, 13]).result()
+    here = measure_clip(clip, [1, 13])
+    assert (beside.fidelity, beside.reading.shape) == (pytest.approx(here.fidelity, abs=1e-3), here.reading.shape)
+
+
 def test_paired_difference() -> None:
     tasks = draw("t2v", 2, 0)
     real = t2v.truth_clips(tasks, 0)
-    column = t2v.read("4", real, [1, 13], lambda text: None)
+    column = t2v.read("4", real, [1, 13], lambda text: None, Readers(0))
     assert t2v.against(column, column, tasks) == {"value": 0.0, "error95": 0.0, "n": 2}
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from diffusers import AnyFlowFARTransformer3DModel
 
+from models.context import Context, window
 from models.training.data import partition_of
 from models.training.network import Network, Text
 from models.training.text import build_text_encoder, build_tokenizer
@@ -44,8 +45,6 @@ def test_streaming_is_the_last_chunk_of_a_causal_pass(chunks: int) -> None:
 def test_streaming_is_the_live_models_step() -> None:
     """The same numbers as `models.transformer`, which serves."""
     bundle = small_bundle()
-    from models.context import Context
-    from models.context import window
 
     context = Context(bundle.network, window(bundle))
     torch.manual_seed(2)
