@@ -27,6 +27,7 @@ from ..score import to_json
 from ..session import Session
 from .auth import token_of
 from .bodies import media_type, read, read_form
+from .ice import name_ice_servers
 
 JSON = "application/json"
 PROBLEMS: dict[int | str, dict[str, Any]] = {
@@ -140,7 +141,9 @@ def routes(manager: Manager, config: ServerConfig) -> APIRouter:
             {**info(session), "token": session.token, "view_token": session.view_token}
         )
         location = f"/v1/sessions/{session.id}"
-        return Response(created.dump(), 201, media_type=JSON, headers={"Location": location})
+        response = Response(created.dump(), 201, media_type=JSON, headers={"Location": location})
+        name_ice_servers(response, config)
+        return response
 
     async def _creation(request: Request) -> tuple[SessionRequest, bytes | None, bytes | None]:
         kind = media_type(request)
@@ -160,10 +163,11 @@ def routes(manager: Manager, config: ServerConfig) -> APIRouter:
         return parse_request(text), files.get("image"), files.get("clip")
 
     @router.get("/sessions/{session_id}", response_model=SessionInfo)
-    async def look(session_id: str, request: Request) -> SessionInfo:
+    async def look(session_id: str, request: Request, response: Response) -> SessionInfo:
         """The session as it is now."""
         token = token_of(request)
         session = manager.get(session_id, token, watch=True)
+        name_ice_servers(response, config)
         role = "steer" if manager.may_steer(session, token) else "watch"
         return SessionInfo.model_validate({**info(session), "role": role})
 

@@ -8,7 +8,6 @@ taken, as players in the field send none. There are no counter-offers: a 406 fro
 from __future__ import annotations
 
 import re
-import time
 
 from fastapi import APIRouter, Request
 from starlette.datastructures import Headers
@@ -18,12 +17,12 @@ from starlette.responses import Response
 from ..config import ServerConfig
 from ..errors import Busy, Conflict, InvalidRequest, NotFound, PreconditionFailed, Unprocessable, WrongMediaType
 from ..errors import NotAcceptable as Unacceptable
-from ..ice import links
 from ..manager import Manager
 from ..metrics import Metrics
 from ..viewer import Viewer
 from .auth import token_of
 from .bodies import media_type, read
+from .ice import name_ice_servers
 from .sessions import PROBLEMS
 
 SDP = "application/sdp"
@@ -59,11 +58,6 @@ def routes(manager: Manager, config: ServerConfig, metrics: Metrics, viewers: di
             raise NotFound("There is no such viewer. It may have been closed; offer anew.", code="no_viewer")
         return viewer
 
-    def with_ice(response: Response, *, relays: bool = True) -> Response:
-        for link in links(config.ice_servers, config.turn_secret, time.time(), relays=relays):
-            response.headers.append("Link", link)
-        return response
-
     @router.options("/sessions/{session_id}/whep")
     async def options(session_id: str, request: Request) -> Response:
         """What may be posted here, and the ICE servers; TURN servers only for those with the session's token."""
@@ -72,7 +66,9 @@ def routes(manager: Manager, config: ServerConfig, metrics: Metrics, viewers: di
         if session is not None and token is not None:
             manager.get(session_id, token, watch=True)
         known = session is not None and token is not None
-        return with_ice(Response(status_code=200, headers=ENDPOINT), relays=known)
+        response = Response(status_code=200, headers=ENDPOINT)
+        name_ice_servers(response, config, relays=known)
+        return response
 
     @router.options("/sessions/{session_id}/whep/{viewer_id}")
     async def viewer_options(session_id: str, viewer_id: str) -> Response:
@@ -121,7 +117,9 @@ def routes(manager: Manager, config: ServerConfig, metrics: Metrics, viewers: di
             "Accept-Patch": FRAGMENT,
             "Cache-Control": "no-store",
         }
-        return with_ice(Response(answer, 201, media_type=SDP, headers=headers))
+        response = Response(answer, 201, media_type=SDP, headers=headers)
+        name_ice_servers(response, config)
+        return response
 
     @router.patch("/sessions/{session_id}/whep/{viewer_id}", status_code=204)
     async def trickle(session_id: str, viewer_id: str, request: Request) -> Response:

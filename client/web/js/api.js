@@ -1,5 +1,7 @@
 // The HTTP side of the wire. Every failure becomes a Problem with a sentence fit to show.
 
+import { learn } from "./ice.js";
+
 /** @import { ModelCard, Render, SessionInfo, Start } from "./types.js" */
 
 export class Problem extends Error {
@@ -34,6 +36,7 @@ export async function call(url, init) {
   } catch {
     throw new Problem("The server does not answer. It may be restarting, or the network is down.");
   }
+  learn(response.headers.get("Link"));
   if (response.ok) return response;
   const retryAfter = Number(response.headers.get("Retry-After")) || 0;
   let code = `http_${response.status}`;

@@ -19,6 +19,10 @@ export class Media extends Emitter {
   async connect(url, token) {
     this.url = url;
     this.token = token;
+    if (this.#peer.outdated) {
+      this.#peer.close();
+      this.#peer = new Peer();
+    }
     await this.#attempt(this.#peer);
   }
 

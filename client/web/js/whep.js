@@ -2,16 +2,16 @@
 
 import { call } from "./api.js";
 import { Emitter } from "./emitter.js";
+import { iceServers } from "./ice.js";
 
 const GATHER_MS = 120; // what has been found by then goes into the offer, the rest is trickled
 const HEAL_MS = 2500; // "disconnected" often mends itself
 
-/** ICE servers the server named in a Link header: known only after the first answer, used from the next peer on. @type {RTCIceServer[]} */
-let iceServers = [];
-
 /** @extends {Emitter<{stream: MediaStream, failed: null}>} */
 export class Peer extends Emitter {
-  #pc = new RTCPeerConnection({ iceServers, bundlePolicy: "max-bundle" });
+  #pc = new RTCPeerConnection({ iceServers: iceServers(), bundlePolicy: "max-bundle" });
+  /** Began to gather before the server had named its ICE servers. */
+  #early = iceServers().length === 0;
   /** @type {string | null} */
   #resource = null;
   #etag = "*";
@@ -35,6 +35,10 @@ export class Peer extends Emitter {
     };
     this.#pc.onconnectionstatechange = () => this.#connection();
     this.#ready = this.#gather();
+  }
+
+  get outdated() {
+    return this.#early && iceServers().length > 0;
   }
 
   async #gather() {
@@ -64,10 +68,14 @@ export class Peer extends Emitter {
     const location = response.headers.get("Location");
     if (location) this.#resource = new URL(location, response.url).href;
     this.#etag = response.headers.get("ETag") ?? "*";
-    iceServers = parseLinks(response.headers.get("Link") ?? "");
     const answer = await response.text();
     if (this.#closed) return this.#leave();
     await this.#pc.setRemoteDescription({ type: "answer", sdp: answer });
+    // A server that closes says so over DTLS, and Chromium lets only this transport know.
+    const dtls = this.#pc.getReceivers()[0]?.transport;
+    dtls?.addEventListener("statechange", () => {
+      if (!this.#closed && (dtls.state === "closed" || dtls.state === "failed")) this.emit("failed", null);
+    });
     for (const candidate of this.#late.splice(0)) this.#trickle(candidate);
   }
 
@@ -123,17 +131,3 @@ export class Peer extends Emitter {
   }
 }
 
-/**
- * ICE servers from Link headers: `<turn:host>; rel="ice-server"; username="u"; credential="c"`.
- * @param {string} header
- * @returns {RTCIceServer[]}
- */
-export function parseLinks(header) {
-  return [...header.matchAll(/<((?:stun|turns?):[^>]+)>([^<]*)/g)]
-    .filter(([, , rest]) => /rel="?ice-server"?/.test(rest))
-    .map(([, urls, rest]) => {
-      const username = /username="([^"]*)"/.exec(rest)?.[1];
-      const credential = /credential="([^"]*)"/.exec(rest)?.[1];
-      return username === undefined ? { urls } : { urls, username, credential };
-    });
-}
