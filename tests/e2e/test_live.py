@@ -7,13 +7,14 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import av
 import pytest
 from PIL import Image, ImageDraw
 from playwright.sync_api import Browser
 
 from tests.e2e.conftest import Server, Tab, bluish, free_port, reddish, start, stop
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(400)]
 
 MODEL = os.environ.get("FARCAST_E2E_MODEL")  # another checkpoint than the embedded one
 PATIENCE = 60.0  # s; the model shares two cores with the browser here, and often with more
@@ -123,8 +124,70 @@ def test_the_dial_changes_the_steps_reported_and_does_not_cut(watched: Tab) -> N
     assert watched.page.evaluate("() => sessionStorage.getItem('farcast.take')") == take
 
 
+def test_two_prompts_are_mixed_by_the_slider(watched: Tab) -> None:
+    page = watched.page
+    page.fill("#prompt", "a big red circle bouncing on a black background")
+    page.click("#mix-toggle")
+    page.fill("#prompt-b", "a big blue circle bouncing on a black background")
+    page.fill("#mix", "30")
+    page.press("#prompt-b", "Enter")
+    line = page.locator("#prompt-log li").first
+    watched.until(lambda: line.get_attribute("data-status") == "live", "the mix is live", PATIENCE)
+    assert "70 %" in line.inner_text()
+    page.focus("#mix")
+    page.keyboard.press("End")
+    watched.until(lambda: "70 %" not in line.inner_text() and "live" in line.inner_text(), "all of one", PATIENCE)
+    seen(watched, bluish, 0.04, "the other is on screen")
+    page.click("#mix-toggle")
+
+
+def test_what_was_shown_is_downloaded_as_a_film(watched: Tab, tmp_path: Path) -> None:
+    with watched.page.expect_download(timeout=30_000) as got:
+        watched.page.click("#recording")
+    got.value.save_as(tmp_path / "film.mp4")
+    with av.open(str(tmp_path / "film.mp4")) as film:
+        assert sum(1 for _ in film.decode(video=0)) > 16
+
+
+def test_the_take_is_rendered_again_with_the_live_pixels_and_with_more_steps(watched: Tab, tmp_path: Path) -> None:
+    page = watched.page
+    page.click("#new-take")  # a short one: rendering takes as long as the take had chunks
+    watched.until(lambda: page.locator(".tile").count() >= 5, "a few chunks", PATIENCE)
+    page.click("#pause")
+    watched.state("paused", 30_000)
+    page.select_option("#render-steps", "")
+    page.click("#render:enabled")
+    page.select_option("#render-steps", "8")
+    page.click("#render:enabled")
+    jobs = page.locator("#renders li")
+    watched.until(lambda: "every pixel the same" in jobs.nth(1).inner_text(), "the live pixels again", 150)
+    watched.until(lambda: jobs.first.get_attribute("data-state") == "done", "eight steps", 150)
+    jobs.first.locator("button").click()
+    with page.expect_download(timeout=30_000) as got:
+        page.click("#render-save")
+    got.value.save_as(tmp_path / "final.mp4")
+    with av.open(str(tmp_path / "final.mp4")) as film:
+        assert sum(1 for _ in film.decode(video=0)) >= 1 + 4 * 12
+    page.click("#render-close")
+    page.click("#pause")
+    watched.state("live", 30_000)
+
+
 def test_a_reload_goes_on_with_the_same_take(watched: Tab) -> None:
     take = watched.page.evaluate("() => sessionStorage.getItem('farcast.take')")
     watched.page.reload()
     watched.playing()
     assert watched.page.evaluate("() => sessionStorage.getItem('farcast.take')") == take
+
+
+def test_the_first_frame_comes_within_two_seconds_of_the_click(watched: Tab) -> None:
+    """The best of three: another program may have had the cores."""
+    took = []
+    for _ in range(3):
+        watched.page.evaluate("() => delete document.body.dataset.firstFrameMs")
+        watched.page.click("#new-take")
+        watched.playing()
+        took.append(float(watched.page.get_attribute("body", "data-first-frame-ms") or "inf"))
+        if took[-1] < 2000:
+            break
+    assert min(took) < 2000, took
