@@ -116,7 +116,9 @@ class Rollout(RolloutState):
         if self._latents is None:
             self._began = self._opening()
             noise = chunk_noise(self.seed, self.chunk, shape)
-            self._latents = noise.to(self.bundle.device, self.bundle.dtype)[None]
+            if self.bundle.device.type == "cuda":
+                noise = noise.pin_memory()  # the copy then waits for nothing
+            self._latents = noise.to(self.bundle.device, self.bundle.dtype, non_blocking=True)[None]
         if self._place is None:
             self._place = self._context.current(self.frames)
         tokens = network.embed(self._latents).expand(self._context.batch, -1, -1)

@@ -83,6 +83,20 @@ def test_an_unreachable_hub_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     refused("nobody/nothing-like-this", "model_offline", "cannot be reached")
 
 
+def test_a_hub_id_that_is_none_or_unknown_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    import httpx
+    import huggingface_hub
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    def unknown(*_: object, **__: object) -> str:
+        request = httpx.Request("GET", "https://hub.test")
+        raise RepositoryNotFoundError("404", response=httpx.Response(404, request=request))
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", unknown)
+    refused("nobody/nothing-like-this", "model_not_found", "nobody/nothing-like-this", "spelling")
+    refused("nobody/nothing/like/this", "model_not_found", "nobody/nothing/like/this", "owner/name")
+
+
 @pytest.mark.parametrize("part", ["vae", "text_encoder", "tokenizer", "scheduler", "transformer"])
 def test_a_missing_part_is_named(folder: Path, part: str) -> None:
     shutil.rmtree(folder / part)
@@ -209,10 +223,20 @@ def test_a_lora_that_does_not_fit_changes_nothing(tmp_path: Path) -> None:
     assert all(torch.equal(value, before[name]) for name, value in bundle.transformer.state_dict().items())
 
 
-@pytest.mark.parametrize(
-    ("size", "width", "layers", "ffn", "total"),
-    [("1.3b", 1536, 30, 8960, 1.42e9), ("14b", 5120, 40, 13824, 14.3e9)],
-)
+PUBLISHED = [("1.3b", 1536, 30, 8960, 1.42e9), ("14b", 5120, 40, 13824, 14.3e9)]
+
+
+@pytest.mark.parametrize(("size", "width", "layers", "ffn", "total"), PUBLISHED)
+def test_bidirectional_sizes_on_the_meta_device(size: str, width: int, layers: int, ffn: int, total: float) -> None:
+    with torch.device("meta"):
+        module = AnyFlowTransformer3DModel(**TRANSFORMERS[size])
+    shapes = {name: tuple(parameter.shape) for name, parameter in module.named_parameters()}
+    far = {name for name in published(width, layers, ffn) if name.startswith("far_")}
+    assert shapes == {name: shape for name, shape in published(width, layers, ffn).items() if name not in far}
+    assert sum(p.numel() for p in module.parameters()) == pytest.approx(total, rel=0.02)
+
+
+@pytest.mark.parametrize(("size", "width", "layers", "ffn", "total"), PUBLISHED)
 def test_published_sizes_on_the_meta_device(size: str, width: int, layers: int, ffn: int, total: float) -> None:
     """Every name and shape of the published configs, and a step and an append through them, without their memory."""
     with torch.device("meta"):
