@@ -12,7 +12,7 @@ from aiortc import RTCConfiguration, RTCPeerConnection
 
 from stream.http.whep import accepts
 from stream.ice import IceServer
-from stream.offer import parse_fragment, parse_offer
+from stream.offer import PLAYOUT_DELAY, parse_fragment, parse_offer
 from tests.stream.conftest import Running, running, wait_for
 from tests.stream.test_whep import FRAGMENT, SDP, Peer
 
@@ -234,3 +234,20 @@ def test_a_fragment_as_the_draft_shows_it() -> None:
         "a=end-of-candidates\r\n"
     )
     assert (fragment.ufrag, fragment.count, len(fragment.candidates)) == ("EsAw", 2, 1)
+
+
+async def test_who_takes_a_hint_to_play_without_delay_gets_it(http: httpx.AsyncClient, take: dict[str, Any]) -> None:
+    extension = f"a=extmap:7 {PLAYOUT_DELAY}"
+    peer = Peer()
+    sdp = (await peer.offer()).replace("a=recvonly\r\n", f"a=recvonly\r\n{extension}\r\n")
+    bearer = {"Authorization": f"Bearer {take['token']}"}
+    answer = await http.post(take["urls"]["whep"], content=sdp, headers={**SDP, **bearer})
+    assert answer.text.splitlines().count(extension) == 1
+    await peer.take(answer)
+    await peer.frame()
+    await http.delete(peer.location)
+    await peer.peer.close()
+    other, plain = await post(http, take)
+    assert PLAYOUT_DELAY not in plain.text
+    await http.delete(plain.headers["location"])
+    await other.peer.close()
