@@ -14,7 +14,16 @@ import torch.distributed as dist
 from torch import Tensor
 
 from models.training.network import Network, Text
-from models.training.recipe import beta08, central_difference, flow_map_target, guided, noised, per_frame, rescaled
+from models.training.recipe import (
+    beta08,
+    central_difference,
+    flow_map_target,
+    focused,
+    guided,
+    noised,
+    per_frame,
+    rescaled,
+)
 from models.training.windows import Levels, Window
 
 
@@ -27,6 +36,7 @@ class Forward:
         velocity at (t, r) and takes the difference along the data's path, as AnyFlow's code does. At r = t they agree.
     weight: "beta08" or "uniform", over noise levels.
     epsilon: of the central difference; 0.005 is 5 of 1000 levels.
+    focus: how much more the places count where a frame differs from its ground, towards t = 0.
     from_teacher: take the velocity from the teacher instead of from the data. It has no sampling noise, so a small
         student learns faster, and learns the teacher's field rather than the data's.
     """
@@ -37,6 +47,7 @@ class Forward:
     fuse: str = "velocity"
     weight: str = "uniform"
     epsilon: float = 0.005
+    focus: float = 0.0
     from_teacher: bool = False
 
     @property
@@ -92,7 +103,10 @@ def forward_losses(
             target = fused.clone()
             target[rows] = flow_map_target(fused[rows], slope, t[rows], r[rows])
         share = beta08(t, choice.shift) if choice.weight == "beta08" else torch.ones_like(t)
-    error = ((predicted - target).float() / per_frame(shrink)).square().mean((2, 3, 4))
+    error = ((predicted - target).float() / per_frame(shrink)).square()
+    if choice.focus:
+        error = error * focused(clean, t, choice.focus)
+    error = error.mean((2, 3, 4))
     rows_error = (error * share * weight).sum(1) / weight.sum(1).clamp(min=1e-6)
     return rescaled(rows_error, mapped, weight.mean(1), mean_over_processes)
 

@@ -48,6 +48,18 @@ def beta08(t: Tensor, shift: float) -> Tensor:
     return t * (1 - t).clamp(min=0).sqrt() / _mean_beta08(shift)
 
 
+def focused(clean: Tensor, t: Tensor, strength: float) -> Tensor:
+    """How much every place counts, (B, F, 1, h, w), of mean 1 a frame: more where it differs from plain ground.
+
+    Only towards t = 0, where what stands in a place is no longer in doubt: at high noise a weight that depends on the
+    answer would bend its mean.
+    """
+    ground = clean.flatten(3).median(3).values[..., None, None]
+    stands_out = (clean - ground).square().mean(2, keepdim=True).sqrt().clamp(max=1.0)
+    weight = 1 + strength * (1 - per_frame(t)) * stands_out
+    return weight / weight.mean((3, 4), keepdim=True)
+
+
 def guided(against: Tensor, towards: Tensor, scale: Tensor | float) -> Tensor:
     """Classifier-free guidance (arXiv 2207.12598, eq. 6): against + scale (towards - against); scale 1 = none."""
     return against + scale * (towards - against)

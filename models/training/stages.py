@@ -109,11 +109,18 @@ def flow(config: dict[str, Any], stage: str) -> None:
 
 
 def export(config: dict[str, Any], stage: str) -> None:
-    """Put VAE and the averaged weights of `stage` together as a checkpoint in diffusers layout."""
+    """Put VAE and the averaged weights of `stage` together as a checkpoint in diffusers layout.
+
+    `stage` may be STAGE=FOLDER, to write elsewhere than the config's `export`. A stage with guidance fused into it
+    (`guidance` above 1 in its table, or a distilled one) is marked to need none; others get the config's `guidance`.
+    """
     from models.bundle import Bundle, save_bundle
     from models.world import EXAMPLES
 
     folder = Path(config["folder"])
+    stage, _, out = stage.partition("=")
+    own = config.get(stage, {})
+    fused = own.get("recipe") == "distill" or own.get("guidance", 1.0) > 1
     transformer, text_encoder, tokenizer = fresh(config)
     load_average(folder / stage / "state.safetensors", {"transformer": transformer, "text_encoder": text_encoder})
     vae: Any = AutoencoderKLWan.from_pretrained(folder / "vae")
@@ -130,9 +137,9 @@ def export(config: dict[str, Any], stage: str) -> None:
         width=config.get("size", 128),
         height=config.get("size", 128),
         examples=EXAMPLES,
-        guidance=config.get("guidance", 1.0),
+        guidance=1.0 if fused else config.get("guidance", 1.0),
     )
-    save_bundle(bundle, Path(config["export"]))
+    save_bundle(bundle, Path(out or config["export"]))
 
 
 def fresh(config: dict[str, Any]) -> tuple[Any, Any, PreTrainedTokenizerFast]:

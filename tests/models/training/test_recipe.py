@@ -13,6 +13,7 @@ from models.training.recipe import (
     beta08,
     central_difference,
     flow_map_target,
+    focused,
     guided,
     moved,
     noised,
@@ -164,3 +165,12 @@ def test_guidance_fused_into_the_velocity_gives_that_fields_flow_map() -> None:
     gap = (flow_map_target(v, slope, t, r) - exact(z, t, r)).abs().max() / exact(z, t, r).abs().max()
     assert float(gap) < 0.01
     assert math.isfinite(float(gap))
+
+
+def test_focus_is_on_what_stands_out_and_only_when_it_is_certain() -> None:
+    clean = torch.zeros(1, 1, 2, 4, 4)
+    clean[..., 1, 1] = 1.0
+    weight = focused(clean, torch.tensor([[0.0]]), 4.0)
+    assert float(weight[0, 0, 0, 1, 1]) == pytest.approx(5 * float(weight[0, 0, 0, 0, 0]))
+    assert float(weight.mean()) == pytest.approx(1)
+    torch.testing.assert_close(focused(clean, torch.tensor([[1.0]]), 4.0), torch.ones(1, 1, 1, 4, 4))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from stream.cli import train
 LADDER = """
 folder = "{folder}"
 export = "{folder}/out"
+guidance = 2.5
 prompts = ["a red star"]
 [vae_model]
 base_dim = 8
@@ -103,7 +105,17 @@ guidance = 3.0
 weight = "beta08"
 fake_first = 1
 """
-RUNGS = ("vae", "encode", "pictures", "teacher", "flowmap", "consistency", "distill", "export:distill")
+RUNGS = (
+    "vae",
+    "encode",
+    "pictures",
+    "teacher",
+    "flowmap",
+    "consistency",
+    "distill",
+    "export:distill",
+    "export:teacher={folder}/t",
+)
 
 
 def write(folder: Path) -> Path:
@@ -118,7 +130,8 @@ def test_the_whole_ladder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(ladder, "COUNTS", (1, 2))
     config = write(tmp_path)
     for rung in RUNGS:
-        done = CliRunner().invoke(train.app, [rung, "--config", str(config)], catch_exceptions=False)
+        arguments = [rung.format(folder=tmp_path), "--config", str(config)]
+        done = CliRunner().invoke(train.app, arguments, catch_exceptions=False)
         assert done.exit_code == 0, rung
     for stage in ("pictures", "teacher", "flowmap", "distill"):
         written = {path.name for path in (tmp_path / stage).iterdir()}
@@ -128,6 +141,10 @@ def test_the_whole_ladder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     bundle = open_bundle(tmp_path / "out", device="cpu")
     video = np.concatenate(list(generate(bundle, prompt="a red star", frames=14, steps=2, seed=0)))
     assert video.shape == (14, 128, 128, 3)
+    assert [json.loads((tmp_path / name / "farcast.json").read_text())["guidance"] for name in ("out", "t")] == [
+        1.0,
+        2.5,
+    ]
     assert (tmp_path / "distill" / "fake" / "state.safetensors").stat().st_size > os.stat(config).st_size
 
 
