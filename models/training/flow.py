@@ -18,6 +18,7 @@ from tqdm import tqdm
 from transformers import PreTrainedTokenizerFast
 
 from models.training.attention import FoldedCrossAttention, causal_mask, fold_text, install
+from models.training.blocks import modulate_by_frame
 from models.training.data import LatentClips, partition_of
 from models.training.run import Average, Run, learning_rate, rank_and_world, share_gradients
 from models.world import caption
@@ -75,6 +76,7 @@ class FlowTrainer:
         self.transformer, self.text_encoder, self.tokenizer = transformer, text_encoder, tokenizer
         self.clips, self.images, self.config = clips, images, config
         self.cross: FoldedCrossAttention = install(transformer)
+        modulate_by_frame(transformer)
         self.modules = {"transformer": transformer, "text_encoder": text_encoder}
         self.parameters = [p for module in self.modules.values() for p in module.parameters()]
         optimizer = torch.optim.AdamW(self.parameters, lr=config.rate, betas=(0.9, 0.98), weight_decay=0.01)
