@@ -16,13 +16,13 @@ COPY stream stream
 COPY client client
 RUN requirements/install.sh /opt/venv server "$KIND" \
     && useradd --create-home --uid 1000 farcast \
-    && install -d -o farcast /models
+    && install -d -o farcast /models /recordings
 
 USER farcast
-VOLUME /models
+VOLUME /models /recordings
 # The page, the API and the control socket; media in this UDP range.
 EXPOSE 8000/tcp 50000-50100/udp
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s \
     CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/healthz', timeout=2)"]
 ENTRYPOINT ["farcast"]
-CMD ["serve", "--host", "0.0.0.0", "--ice-ports", "50000-50100"]
+CMD ["serve", "--host", "0.0.0.0", "--ice-ports", "50000-50100", "--record-dir", "/recordings"]

@@ -57,6 +57,7 @@ def serve(
         list[str] | None,
         typer.Option(
             metavar="URL",
+            envvar="FARCAST_ICE_SERVERS",
             help="STUN or TURN server that viewers are told of, stun:HOST:PORT or turn:HOST:PORT; may be repeated.",
         ),
     ] = None,

@@ -1,0 +1,118 @@
+"""The deployment: what compose, coturn, Prometheus and Grafana are told fits the server and each other."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+BOARD: dict[str, Any] = json.loads((ROOT / "deploy/grafana/dashboards/farcast.json").read_text())
+GUIDE = (ROOT / "docs/deploy.md").read_text()
+
+
+def serve_parameters() -> list[Any]:
+    from stream.cli.serve import app
+
+    return list(typer.main.get_command(app).params)
+
+
+def test_the_servers_environment_is_read() -> None:
+    known = {name for parameter in serve_parameters() if isinstance(name := parameter.envvar, str)}
+    for service in ("server", "server-gpu"):
+        assert set(COMPOSE["services"][service]["environment"]) <= known
+
+
+def test_server_and_relay_share_the_secret_and_there_is_no_default_one() -> None:
+    services = COMPOSE["services"]
+    assert services["server"]["environment"]["FARCAST_TURN_SECRET"] == "${TURN_SECRET:-}"
+    assert services["coturn"]["environment"]["TURN_SECRET"] == "${TURN_SECRET:-}"
+    shell, flag, script = services["coturn"]["entrypoint"]
+    assert (shell, flag) == ("/bin/sh", "-c")
+    assert "/etc/coturn/turnserver.conf" in script
+    refused = subprocess.run(
+        [shell, flag, script.replace("$$", "$")], env={"TURN_SECRET": ""}, capture_output=True, text=True, check=False
+    )
+    assert refused.returncode == 1, "coturn with an empty secret relays for everybody"
+    assert "TURN_SECRET" in refused.stderr
+
+
+@pytest.mark.skipif(shutil.which("turnserver") is None, reason="coturn is not installed: run requirements/players.sh")
+def test_coturn_takes_every_line_of_its_configuration(tmp_path: Path) -> None:
+    command = [
+        "timeout", "2", "turnserver", "-c", str(ROOT / "deploy/turnserver.conf"), "--listening-port=0",
+        "--static-auth-secret=x", "--listening-ip=127.0.0.1", "--relay-ip=127.0.0.1", "--log-file=stdout",
+        f"--pidfile={tmp_path}/pid", f"--userdb={tmp_path}/db",
+    ]  # fmt: skip
+    said = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
+    wrong = re.findall(r".*(?:Bad configuration|Unknown|unrecognized|CONFIG ERROR).*", said.stdout + said.stderr, re.I)
+    assert wrong == []
+    assert "Black listing: 10.0.0.0-10.255.255.255" in said.stdout
+
+
+def test_relay_ports_do_not_meet_the_servers() -> None:
+    text = (ROOT / "deploy/turnserver.conf").read_text()
+    low, high = (int(re.search(rf"^{name}=(\d+)$", text, re.MULTILINE)[1]) for name in ("min-port", "max-port"))  # type: ignore[index]
+    media = next(word for word in COMPOSE["services"]["server"]["command"] if word.startswith("--ice-ports="))
+    first, last = map(int, media.partition("=")[2].split("-"))
+    assert last < low < high or high < first
+    for ports in (f"{first}-{last}", f"{low}-{high}", "3478", "8000"):
+        assert ports in GUIDE, f"docs/deploy.md tells what to open: {ports}"
+
+
+def test_what_the_dashboard_writes_beside_a_line_is_a_label_of_it() -> None:
+    from prometheus_client import Counter, Gauge, Histogram
+
+    from stream.metrics import Metrics
+
+    labels: dict[str, set[str]] = {}
+    for value in vars(Metrics()).values():
+        if isinstance(value, Counter | Gauge | Histogram):
+            name = value._name + ("_total" if isinstance(value, Counter) else "")
+            labels[name] = set(value._labelnames) | ({"le"} if isinstance(value, Histogram) else set())
+    for panel in BOARD["panels"]:
+        assert panel["description"]
+        for target in panel["targets"]:
+            names = re.findall(r"\b(farcast_\w+)", target["expr"])
+            has = set().union(*(labels[name.removesuffix("_bucket")] for name in names)) if names else set()
+            wanted = set(re.findall(r"{{(\w+)}}", target["legendFormat"]))
+            for group in re.findall(r"by \(([^)]*)\)", target["expr"]):
+                wanted |= {word.strip() for word in group.split(",")}
+            assert wanted <= has, (panel["title"], target["expr"])
+
+
+def test_panels_do_not_overlap_and_have_ids_of_their_own() -> None:
+    cells: set[tuple[int, int]] = set()
+    for panel in BOARD["panels"]:
+        at = panel["gridPos"]
+        mine = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
+        assert not cells & mine, panel["title"]
+        cells |= mine
+    ids = [panel["id"] for panel in BOARD["panels"]]
+    assert len(ids) == len(set(ids))
+
+
+def test_the_guide_tells_of_every_option_and_metric_an_operator_needs() -> None:
+    for parameter in serve_parameters():
+        if not getattr(parameter, "hidden", False) and parameter.name.startswith(
+            ("ice", "turn", "public", "relay", "host")
+        ):
+            assert parameter.opts[0] in GUIDE, parameter.opts
+    from stream.metrics import Metrics
+
+    known = set(re.findall(r"^# TYPE (\w+)", Metrics().text().decode(), re.MULTILINE))
+    named = set(re.findall(r"`(farcast_\w+)`", GUIDE))
+    assert named
+    assert {name.removesuffix("_total") for name in named} <= {name.removesuffix("_total") for name in known}
+    for name in re.findall(
+        r"\$\{?(FARCAST_\w+|TURN_SECRET|GRAFANA_PASSWORD)", (ROOT / "docker-compose.yml").read_text()
+    ):
+        assert name in GUIDE, f"docs/deploy.md explains {name}"
