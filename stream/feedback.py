@@ -30,6 +30,7 @@ HOLD, LONGEST_HOLD = 10.0, 160.0  # seconds below the rate that was too much
 BELOW = 0.95  # of that rate
 RESEND = 0.35  # of the rate may go to packets that were lost and are sent again
 BURST = 16.0  # packets of them at once
+OUTAGE = 128.0  # packets of them at once after an outage: all that aiortc keeps
 PACKET = 1200  # bytes, about
 AGAIN = 0.1  # seconds before the same packet is sent once more
 PLEAS = 3  # lost pictures within PLEA_SPAN seconds count as a cut
@@ -45,11 +46,15 @@ class Resends:
         self._budget = BURST
         self._filled_at: float | None = None
 
+    def make_up(self) -> None:
+        """After an outage, most of what it lost may be sent at once."""
+        self._budget = max(self._budget, OUTAGE)
+
     def allow(self, sequence: int, rate: float, now: float) -> bool:
         """`rate`: bits per second the viewer may be sent; a share of it goes to packets sent again."""
         since = 0.0 if self._filled_at is None else now - self._filled_at
         self._filled_at = now
-        self._budget = min(BURST, self._budget + since * RESEND * rate / 8 / PACKET)
+        self._budget = max(self._budget, min(BURST, self._budget + since * RESEND * rate / 8 / PACKET))
         if now - self._sent.get(sequence, float("-inf")) < AGAIN or self._budget < 1:
             return False
         if len(self._sent) > 512:

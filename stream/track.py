@@ -124,6 +124,12 @@ class ViewerTrack(MediaStreamTrack):
         self.feedback.lost_picture(self.sent, time.monotonic())
         self._broadcast.request_keyframe(self.codec, self.encoding, lost=True)
 
+    def cut_off(self) -> None:
+        """The viewer was cut off for a while and is back. It would ask for a keyframe in the end (Chromium takes three
+        seconds to); another kind of receiver is stuck until it has what it lost (aiortc, for up to 128 packets)."""
+        self._resends.make_up()
+        self._broadcast.request_keyframe(self.codec, self.encoding, lost=True)
+
     async def recv(self) -> VideoPacket:
         """The next packet; the first one is a keyframe."""
         if not self._reading:

@@ -152,8 +152,7 @@ class Viewer:
     def _is_there(self) -> None:
         now = time.monotonic()
         if now - self._heard > HICCUP and self._counted:
-            # It was cut off and is back. It would ask for a keyframe in the end; Chromium takes three seconds to.
-            self.session.broadcast.request_keyframe(self.codec, self._track.encoding, lost=True)
+            self._track.cut_off()
         self._heard = now
 
     def _reported(self, report: Report) -> None:

@@ -69,9 +69,19 @@ def recovery(sight: Sight, left: dict[int, float], over: float) -> float:
     return round(min(fresh) - over, 3) if fresh else math.nan
 
 
-async def watch_trouble(lab: Lab, good: Eye, bad: Eye, begin: Change, end: Change, seconds: float) -> dict[str, Any]:
+async def watch_trouble(
+    lab: Lab,
+    good: Eye,
+    bad: Eye,
+    begin: Change,
+    end: Change,
+    seconds: float,
+    *,
+    calm: float = CALM,
+    after: float = AFTER,
+) -> dict[str, Any]:
     """Both watch already. Calm, trouble, calm again."""
-    await asyncio.sleep(CALM)
+    await asyncio.sleep(calm)
     await asyncio.gather(good.look(), bad.look())
     before = await bad.received()
     started = time.time()
@@ -83,15 +93,15 @@ async def watch_trouble(lab: Lab, good: Eye, bad: Eye, begin: Change, end: Chang
             rates.setdefault(name, []).append(rate)
     await end()
     over = time.time()
-    after = await bad.received()
-    await asyncio.sleep(AFTER)
+    later = await bad.received()
+    await asyncio.sleep(after)
     left = await lab.frames()
     saw_good, saw_bad = await asyncio.gather(good.look(), bad.look())
     return {
         "seconds": round(over - started, 1),
         "viewer": {
             **summary(saw_bad, left, started, over),
-            "kbit_s": round((after["bytes"] - before["bytes"]) * 8e-3 / (over - started)),
+            "kbit_s": round((later["bytes"] - before["bytes"]) * 8e-3 / (over - started)),
             "recovery_s": recovery(saw_bad, left, over),
         },
         "other": summary(saw_good, left, started, over),
