@@ -122,6 +122,11 @@ def _describe(app: FastAPI) -> None:
     def openapi() -> dict[str, object]:
         schema = original()
         models = schema.setdefault("components", {}).setdefault("schemas", {})
+        for name in ("HTTPValidationError", "ValidationError"):  # FastAPI's own; here every error is a Problem
+            models.pop(name, None)
+        for operation in (operation for methods in schema["paths"].values() for operation in methods.values()):
+            if "HTTPValidationError" in str(operation["responses"].get("422")):
+                del operation["responses"]["422"]
         for body in (SessionRequest, RenderRequest):
             if body.__name__ not in models:
                 request = body.model_json_schema(ref_template="#/components/schemas/{model}")

@@ -32,8 +32,17 @@ def write(folder: Path, figures: Mapping[str, Any], study: Study, machine: Mappi
     most = str(max(study.budgets))
     curves(folder / "render.png", figures, study)
     clip(folder / "render.webp", study, most)
-    (folder / "render.json").write_text(json.dumps({**figures, "machine": dict(machine)}, indent=1) + "\n")
+    (folder / "render.json").write_text(json.dumps(rounded({**figures, "machine": dict(machine)})) + "\n")
     (folder / "render.md").write_text(page(figures, study, machine, most))
+
+
+def rounded(value: Any) -> Any:
+    """Figures to the digits that mean something."""
+    if isinstance(value, Mapping):
+        return {name: rounded(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [rounded(part) for part in value]
+    return round(value, 4) if isinstance(value, float) else value
 
 
 def curves(path: Path, figures: Mapping[str, Any], study: Study) -> None:

@@ -10,6 +10,7 @@ from farcast.protocol import Problem, ProtocolError
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from ..errors import StreamError
@@ -62,6 +63,9 @@ def install(app: FastAPI, metrics: Metrics) -> None:
         detail = DETAILS.get(status, f"{error.detail}")
         return refuse(status, CODES.get(status, "error"), detail, dict(error.headers or {}))
 
+    async def cut_short(request: Request, error: Exception) -> Response:
+        return refuse(400, "cut_short", "The request broke off before it was whole. Send it again.")
+
     async def unexpected(request: Request, error: Exception) -> Response:
         return refuse(
             500, "internal", "Something went wrong in the server. It is in the log; the other sessions go on."
@@ -71,4 +75,5 @@ def install(app: FastAPI, metrics: Metrics) -> None:
     app.add_exception_handler(ProtocolError, protocol_error)
     app.add_exception_handler(RequestValidationError, validation_error)
     app.add_exception_handler(HTTPException, http_error)
+    app.add_exception_handler(ClientDisconnect, cut_short)
     app.add_exception_handler(Exception, unexpected)

@@ -9,6 +9,7 @@ from farcast.protocol import (
     ImageAccepted,
     ModelInfo,
     Problem,
+    Score,
     SessionCreated,
     SessionInfo,
     SessionRequest,
@@ -192,7 +193,7 @@ def routes(manager: Manager, config: ServerConfig) -> APIRouter:
         pixels = await picture(form.files["image"][0])
         return Response(ImageAccepted(re=session.new_shot(pixels)).dump(), 202, media_type=JSON)
 
-    @router.get("/sessions/{session_id}/score")
+    @router.get("/sessions/{session_id}/score", response_model=Score)
     async def score(session_id: str, request: Request) -> Response:
         """Everything that decided the session's pixels, by chunk index: `farcast render` makes the take again."""
         document = manager.get(session_id, token_of(request)).score.document()

@@ -157,6 +157,7 @@ async def test_the_server_describes_its_wire(server: str) -> None:
         openapi = (await http.get("/openapi.json")).json()
         assert {"/v1/sessions", "/v1/sessions/{session_id}/whep"} <= set(openapi["paths"])
         page = (await http.get("/docs")).text
-    for word in ("POST", "/v1/sessions", "prompt_applied", "deadline_missed", "SessionRequest"):
-        assert word in page
+    words = ("POST", "/v1/sessions", "prompt_applied", "deadline_missed", "SessionRequest", "ScoreEntry", "id=flow")
+    assert [word for word in words if word not in page] == []
+    assert "HTTPValidationError" not in page, "every error is a Problem"
     assert not re.search(r"""(src|href)=["']?(https?:)?//""", page)

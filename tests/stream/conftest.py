@@ -54,12 +54,12 @@ class Running:
 
 
 @contextmanager
-def running(model: str = "fake?step=0.002", **options: Any) -> Iterator[Running]:
-    """A server with the mock model, ready, and gone afterwards."""
+def running(model: str = "fake?step=0.002", at: int = 0, **options: Any) -> Iterator[Running]:
+    """A server with the mock model, ready, and gone afterwards. `at`: its port, 0 = any."""
     settings = {"start_grace": 0.1, "max_sessions": 8, "renderer": FAKE_RENDERER, **options}
     config = ServerConfig(port=0, model=model, engine=FAKE, **settings)
     app = create_app(config)
-    sock = socket.create_server(("127.0.0.1", 0))
+    sock = socket.create_server(("127.0.0.1", at))
     server = uvicorn.Server(
         uvicorn.Config(
             app, log_config=None, ws="websockets-sansio", ws_max_size=MAX_MESSAGE, timeout_graceful_shutdown=1
