@@ -32,10 +32,11 @@ def write_page(figures: Mapping[str, Any], bars: Sequence[Mapping[str, Any]], ma
         "",
         "One process, the same weights, noise, prompt and guidance, both warmed up; prompt and decoding included.",
         "",
-        "| model | size | guidance | ours | diffusers | ratio | largest relative difference |",
-        "|---|---|---|---|---|---|---|",
+        "| model | size | frames | guidance | ours | diffusers | ratio | largest relative difference |",
+        "|---|---|---|---|---|---|---|---|",
         *(
-            f"| {m['model']} | {m['size'][0]}x{m['size'][1]} | {m['guidance']:g} | {m['ours']['seconds']:.2f} s | "
+            f"| {m['model']} | {m['size'][0]}x{m['size'][1]} | {m['frames']} | {m['guidance']:g} | "
+            f"{m['ours']['seconds']:.2f} s (decode {m['ours']['by_kind']['decode']:.2f}) | "
             f"{m['diffusers']['seconds']:.2f} s (decode {m['diffusers']['decode']:.2f}) | "
             f"{m['times_faster']:.1f}x | {m['parity_error']:.1e} |"
             for m in models
