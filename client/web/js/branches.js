@@ -37,7 +37,7 @@ export class Branches {
     const prompt = tiles[0].prompt;
     const last = tiles.at(-1)?.prompt ?? prompt;
     const count = `${tiles.length} ${tiles.length === 1 ? "chunk" : "chunks"}`;
-    const words = make("span", { class: "branch-words" }, nameOf(last), make("small", {}, `left, ${count}`));
+    const words = make("span", { class: "branch-words" }, make("span", {}, nameOf(last)), make("small", {}, `left, ${count}`));
     const button = make("button", { type: "button", class: "branch" }, ...pictures, words);
     const label = `Branch left at chunk ${from}, ${count}, ${nameOf(last)}: take that turn again`;
     button.setAttribute("aria-label", label);

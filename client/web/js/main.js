@@ -22,9 +22,11 @@ const FALLBACK = "a big red circle bouncing on a navy background";
 let session = new Session(); // gathers its network candidates while the rest of the page is set up
 /** @type {ModelCard | null} */
 let model = null;
+/** What the take under way began with, a picture or a clip perhaps. @type {Partial<Start>} */
+let wanted = {};
 
 const stage = new Stage();
-const status = new StatusView(() => take({}));
+const status = new StatusView(() => take(unheard()));
 const prompts = new PromptBox((wish) => take({}, wish));
 const dial = new DialView();
 const timeline = new Timeline(stage.video);
@@ -40,6 +42,7 @@ function attach(since) {
   for (const part of [status, prompts, dial, timeline, charts, transport, keep, images]) part.attach(session);
   const mine = session;
   mine.on("info", ({ id, token, view_token, role }) => {
+    wanted = {};
     if (!watching()) memory.keepTake({ id, token, view_token });
     document.body.dataset.role = role ?? "steer";
   });
@@ -51,6 +54,9 @@ function attach(since) {
 /** The page was opened by a shared link: the take belongs to someone else. */
 const watching = () => new URLSearchParams(location.hash.slice(1)).has("watch");
 
+/** What to try again with: all of it where the server was full or away, without the picture it would not have. */
+const unheard = () => (session.problem && (session.problem.status === 0 || session.problem.status >= 500) ? wanted : {});
+
 /**
  * Begin a new take; the old one is given back to the server.
  * @param {Partial<Start>} start  what is not said stays as it is
@@ -58,6 +64,7 @@ const watching = () => new URLSearchParams(location.hash.slice(1)).has("watch");
  */
 async function take(start, wish = prompts.wish) {
   const since = performance.now();
+  wanted = start;
   session.leave({ end: !watching() });
   if (watching()) history.replaceState(null, "", location.pathname);
   session = new Session();
@@ -87,17 +94,17 @@ function greet(card) {
 
 async function open() {
   attach(0.1); // the wish to see it is as old as the page
-  const wanted = new URLSearchParams(location.hash.slice(1));
-  const watch = wanted.get("watch");
+  const link = new URLSearchParams(location.hash.slice(1));
+  const watch = link.get("watch");
   if (watch) {
     getModel().then(greet, () => {});
-    return session.join(watch, wanted.get("token") ?? "");
+    return session.join(watch, link.get("token") ?? "");
   }
   const slow = setTimeout(() => session.warming("The model is loading."), 1000);
   try {
     const [card] = await Promise.all([getModel().then(greet), ...memory.abandoned().map(endSession)]);
     if (await resume()) return;
-    await session.start({ prompt: wanted.get("prompt") || card.examples[0] || FALLBACK });
+    await session.start({ prompt: link.get("prompt") || card.examples[0] || FALLBACK });
   } catch (error) {
     if (!(error instanceof Problem)) throw error;
     session.refuse(error);

@@ -48,6 +48,12 @@ export class Mixer {
     else if (this.#first.value.trim()) this.moved({ text: this.#first.value.trim() });
   }
 
+  /** What the slider was about to ask for is asked for otherwise. */
+  settle() {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+  }
+
   /** How much of the second prompt, 0..1. */
   get share() {
     return Number(this.#slider.value) / 100;

@@ -89,6 +89,7 @@ export class PromptBox {
       return this.focus();
     }
     memory.remember(text);
+    this.#mixer.settle();
     this.#back = 0;
     if (document.activeElement === this.#box) this.#box.select(); // typing replaces it, arrows edit it
     const transition = Number(this.#transition.value);

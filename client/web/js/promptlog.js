@@ -10,7 +10,7 @@ const KEPT = 4; // lines; the history has the others
 
 /**
  * @typedef {object} Entry
- * @property {string} id     of the newest message this line stands for
+ * @property {string[]} ids  of the messages this line stands for, the newest last
  * @property {string} text
  * @property {HTMLLIElement} line
  * @property {HTMLElement} words
@@ -79,8 +79,8 @@ export class PromptLog {
    * @param {PromptEvent} event
    */
   #follow(session, event) {
-    const entry = this.#entries.find(({ id }) => id === event.id) ?? this.#moved(event) ?? this.#add(session, event);
-    if (!entry) return;
+    const entry = this.#entries.find(({ ids }) => ids.includes(event.id)) ?? this.#moved(event) ?? this.#add(session, event);
+    if (event.id !== entry.ids.at(-1) && event.status !== "live") return; // of weights that have moved on since
     entry.status = event.status;
     entry.line.dataset.status = event.status;
     entry.text = event.text;
@@ -92,14 +92,14 @@ export class PromptLog {
   }
 
   /**
-   * The same prompts at other weights take over the line at the top; what became of the old weights no longer matters.
+   * The same prompts at other weights take over the line at the top.
    * @param {PromptEvent} event
    * @returns {Entry | null}
    */
   #moved(event) {
     const [top] = this.#entries;
     if (!top || event.status !== "pending" || !wishOf(event.text).mix || nameOf(top.text) !== nameOf(event.text)) return null;
-    top.id = event.id;
+    top.ids = [...top.ids.slice(-8), event.id];
     return top;
   }
 
@@ -138,10 +138,9 @@ export class PromptLog {
   /**
    * @param {Session} session
    * @param {PromptEvent} event
-   * @returns {Entry | null} null for an answer to a message whose line has moved on
+   * @returns {Entry}
    */
   #add(session, event) {
-    if (event.status === "replaced" && this.#entries.some(({ text }) => nameOf(text) === nameOf(event.text))) return null;
     const mark = make("span", { class: "mark" });
     const words = make(session.info?.role === "watch" ? "span" : "button", { class: "text", title: event.text });
     if (words instanceof HTMLButtonElement) {
@@ -151,7 +150,7 @@ export class PromptLog {
     }
     const line = make("li", {}, words, mark);
     /** @type {Entry} */
-    const entry = { id: event.id, text: event.text, line, words, mark, status: event.status, from: "" };
+    const entry = { ids: [event.id], text: event.text, line, words, mark, status: event.status, from: "" };
     const opening = event.id === ""; // may be told of after the first wish was made
     this.#entries[opening ? "push" : "unshift"](entry);
     this.#list[opening ? "append" : "prepend"](line);

@@ -24,8 +24,8 @@ import { Wishes } from "./wishes.js";
 
 /** @extends {Emitter<SessionEvents>} */
 export class Session extends Emitter {
-  /** Seconds until the server expects room, where it refused for want of it. */
-  retryAfter = 0;
+  /** Why it was refused or lost. @type {Problem | null} */
+  problem = null;
   /** Someone's take that this page came to later, over a link or after a reload. */
   joined = false;
   /** @type {SessionInfo | null} */
@@ -245,7 +245,7 @@ export class Session extends Emitter {
    */
   #finish(problem, starting = false) {
     if (this.#left || this.#final) return;
-    this.retryAfter = problem.retryAfter;
+    this.problem = problem;
     this.#close(stranded(problem, starting));
   }
 

@@ -69,7 +69,7 @@ export class StatusView {
     this.#detail.textContent = detail;
     this.#action.hidden = !veil;
     this.#action.textContent = veil?.action ?? "";
-    if (state === "refused" && session.retryAfter) this.#countDown(session.retryAfter);
+    if (state === "refused" && session.problem?.retryAfter) this.#countDown(session.problem.retryAfter);
   }
 
   /**

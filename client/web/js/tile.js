@@ -17,10 +17,10 @@ export class Tile {
   constructor(chunk, info) {
     this.index = chunk.index;
     this.prompt = chunk.prompt;
-    const steps = `${chunk.steps} ${chunk.steps === 1 ? "step" : "steps"}`;
+    const steps = chunk.steps ? `${chunk.steps} ${chunk.steps === 1 ? "step" : "steps"}` : "given, not made";
     this.#label = `Chunk ${chunk.index}, at ${clock(chunk.frame / (info?.fps ?? 16))}, ${steps}`;
     const bar = make("span", { class: "bar", "aria-hidden": "true" });
-    const number = make("span", { class: "n", "aria-hidden": "true" }, String(chunk.steps));
+    const number = make("span", { class: "n", "aria-hidden": "true" }, chunk.steps ? String(chunk.steps) : "–");
     this.button = make("button", { class: "tile", type: "button", tabindex: "-1" }, this.#canvas, bar, number);
     this.describe("");
     const ceiling = Math.max(8, info?.dial?.ceiling ?? 32);
