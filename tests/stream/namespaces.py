@@ -96,9 +96,9 @@ class Net:
         self.running.append(process)
         return process
 
-    def forward(self) -> None:
+    def forward(self, port: int = PORT) -> None:
         """The viewer reaches the server's TCP port at the relay's address."""
-        process = self.start("relay", sys.executable, "-c", FORWARD, SERVER, TO_VIEWER, str(PORT))
+        process = self.start("relay", sys.executable, "-c", FORWARD, SERVER, TO_VIEWER, str(port))
         assert process.stdout is not None
         assert process.stdout.readline().strip() == "forwarding"
 

@@ -24,17 +24,20 @@ pytestmark = pytest.mark.skipif(REASON is not None, reason=REASON or "")
 OURS = """
 import asyncio, json, sys
 import farcast
+from aiortc import RTCIceServer
 
 async def main():
-    url, session, token = sys.argv[1:]
-    async with farcast.connect(url, session=session, token=token) as live:
+    url, session, token, *stun = sys.argv[1:]
+    mine = [RTCIceServer(address) for address in stun]
+    async with farcast.connect(url, session=session, token=token, ice_servers=mine) as live:
         frames = live.frames()
         for _ in range(20):
             frame = await asyncio.wait_for(frames.get(), 30)
         peer = live._player._peer
         ice = next(iter(peer.getTransceivers())).receiver.transport.transport
         pair = next(iter(ice.iceGatherer._connection._nominated.values()))
-        print(json.dumps({"path": pair.local_candidate.type, "rgb": frame.image[8, 8].tolist()}))
+        path, to = pair.local_candidate.type, pair.remote_candidate.type
+        print(json.dumps({"path": path, "to": to, "rgb": frame.image[8, 8].tolist()}))
 
 asyncio.run(main())
 """
@@ -47,10 +50,10 @@ print(urllib.request.urlopen(request, timeout=20).read().decode())
 """
 
 
-def serve(net: Net, *options: str) -> None:
+def serve(net: Net, *options: str, port: int = PORT) -> None:
     """Our server in its namespace, ready."""
     command = [
-        sys.executable, "-m", "farcast", "serve", "--host", "0.0.0.0", "--port", str(PORT), "--no-record",
+        sys.executable, "-m", "farcast", "serve", "--host", "0.0.0.0", "--port", str(port), "--no-record",
         "--engine", "tests.stream.fake_model:open_model", "--model", "fake?step=0.002", *options,
     ]  # fmt: skip
     where = {"PYTHONPATH": f"{ROOT}:{ROOT / 'client/python'}", "FARCAST_TURN_SECRET": SECRET}
@@ -118,3 +121,16 @@ def test_our_own_client_sees_the_picture_through_the_relay(net: Net, take: dict[
     seen = json.loads(done.stdout)
     assert seen["path"] == "relay"
     assert max(abs(a - b) for a, b in zip(seen["rgb"], (220, 30, 30), strict=True)) < 30
+
+
+def test_a_server_that_nobody_can_reach_sends_through_a_relay_of_its_own(net: Net) -> None:
+    port = PORT + 1
+    serve(net, "--ice-server", f"turn:{TO_VIEWER}:3478", "--relay", port=port)
+    net.forward(port)
+    base = f"http://{TO_VIEWER}:{port}"
+    take = json.loads(fetch(net, "viewer", f"{base}/v1/sessions", json.dumps({"prompt": "a red circle"})))
+    stun = f"stun:{TO_VIEWER}:3478"  # in place of the relay that the server names
+    done = net.run("viewer", sys.executable, "-c", OURS, f"{base}/", take["id"], take["token"], stun)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["path"] != "relay"
+    assert json.loads(done.stdout)["to"] == "relay"

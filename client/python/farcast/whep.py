@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 from urllib.parse import urljoin, urlsplit
 
+import httpx
 import numpy as np
 from aiortc import RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
@@ -28,6 +29,7 @@ from .frames import Frame
 
 log = logging.getLogger(__name__)
 _CONNECT_S = 15.0  # from the offer to the first frame
+_ASK = httpx.Timeout(15.0, connect=2.0)  # while the network is down a connection hangs: ask anew instead
 _LEAVE_S = 3.0  # a server that does not answer then will notice by itself
 _SILENCE_S = 5.0  # no frame for so long while the session is live: connect anew
 
@@ -146,7 +148,11 @@ class Player:
 
     async def _exchange(self, peer: RTCPeerConnection) -> str | None:
         answer = await self._api.request(
-            "POST", self._url, content=peer.localDescription.sdp, headers={"Content-Type": "application/sdp"}
+            "POST",
+            self._url,
+            content=peer.localDescription.sdp,
+            headers={"Content-Type": "application/sdp"},
+            timeout=_ASK,
         )
         try:
             await peer.setRemoteDescription(RTCSessionDescription(sdp=answer.text, type="answer"))
@@ -189,7 +195,7 @@ class Player:
         if _is_loopback(self._url):
             return []
         try:
-            answer = await self._api.request("OPTIONS", self._url)
+            answer = await self._api.request("OPTIONS", self._url, timeout=_ASK)
         except FarcastError:
             return []
         return ice_servers(answer.headers.get_list("Link"))
