@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from pathlib import Path
@@ -66,3 +67,26 @@ def test_the_examples_of_the_wire_page_are_true(root: Path) -> None:
         arrow = protocol.parse_client if f"→ {line}" in text else protocol.parse_server
         kinds.add(arrow(line).type)
     assert {"prompt", "prompt_applied", "prompt_rejected", "dial_applied", "chunk", "session", "error"} <= kinds
+
+
+def test_the_score_in_its_page_is_one(root: Path) -> None:
+    example = re.search(
+        r"^```json\n(\{\"score\".*?)^```", (root / "docs/score.md").read_text(), re.DOTALL | re.MULTILINE
+    )
+    assert example is not None
+    score = protocol.parse_score(example[1])
+    assert {entry.kind for entry in score.entries} >= {"prompt", "dial", "sigmas", "rebuilt"}
+
+
+def test_the_python_in_the_client_page_is_python(root: Path) -> None:
+    """Every snippet compiles, and the methods of `live` that it calls exist."""
+    from farcast.live import Live
+
+    snippets = re.findall(r"^```python\n(.*?)^```", (root / "docs/client.md").read_text(), re.DOTALL | re.MULTILINE)
+    assert len(snippets) >= 5
+    called: set[str] = set()
+    for snippet in snippets:
+        compile(snippet, "client.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        called |= set(re.findall(r"\blive\.(\w+)", snippet))
+    assert len(called) > 12
+    assert [name for name in called if not hasattr(Live, name)] == []
