@@ -1,4 +1,4 @@
-"""A short animation of the page in use, for the README: python tests/e2e/animate.py URL docs/results/page.webp.
+"""A short animation of the page in use, for the README: python -m tests.e2e.animate URL docs/results/page.webp.
 
 Records what Chromium shows while a prompt is typed, a picture is dropped and the dial is turned, and writes an animated
 WebP below the size asked for. Needs a running server; plays whatever model that has.
@@ -15,7 +15,8 @@ from typing import Any
 
 from PIL import Image
 from playwright.sync_api import Page
-from scenes import POINTER, chromium, drop, examples, open_page, wait_for_prompt
+
+from tests.e2e.scenes import POINTER, chromium, drop, examples, open_page, wait_for_prompt
 
 SIZE = (1280, 800)
 WIDTH = 800

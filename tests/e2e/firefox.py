@@ -1,4 +1,4 @@
-"""Does the page play in Firefox? python tests/e2e/firefox.py URL [PICTURE.png].
+"""Does the page play in Firefox? python -m tests.e2e.firefox URL [PICTURE.png].
 
 Drives the Firefox on the path (`firefox-esr` or `firefox`) by WebDriver BiDi, which needs no driver program: waits for
 the first frame, sends a prompt, prints what the page says about itself.

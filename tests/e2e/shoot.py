@@ -1,4 +1,4 @@
-"""Pictures and figures of the page on a running server: python tests/e2e/shoot.py URL [FOLDER] [--page FILE.md].
+"""Pictures and figures of the page on a running server: python -m tests.e2e.shoot URL [FOLDER] [--page FILE.md].
 
 Plays a take (a prompt, a mix, a picture, a branch, a render) and pictures it at 1280 and 390 wide, light and dark, as
 WebP. Measures the time to the first frame, and the weight; --page writes the figures between the marks in FILE.md.
@@ -14,7 +14,8 @@ from pathlib import Path
 
 from PIL import Image
 from playwright.sync_api import Browser, Page
-from scenes import LIVE, chromium, drop, examples, open_page, wait_for_prompt
+
+from tests.e2e.scenes import LIVE, chromium, drop, examples, open_page, wait_for_prompt
 
 CLICKS = 5
 MARKS = ("<!-- figures -->", "<!-- /figures -->")
