@@ -58,13 +58,15 @@ farcast bench transport --plots docs/results    # Linux, with a Chromium; four m
 ![how long a frame takes to the eye, and what a viewer costs](transport.png)
 
 - **Glass to glass** (a frame leaves the playout clock; its number is read back from the browser's `<video>` in
-  `requestVideoFrameCallback`): median **{figures["glass_to_glass_ms_median"]} ms**, p95
-  **{figures["glass_to_glass_ms_p95"]} ms**, over {figures["frames_shown"]} frames ({figures["fps_shown"]} fps shown,
-  {figures["frames_unreadable"]} unreadable, longest gap {figures["longest_gap_ms"]} ms).
+  `requestVideoFrameCallback`):
+  median **{figures["glass_to_glass_ms_median"]} ms**, p95 **{figures["glass_to_glass_ms_p95"]} ms**, over
+  {figures["frames_shown"]} frames ({figures["fps_shown"]} fps shown, {figures["frames_unreadable"]} unreadable, longest
+  gap {figures["longest_gap_ms"]} ms).
 - **A late joiner's first picture**, from `new RTCPeerConnection()` to the first frame shown, in a new tab: median
   **{figures["join_ms_median"]} ms** ({", ".join(str(ms) for ms in figures["join_ms"])}).
 - **One more viewer** costs {figures["once_ms_a_viewers_frame"]} ms of processor time a frame, against
-  {figures["each_ms_a_viewers_frame"]} ms with an encoder of its own: **{figures["each_over_once"]} times** as much.
+  {figures["each_ms_a_viewers_frame"]} ms with an encoder of its own: **{figures["each_over_once"]} times** as much
+  (slope from 1 to {figures["compared_upto_viewers"]} viewers, the most for which this machine manages to encode each).
 
 {
             table(

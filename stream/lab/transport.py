@@ -18,6 +18,7 @@ from .eye import Eye, browser, median, quantile
 from .host import program, serving
 
 Tell = Callable[[str], None]
+KEEPS_UP = 0.9  # of the nominal rate
 SETTLE = 2.0  # seconds after the last viewer has come
 
 
@@ -123,9 +124,9 @@ async def crowd_cost(
     return rows
 
 
-def marginal(rows: list[dict[str, float]]) -> float:
-    """Milliseconds of processor time for one more viewer's frame: the slope from the fewest to the most viewers."""
-    first, last = rows[0], rows[-1]
+def marginal(rows: list[dict[str, float]], upto: int) -> float:
+    """Milliseconds of processor time for one more viewer's frame: the slope from the first row to the one at `upto`."""
+    first, last = rows[0], rows[upto]
     frames = last["frames_to_viewers_a_second"] - first["frames_to_viewers_a_second"]
     return 10 * (last["cpu_percent"] - first["cpu_percent"]) / frames if frames > 0 else float("nan")
 
@@ -137,13 +138,14 @@ async def viewers(plan: Plan, tell: Tell) -> dict[str, Any]:
     size = [str(edge) for edge in plan.size]
     async with program("stream.lab.relayed", *size) as (_, url), fan(f"{url}whep") as watching:
         each = await crowd_cost(watching, url, plan, None, tell)
-    # A server that encodes for each may not manage the rate; per frame that arrived the two can be compared.
-    costs = marginal(once), marginal(each)
-    if not costs[1] > 0:  # the machine was full with the first viewers already: what a frame costs then
-        costs = costs[0], each[-1]["ms_a_frame_and_viewer"]
+    # Compared only up to where the machine can still encode for each: beyond it their frames are fewer, not cheaper.
+    kept_up = [i for i, row in enumerate(each) if row["fps_a_viewer"] >= KEEPS_UP * FPS]
+    upto = max([1, *kept_up])
+    costs = marginal(once, upto), marginal(each, upto)
     return {
         "encode_once": once,
         "encode_each": each,
+        "compared_upto_viewers": each[upto]["viewers"],
         "once_ms_a_viewers_frame": round(costs[0], 4),
         "each_ms_a_viewers_frame": round(costs[1], 4),
         "each_over_once": round(costs[1] / costs[0], 1) if costs[0] > 0 else float("nan"),
