@@ -89,7 +89,9 @@ class Distiller(Trainer):
         super().__init__(network, clips, images, stage, folder, teacher=teacher, sheet=sheet)
         self.fake_parameters = trained([fake.transformer])
         self.fake_optimizer = self.optimizer_of(self.fake_parameters, stage.fake_rate)
-        self.fake_run = Run(folder / "fake", {"transformer": fake.transformer}, self.fake_optimizer, Average({}))
+        self.fake_run = Run(
+            folder / "fake", {"transformer": fake.parts["transformer"]}, self.fake_optimizer, Average({})
+        )
 
     def train(self) -> None:
         self.fake_run.resume()
@@ -144,6 +146,7 @@ class Distiller(Trainer):
         latents = roll_out(
             self.network, window.noise, window.partition, self.network.encode(captions), cut.to(self.network.device),
             given=window.clean[:, :start] if given else None, through_all=self.stage.through_all,
+            judged=0 if self.whole else max(0, chunks - self.network.near),
         )  # fmt: skip
         weight = torch.ones_like(window.weight)
         weight[:, :start] = 0

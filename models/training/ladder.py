@@ -7,19 +7,24 @@ one starts from.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKLWan
+from diffusers import AutoencoderKLWan, FlowMapEulerDiscreteScheduler
 
+from models.bundle import Bundle, pick_device, save_bundle
+from models.bundle_files import find_bundle
 from models.errors import FarcastError
 from models.training.distill import Distillation, Distiller
 from models.training.network import Network
+from models.training.published import add_adapters, fuse_adapters, load_trained, lora_of, parts_of
 from models.training.samples import as_bundle, draw_sheet
 from models.training.trainer import Sheet, Stage, Trainer, choices_of
+from models.training.videos import encode_videos
 from models.training.windows import open_clips
 from models.world import EXAMPLES
 
@@ -40,11 +45,11 @@ def train_stage(config: Mapping[str, Any], name: str) -> None:
 def trainer_of(config: Mapping[str, Any], name: str) -> Trainer:
     """The stage, ready to go on from where it was stopped."""
     folder = Path(config["folder"])
-    settings = dict(config[name])
+    settings = {key: value for key, value in config[name].items() if key != "lora"}
     recipe, start, teacher, fake = (settings.pop(key, None) for key in ("recipe", "start", "teacher", "fake"))
     stage = stage_of(name, recipe, settings)
     torch.manual_seed(stage.seed)
-    network = network_of(config, start)
+    network = network_of(config, name, start)
     clips, images = open_clips(folder, "clips"), open_clips(folder, "images")
     if clips is None and images is None:
         raise RecipeError(f"{folder} holds no encoded clips; run `farcast train encode` first")
@@ -55,11 +60,11 @@ def trainer_of(config: Mapping[str, Any], name: str) -> Trainer:
     if isinstance(stage, Distillation):
         if teacher is None:
             raise RecipeError(f'[{name}] names no teacher; add a line such as teacher = "teacher"')
-        judge, follower = network_of(config, teacher), network_of(config, fake or teacher)
+        judge, follower = (network_of(config, of, of) for of in (teacher, fake or teacher))
         return Distiller(network, judge, follower, clips, images, stage, folder / name, sheet=sheet)
     if stage.from_teacher and teacher is None:
         raise RecipeError(f'[{name}] wants the velocity of a teacher; add a line such as teacher = "teacher"')
-    judge_or_none = network_of(config, teacher) if teacher and stage.from_teacher else None
+    judge_or_none = network_of(config, teacher, teacher) if teacher and stage.from_teacher else None
     return Trainer(network, clips, images, stage, folder / name, teacher=judge_or_none, sheet=sheet)
 
 
@@ -87,17 +92,75 @@ def stage_of(name: str, recipe: str | None, settings: Mapping[str, Any]) -> Stag
     return stage
 
 
-def network_of(config: Mapping[str, Any], stage: str | None) -> Network:
-    """Transformer, text encoder and tokenizer of the config, with the averaged weights of `stage`."""
-    from models.training.stages import fresh, load_average
+def network_of(config: Mapping[str, Any], stage: str, start: str | None) -> Network:
+    """The network that `stage` trains, with the averaged weights of the stage `start`.
 
-    transformer, text_encoder, tokenizer = fresh(dict(config))
-    if stage:
-        path = Path(config["folder"]) / stage / "state.safetensors"
-        if not path.exists():
-            raise RecipeError(f"there is no {path}; run `farcast train {stage}` first")
-        load_average(path, {"transformer": transformer, "text_encoder": text_encoder})
-    return Network(transformer, text_encoder, tokenizer)
+    Of a config with a `checkpoint`, its weights with the adapters of `stage`; else a new transformer and text encoder.
+    """
+    path = Path(config["folder"]) / str(start) / "state.safetensors"
+    if start and not path.exists():
+        raise RecipeError(f"there is no {path}; run `farcast train {start}` first")
+    if "checkpoint" in config:
+        transformer, text_encoder, tokenizer = parts_of(config)
+        lora = lora_of(config, stage)
+        if lora is not None:
+            add_adapters(transformer, lora)
+        if start:
+            load_trained(transformer, path)
+    else:
+        from models.training.stages import fresh, load_average
+
+        transformer, text_encoder, tokenizer = fresh(dict(config))
+        if start:
+            load_average(path, {"transformer": transformer, "text_encoder": text_encoder})
+    adapters, again = "checkpoint" in config, bool(config.get("recompute", False))
+    return Network(transformer, text_encoder, tokenizer, checkpoint=again, adapters=adapters)
+
+
+def encode_checkpoint(config: Mapping[str, Any]) -> None:
+    """Encode the videos of a config with a `checkpoint`.
+
+    Several processes share them: each with its own number in FARCAST_PART, of as many as FARCAST_PARTS says.
+    """
+    folder, settings = Path(config["folder"]), config["videos"]
+    part, parts = int(os.environ.get("FARCAST_PART", "0")), int(os.environ.get("FARCAST_PARTS", "1"))
+    out = folder / f"clips-{part}.safetensors"
+    if out.exists():
+        return
+    vae: Any = vae_of(config)
+    vae = vae.to(pick_device(str(config.get("device", "auto"))))
+    encode_videos(
+        vae, Path(settings["folder"]), out, frames=settings["frames"], width=config["width"], height=config["height"],
+        part=part, parts=parts,
+    )  # fmt: skip
+
+
+def export_checkpoint(config: Mapping[str, Any], stage: str, out: Path) -> None:
+    """A stage of a config with a `checkpoint` as a checkpoint to serve: its adapters fused, the rest as it came."""
+    network = network_of(config, stage, stage)
+    if lora_of(config, stage) is not None:
+        fuse_adapters(network.transformer)
+    kind = network.text_encoder.dtype
+    shift = float(config[stage]["shift"])
+    bundle = Bundle(
+        transformer=network.transformer.to(kind), vae=vae_of(config).to(kind), text_encoder=network.text_encoder,
+        tokenizer=network.tokenizer, scheduler=FlowMapEulerDiscreteScheduler(num_train_timesteps=1000, shift=shift),
+        device=network.device, dtype=kind, name=out.name, width=config["width"], height=config["height"],
+        guidance=1.0 if is_fused(config, stage) else float(config.get("guidance", 1.0)),
+    )  # fmt: skip
+    save_bundle(bundle, out)
+
+
+def is_fused(config: Mapping[str, Any], stage: str) -> bool:
+    """True when guidance is a part of what the stage learned."""
+    own = config.get(stage, {})
+    return bool(own.get("recipe") == "distill" or own.get("guidance", 1.0) > 1)
+
+
+def vae_of(config: Mapping[str, Any]) -> Any:
+    """The VAE of the config: the checkpoint's, or the one trained into its folder."""
+    folder = find_bundle(str(config["checkpoint"])) if "checkpoint" in config else Path(config["folder"])
+    return AutoencoderKLWan.from_pretrained(folder / "vae").eval()
 
 
 def sheet_of(config: Mapping[str, Any], network: Network, stage: Stage, size: Sequence[int]) -> Sheet | None:
@@ -105,14 +168,13 @@ def sheet_of(config: Mapping[str, Any], network: Network, stage: Stage, size: Se
 
     size: (h, w) of the latents.
     """
-    folder = Path(config["folder"]) / "vae"
-    if not (folder / "config.json").exists():
+    if "checkpoint" not in config and not (Path(config["folder"]) / "vae" / "config.json").exists():
         return None
     fused = isinstance(stage, Distillation) or stage.guidance > 1
     prompts = tuple(config.get("prompts", EXAMPLES[:4]))
 
     def sheet(path: Path, weights: Mapping[str, torch.Tensor]) -> None:
-        vae: Any = AutoencoderKLWan.from_pretrained(folder).eval()
+        vae = vae_of(config).to(network.device)
         guidance = 1.0 if fused else float(config.get("guidance", 1.0))
         bundle = as_bundle(network, weights, vae, size=size, shift=stage.shift, guidance=guidance)
         draw_sheet(bundle, path, prompts, COUNTS)

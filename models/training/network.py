@@ -17,10 +17,11 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recompute
 
 from models.training.attention import DenseSelfAttention, FoldedCrossAttention, causal_mask, fold_text, rotate
+from models.training.published import TrainedOnly
 
 Memory = list[tuple[Tensor, Tensor]]  # keys and values of every layer, (B, heads, tokens, dim) each
 
@@ -80,10 +81,14 @@ class Network:
     """Weights and passes; holds nothing of any batch between two calls.
 
     checkpoint: throw the activations of every block away and compute them again on the way back, for large models.
+    adapters: only what learns of the transformer is saved and averaged, and the text encoder stays as it is.
     """
 
-    def __init__(self, transformer: Any, text_encoder: Any, tokenizer: Any, *, checkpoint: bool = False) -> None:
+    def __init__(
+        self, transformer: Any, text_encoder: Any, tokenizer: Any, *, checkpoint: bool = False, adapters: bool = False
+    ) -> None:
         self.transformer, self.text_encoder, self.tokenizer = transformer, text_encoder, tokenizer
+        self.adapters = adapters
         self.cross = FoldedCrossAttention()
         self.attention = [StreamingSelfAttention() for _ in transformer.blocks]
         for block, own in zip(transformer.blocks, self.attention, strict=True):
@@ -116,6 +121,13 @@ class Network:
         return run
 
     @property
+    def parts(self) -> dict[str, nn.Module]:
+        """What a stage saves, by name."""
+        if self.adapters:
+            return {"transformer": TrainedOnly(self.transformer)}
+        return {"transformer": self.transformer, "text_encoder": self.text_encoder}
+
+    @property
     def near(self) -> int:
         """How many chunks a pass takes at full resolution."""
         return int(self.transformer.config.full_chunk_limit)
@@ -124,7 +136,8 @@ class Network:
         """Captions to text, with the way back into the text encoder where it is trained."""
         tokens = self.tokenizer(list(captions), padding=True, truncation=True, max_length=512, return_tensors="pt")
         ids, mask = tokens.input_ids.to(self.device), tokens.attention_mask.to(self.device)
-        return Text(*fold_text(self.text_encoder(ids, mask).last_hidden_state, mask))
+        states = self.text_encoder(ids, mask).last_hidden_state.to(self.transformer.patch_embedding.weight.dtype)
+        return Text(*fold_text(states, mask))
 
     # -- whole windows -------------------------------------------------------------------------------------------
 

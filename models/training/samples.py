@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw
 
 from models.bundle import Bundle
 from models.generate import generate
+from models.training.published import TrainedOnly, fuse_adapters
 
 CELL, GAP, HEAD = 96, 6, 16
 FRAMES = 25  # chunk 0 and two more
@@ -23,11 +24,15 @@ def as_bundle(
     network: Any, weights: Mapping[str, torch.Tensor], vae: Any, *, size: Sequence[int], shift: float, guidance: float
 ) -> Bundle:
     """A bundle to sample from: copies of the network with `weights` ("transformer.NAME"); size: (h, w) of latents."""
-    parts = {}
-    for name in ("transformer", "text_encoder"):
-        part = copy.deepcopy(getattr(network, name))
-        head = f"{name}."
-        part.load_state_dict({k.removeprefix(head): v for k, v in weights.items() if k.startswith(head)})
+    parts = {"text_encoder": network.text_encoder}
+    for name in network.parts:
+        part, head = copy.deepcopy(getattr(network, name)), f"{name}."
+        own = {k.removeprefix(head): v for k, v in weights.items() if k.startswith(head)}
+        if network.adapters:
+            TrainedOnly(part).load_state_dict(own)
+            fuse_adapters(part)
+        else:
+            part.load_state_dict(own)
         parts[name] = part.eval().requires_grad_(False)
     factor = int(vae.config.scale_factor_spatial or 8)
     return Bundle(

@@ -50,16 +50,15 @@ def draw_cut(rows: int, counts: Sequence[int], shift: float, rng: np.random.Gene
 
 def roll_out(
     student: Network, noise: Tensor, partition: Sequence[int], text: Text, cut: Cut, *, given: Tensor | None = None,
-    through_all: bool = False,
+    through_all: bool = False, judged: int = 0,
 ) -> Tensor:  # fmt: skip
     """A window made by the student from noise (B, F, C, h, w), chunk after chunk over its own, detached, past.
 
     given: clean latents (B, G, C, h, w) of the first chunks, for takes that start from a picture or a clip or go on
     under another prompt. The gradient reaches the chosen step and the shortcut after it; with `through_all` also the
-    shortcut before it, as in the published code, at a third more cost. Chunks that would be coarse once the window is
-    made are not judged, and made without one.
+    shortcut before it, as in the published code, at a third more cost. Chunks before number `judged` are made
+    without one.
     """
-    judged = max(0, len(partition) - student.near)
     made: list[Tensor] = []
     first = 0
     for number, frames in enumerate(partition):

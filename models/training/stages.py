@@ -115,12 +115,14 @@ def export(config: dict[str, Any], stage: str) -> None:
     (`guidance` above 1 in its table, or a distilled one) is marked to need none; others get the config's `guidance`.
     """
     from models.bundle import Bundle, save_bundle
+    from models.training import ladder
     from models.world import EXAMPLES
 
     folder = Path(config["folder"])
     stage, _, out = stage.partition("=")
-    own = config.get(stage, {})
-    fused = own.get("recipe") == "distill" or own.get("guidance", 1.0) > 1
+    if "checkpoint" in config:
+        ladder.export_checkpoint(config, stage, Path(out or config["export"]))
+        return
     transformer, text_encoder, tokenizer = fresh(config)
     load_average(folder / stage / "state.safetensors", {"transformer": transformer, "text_encoder": text_encoder})
     vae: Any = AutoencoderKLWan.from_pretrained(folder / "vae")
@@ -137,7 +139,7 @@ def export(config: dict[str, Any], stage: str) -> None:
         width=config.get("size", 128),
         height=config.get("size", 128),
         examples=EXAMPLES,
-        guidance=1.0 if fused else config.get("guidance", 1.0),
+        guidance=1.0 if ladder.is_fused(config, stage) else config.get("guidance", 1.0),
     )
     save_bundle(bundle, Path(out or config["export"]))
 
@@ -172,7 +174,12 @@ def run(stage: str, config_file: Path = TINY_CPU) -> None:
     elif name == "decoder":
         decoder(config)
     elif name == "encode":
-        encode(config, of)
+        if "checkpoint" in config:
+            from models.training.ladder import encode_checkpoint
+
+            encode_checkpoint(config)
+        else:
+            encode(config, of)
     elif name == "project":
         project(config)
     elif name == "export":

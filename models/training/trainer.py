@@ -61,21 +61,10 @@ class Trainer:
         self.network, self.clips, self.images, self.stage = network, clips, images, stage
         self.teacher, self.sheet = teacher, sheet
         self.rank, self.world = rank_and_world()
-        network.text_encoder.requires_grad_(stage.text)
-        self.modules: dict[str, nn.Module] = {
-            "transformer": network.transformer, "text_encoder": network.text_encoder, **self.others()
-        }  # fmt: skip
-        self.parameters = trained(self.students().values())
+        network.text_encoder.requires_grad_(stage.text and not network.adapters)
+        self.parameters = trained([network.transformer, network.text_encoder])
         self.optimizer = self.optimizer_of(self.parameters, stage.rate)
-        self.run = Run(folder, self.modules, self.optimizer, Average(self.students(), decay=stage.decay))
-
-    def students(self) -> dict[str, nn.Module]:
-        """What is trained for use, and averaged."""
-        return {"transformer": self.network.transformer, "text_encoder": self.network.text_encoder}
-
-    def others(self) -> dict[str, nn.Module]:
-        """What is trained beside it."""
-        return {}
+        self.run = Run(folder, network.parts, self.optimizer, Average(network.parts, decay=stage.decay))
 
     def optimizer_of(self, parameters: Sequence[nn.Parameter], rate: float) -> torch.optim.Optimizer:
         stage = self.stage
@@ -89,7 +78,7 @@ class Trainer:
         while run.step < stage.steps:
             with torch.autocast(self.network.device.type, torch.bfloat16, enabled=stage.bf16):
                 values = self.step(run.step)
-            run.average.update(self.students(), run.step)
+            run.average.update(self.network.parts, run.step)
             run.step += 1
             bar.update()
             if self.rank:

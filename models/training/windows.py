@@ -77,7 +77,7 @@ class CaptionedClips:
 
     @property
     def chunks(self) -> int:
-        return 1 + (self.latents.shape[1] - 1) // 3
+        return len(chunks_in(self.latents.shape[1]))
 
     def caption(self, clip: int, chunk: int, rng: np.random.Generator) -> str:
         return self.captions[clip]
@@ -87,6 +87,12 @@ class CaptionedClips:
 
     def prompt(self, rng: np.random.Generator) -> str:
         return self.captions[int(rng.integers(len(self.captions)))]
+
+
+def chunks_in(frames: int) -> tuple[int, ...]:
+    """Latent frames of the chunks of a clip: 1, then 3 each, and what is left."""
+    full, rest = divmod(frames - 1, 3)
+    return (1, *([3] * full), *([rest] if rest else []))
 
 
 def open_clips(folder: Path, name: str) -> Clips | None:
@@ -148,14 +154,20 @@ def draw_window(
     clips: Clips, chunks: int, batch: int, levels: Levels, rng: np.random.Generator, *, near: int,
     caption_dropout: float = 0.0, device: torch.device | None = None,
 ) -> Window:  # fmt: skip
-    """A batch of windows of `chunks` chunks, of which the last `near` are at full resolution."""
-    partition = partition_of(chunks)
+    """A batch of windows of `chunks` chunks, of which the last `near` are at full resolution.
+
+    A shorter last chunk of the clips is seen in windows of all of their chunks only.
+    """
+    whole = chunks_in(clips.latents.shape[1])
+    full = clips.chunks - (whole[-1] not in (1, 3))
+    partition = whole if chunks == len(whole) else partition_of(chunks)
     rows, captions, same = [], [], []
     for clip in rng.integers(len(clips.latents), size=batch):
-        gap = chunks > 1 and rng.random() < GAP
-        end = int(rng.integers(chunks - 1, clips.chunks)) if gap else chunks - 1
+        gap = 1 < chunks <= full and rng.random() < GAP
+        end = int(rng.integers(chunks - 1, full)) if gap else chunks - 1
         which = [0, *range(end - chunks + 2, end + 1)]
-        frames = [f for c in which for f in range(max(0, 3 * c - 2), 3 * c + 1)]
+        starts = [max(0, 3 * c - 2) for c in which]
+        frames = [f for start, length in zip(starts, partition, strict=True) for f in range(start, start + length)]
         rows.append(clips.latents[int(clip), frames].float())
         captions.append("" if rng.random() < caption_dropout else clips.caption(int(clip), end, rng))
         alike = [float(clips.alike(int(clip), c, end)) for c in which]

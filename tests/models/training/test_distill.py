@@ -108,7 +108,12 @@ def test_chunks_that_are_not_judged_cost_no_gradient() -> None:
     net = network()
     torch.manual_seed(5)
     made = roll_out(
-        net, torch.randn(1, 10, 4, 8, 8), (1, 3, 3, 3), net.encode(["a star"]), Cut(torch.ones(1), torch.zeros(1))
+        net,
+        torch.randn(1, 10, 4, 8, 8),
+        (1, 3, 3, 3),
+        net.encode(["a star"]),
+        Cut(torch.ones(1), torch.zeros(1)),
+        judged=1,
     )
     assert made[:, :1].sum().grad_fn is not None  # the whole window is one graph ...
     gradient = torch.autograd.grad(made[:, :1].sum(), net.transformer.proj_out.weight, allow_unused=True)[0]
@@ -233,7 +238,7 @@ def test_the_two_ways_to_fuse_guidance_agree_on_the_velocity() -> None:
     net = network()
     window = draw_window(clips(), 2, 6, Levels(3.0, (1.0, 0.0, 0.0)), np.random.default_rng(0), near=3)
     losses = [
-        float(forward_losses(Forward(guidance=3.0, fuse=fuse), net, window)[0]) for fuse in ("velocity", "published")
+        forward_losses(Forward(guidance=3.0, fuse=fuse), net, window)[0].item() for fuse in ("velocity", "published")
     ]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
