@@ -72,6 +72,7 @@ def serve(
     ] = False,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
     engine: Annotated[str, typer.Option(hidden=True)] = ServerConfig.engine,
+    renderer: Annotated[str, typer.Option(hidden=True)] = ServerConfig.renderer,
 ) -> None:
     """Serve the page and the API until Ctrl-C."""
     level = logging.getLevelNamesMapping().get(log_level.upper())
@@ -88,6 +89,7 @@ def serve(
         model=model,
         device=device,
         engine=engine,
+        renderer=renderer,
         engine_threads=threads,
         max_sessions=max_sessions,
         renders=renders,

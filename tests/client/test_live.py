@@ -90,6 +90,18 @@ async def test_start_from_an_image(fake: Fake) -> None:
     assert fake.bodies[0].startswith(b"\x89PNG")
 
 
+async def test_go_on_from_a_clip(fake: Fake, tmp_path: Path) -> None:
+    clip = tmp_path / "walk.mp4"
+    clip.write_bytes(b"\0\0\0\x18ftyp a clip")
+    for given in (clip, str(clip), clip.read_bytes()):
+        async with farcast.connect(fake.url, prompt=RED, clip=given, media=False) as live:
+            assert live.session.prompt == RED
+    assert fake.bodies == [clip.read_bytes()] * 3
+    with pytest.raises(farcast.MediaFailed, match="cannot be read"):
+        async with farcast.connect(fake.url, prompt=RED, clip=tmp_path / "none.mp4"):
+            pass
+
+
 async def test_events_are_typed(fake: Fake) -> None:
     async with farcast.connect(fake.url, prompt=RED, media=False) as live:
         happenings = live.events()
