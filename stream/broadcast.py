@@ -26,6 +26,7 @@ from .track import PACKETS, ViewerTrack
 __all__ = ["PACKETS", "Broadcast", "Counters", "ViewerTrack"]
 
 STANDSTILL = 0.5  # seconds after which a picture that stands is shown again
+DUE = 1.5  # frame intervals after which the next frame is not to be waited for
 ADAPT = 0.5  # seconds between two looks at what the viewers' networks carry
 
 Encoding = tuple[str, str]  # codec; "full" or "low"
@@ -123,7 +124,7 @@ class Broadcast:
             lane.want_keyframe(lost=lost)
         if self._last is None or (lane is not None and lane.waits):
             return
-        if time.monotonic() - self._shown_at > 1.5 / self.fps:
+        if time.monotonic() - self._shown_at > DUE / self.fps:
             self.show(self._last, self.repeat(), again=True)
         else:  # the next frame is due at any moment; should the picture stand just now, it is shown again all the same
             self._stand_still()
