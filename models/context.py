@@ -28,7 +28,8 @@ import torch
 from torch import Tensor
 
 from models.errors import RequestError
-from models.transformer import PromptKV, Segment, StreamingTransformer, rotate
+from models.layer import rotate
+from models.transformer import PromptKV, Segment, StreamingTransformer
 
 if TYPE_CHECKING:
     from models.bundle import Bundle

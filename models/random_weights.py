@@ -20,8 +20,8 @@ TRANSFORMERS: dict[str, dict[str, Any]] = {
         "num_layers": 6,
     },
     "medium": {
-        "num_attention_heads": 8, "attention_head_dim": 64, "text_dim": 128, "freq_dim": 128, "ffn_dim": 2048,
-        "num_layers": 12,
+        "num_attention_heads": 8, "attention_head_dim": 48, "text_dim": 128, "freq_dim": 128, "ffn_dim": 1536,
+        "num_layers": 8,
     },
     "1.3b": {"num_attention_heads": 12, "attention_head_dim": 128, "ffn_dim": 8960, "num_layers": 30},
     "14b": {"num_attention_heads": 40, "attention_head_dim": 128, "ffn_dim": 13824, "num_layers": 40},

@@ -15,12 +15,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from models import layer
 from models.fast import Fast
 
 TEXT_POSITIONS = 512  # the reference pads every prompt to this many positions and attends all of them
@@ -59,21 +60,6 @@ class Store(Protocol):
     values: Tensor
 
 
-class Layer(NamedTuple):
-    """A block's weights, those of its linear maps as (weight, bias)."""
-
-    qkv: tuple[Tensor, Tensor]
-    norm_q: Tensor
-    norm_k: Tensor
-    out: tuple[Tensor, Tensor]
-    norm_cross: tuple[Tensor, Tensor] | None
-    cross_q: tuple[Tensor, Tensor]
-    cross_norm_q: Tensor
-    cross_out: tuple[Tensor, Tensor]
-    ffn_in: tuple[Tensor, Tensor]
-    ffn_out: tuple[Tensor, Tensor]
-
-
 class StreamingTransformer:
     """Forward passes over one `AnyFlowFARTransformer3DModel`. Holds weights only, nothing of any rollout.
 
@@ -84,7 +70,7 @@ class StreamingTransformer:
         config = module.config
         self.module = module
         self.fast = fast or Fast()
-        self.layers = [_fuse(block) for block in module.blocks]
+        self.layers = [layer.fuse(block) for block in module.blocks]
         self.heads: int = config.num_attention_heads
         self.head_dim: int = config.attention_head_dim
         self.width = self.heads * self.head_dim
@@ -140,7 +126,9 @@ class StreamingTransformer:
         keys, values = [], []
         for block in self.module.blocks:
             attention = block.attn2
-            keys.append(_rms(attention.to_k(text), attention.norm_k.weight, self.eps).unflatten(2, (self.heads, -1)))
+            keys.append(
+                layer.rms(attention.to_k(text), attention.norm_k.weight, self.eps).unflatten(2, (self.heads, -1))
+            )
             values.append(attention.to_v(text).unflatten(2, (self.heads, -1)))
         return PromptKV(torch.stack(keys), torch.stack(values), bias)
 
@@ -195,10 +183,10 @@ class StreamingTransformer:
         store: Store, *, to_the_end: bool,
     ) -> Tensor:  # fmt: skip
         last = len(self.layers) - 1
-        project, finish = self.fast.compiled(_project), self.fast.compiled(_finish)
-        for index, layer in enumerate(self.layers):
+        project, finish = self.fast.compiled(layer.project), self.fast.compiled(layer.finish)
+        for index, weights in enumerate(self.layers):
             modulation = modulations[index]
-            q, k, v = project(x, rope, modulation, layer, self.heads, self.eps)
+            q, k, v = project(x, rope, modulation, weights, self.heads, self.eps)
             keys, values = store.keys[index], store.values[index]
             row = 0
             for segment in segments:
@@ -208,96 +196,17 @@ class StreamingTransformer:
             if index == last and not to_the_end:
                 return x
             seen = _attend_prefixes(q, keys, values, segments)
-            x = finish(x, seen, modulation, layer, prompt.keys[index], prompt.values[index], prompt.bias, self.eps)
+            x = finish(x, seen, modulation, weights, prompt.keys[index], prompt.values[index], prompt.bias, self.eps)
         return x
-
-
-def _project(
-    x: Tensor, rope: Tensor, modulation: Tensor, layer: Layer, heads: int, eps: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    """First part of a layer: x (B, S, d) to its queries, keys (both rotated) and values, (B, S, heads, dim) each."""
-    shift, scale = modulation[0], modulation[1]
-    h = F.layer_norm(x.float(), x.shape[-1:], scale, shift, eps).to(x.dtype)
-    q, k, v = F.linear(h, *layer.qkv).split(x.shape[-1], dim=-1)
-    q, k = _rms(q, layer.norm_q, eps), _rms(k, layer.norm_k, eps)
-    q, k, v = (part.unflatten(2, (heads, -1)) for part in (q, k, v))
-    return rotate(q, rope), rotate(k, rope), v
-
-
-def _finish(
-    x: Tensor, seen: Tensor, modulation: Tensor, layer: Layer, keys: Tensor, values: Tensor, bias: Tensor, eps: float
-) -> Tensor:
-    """The rest of a layer. seen: what its attention gathered; keys, values, bias: of the prompt, in this layer."""
-    size, (_, _, gate, ffn_shift, ffn_scale, ffn_gate) = x.shape[-1:], modulation.unbind()
-    x = torch.addcmul(x.float(), F.linear(seen, *layer.out).float(), gate).to(x.dtype)
-
-    h = x
-    if layer.norm_cross is not None:
-        h = F.layer_norm(x.float(), size, *layer.norm_cross, eps).to(x.dtype)
-    q = _rms(F.linear(h, *layer.cross_q), layer.cross_norm_q, eps).unflatten(2, keys.shape[-2:])
-    x = x + F.linear(_attend(q, keys, values, bias), *layer.cross_out)
-
-    h = F.layer_norm(x.float(), size, ffn_scale, ffn_shift, eps).to(x.dtype)
-    h = F.linear(F.gelu(F.linear(h, *layer.ffn_in), approximate="tanh"), *layer.ffn_out)
-    return torch.addcmul(x.float(), h.float(), ffn_gate).to(x.dtype)
-
-
-def rotate(x: Tensor, rope: Tensor) -> Tensor:
-    """Rotary embedding. x: (B, S, heads, dim); rope: (S, 1, dim / 2, 2), cosine and sine."""
-    pairs = x.float().unflatten(-1, (-1, 2))
-    if not torch.compiler.is_compiling():  # one operation, where the compiler knows no complex numbers
-        turned = torch.view_as_complex(pairs) * torch.view_as_complex(rope)
-        return torch.view_as_real(turned).flatten(-2).to(x.dtype)
-    (even, odd), (cosine, sine) = pairs.unbind(-1), rope.unbind(-1)
-    return torch.stack([even * cosine - odd * sine, even * sine + odd * cosine], -1).flatten(-2).to(x.dtype)
 
 
 def _attend_prefixes(q: Tensor, keys: Tensor, values: Tensor, segments: Sequence[Segment]) -> Tensor:
     if len(segments) == 1:
         end = segments[0].at + segments[0].length
-        return _attend(q, keys[:, :end], values[:, :end])
+        return layer.attend(q, keys[:, :end], values[:, :end])
     parts, row = [], 0
     for segment in segments:
         end = segment.at + segment.length
-        parts.append(_attend(q[:, row : row + segment.length], keys[:, :end], values[:, :end]))
+        parts.append(layer.attend(q[:, row : row + segment.length], keys[:, :end], values[:, :end]))
         row += segment.length
     return torch.cat(parts, dim=1)
-
-
-def _attend(q: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Attention over (B, S, heads, dim); returns (B, S, heads * dim)."""
-    out = F.scaled_dot_product_attention(q.transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2), bias)
-    return out.transpose(1, 2).flatten(2)
-
-
-def _rms(x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    return F.rms_norm(x, (x.shape[-1],), weight, eps)
-
-
-def _fuse(block: Any) -> Layer:
-    """Collect a block's weights; to_q, to_k and to_v become views of one matrix, so nothing is stored twice."""
-    attention, cross = block.attn1, block.attn2
-    projections = (attention.to_q, attention.to_k, attention.to_v)
-    weight = torch.cat([p.weight.detach() for p in projections])
-    bias = torch.cat([p.bias.detach() for p in projections])
-    for part, w, b in zip(projections, weight.chunk(3), bias.chunk(3), strict=True):
-        part.weight.data, part.bias.data = w, b
-    norm_cross = None
-    if not isinstance(block.norm2, nn.Identity):
-        norm_cross = (block.norm2.weight.detach().float(), block.norm2.bias.detach().float())
-    return Layer(
-        qkv=(weight, bias),
-        norm_q=attention.norm_q.weight.detach(),
-        norm_k=attention.norm_k.weight.detach(),
-        out=_linear(attention.to_out[0]),
-        norm_cross=norm_cross,
-        cross_q=_linear(cross.to_q),
-        cross_norm_q=cross.norm_q.weight.detach(),
-        cross_out=_linear(cross.to_out[0]),
-        ffn_in=_linear(block.ffn.net[0].proj),
-        ffn_out=_linear(block.ffn.net[2]),
-    )
-
-
-def _linear(layer: Any) -> tuple[Tensor, Tensor]:
-    return layer.weight.detach(), layer.bias.detach()
