@@ -26,7 +26,7 @@ COLUMNS = {
 def governor(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
     quick: Annotated[bool, typer.Option("--quick", help="One seed and shorter runs: under a minute.")] = False,
-    plots: Annotated[Path | None, typer.Option(help="Folder to draw the plots into.")] = None,
+    plots: Annotated[Path | None, typer.Option(help="Folder for the page (governor.md) and its plots.")] = None,
 ) -> None:
     """Simulate the governor on synthetic devices and hold it against its bars."""
     if plots is not None and plots.exists() and not plots.is_dir():
@@ -34,10 +34,12 @@ def governor(
     figures, thresholds, cells = bench.run(quick=quick)
     bars = [Bar(*threshold) for threshold in thresholds]
     if plots is not None:
+        from stream.simulator.page import write
         from stream.simulator.plots import draw  # matplotlib is slow to import
 
         plots.mkdir(parents=True, exist_ok=True)
         draw(figures, cells, plots)
+        write(figures, thresholds, plots, quick=quick)
     if json:
         show("governor", figures, bars, as_json=True)
     else:

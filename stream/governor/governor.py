@@ -40,7 +40,7 @@ class Tuning:
     safe_q: float = 0.9
     rise_slack: float = 0.08
     rise_after: int = 3
-    rise_gain: float = 0.1
+    rise_gain: float = 0.2
     rise_lead: float = 0.8
     rise_early: float = 0.5
     keep: float = 1.0

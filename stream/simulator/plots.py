@@ -67,7 +67,7 @@ def _tradeoff(figures: dict[str, Any], path: Path) -> None:
 def _turns(figures: dict[str, Any], path: Path) -> None:
     """Prompt to pixel at the 90 % quantile, by target."""
     fig, axis = plt.subplots(figsize=(6.5, 4), constrained_layout=True)
-    for (name, of), color in zip(figures.items(), (BLUE, ORANGE, GREEN), strict=True):
+    for (name, of), color in zip(figures.items(), (BLUE, ORANGE, GREEN, GREY), strict=True):
         targets = [key for key in of if key.endswith(" ms")]
         at = [float(key.split()[0]) / 1000 for key in targets]
         axis.plot(at, [of[key]["policy"]["p90_s"] for key in targets], "o-", color=color, label=f"{name}: policy")

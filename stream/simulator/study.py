@@ -118,7 +118,7 @@ def _turns(profile: Profile, target: float, seeds: Sequence[int], steer: bool) -
     }
 
 
-def company(seed: int, profile: Profile = PROFILES[1]) -> dict[str, Any]:
+def company(seed: int, profile: Profile = PROFILES[2]) -> dict[str, Any]:
     """Three sessions on one device, 30 s apart, then two leave: steps and misses of each over its life."""
     works = [traces.make("noisy", profile, seed + i, 400) for i in range(3)]
     dial = Dial()

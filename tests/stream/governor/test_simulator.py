@@ -13,7 +13,7 @@ from stream.simulator.engine import Visit, serve
 from stream.simulator.play import play
 from stream.simulator.traces import CHUNK_S, PROFILES, TRACES, Trace
 
-FINE, MEDIUM, COARSE = PROFILES
+EMBEDDED, FINE, MEDIUM, COARSE = PROFILES
 
 
 def best_by_trying(trace: Trace, max_lead: float, quick: float, ceiling: int) -> float | None:
@@ -113,6 +113,15 @@ def test_every_prompt_is_applied_and_the_policy_meets_its_target(target: float, 
         assert np.quantile(waits, 0.9) <= target / 1000
     else:
         assert np.quantile(waits, 0.9) > target / 1000
+
+
+def test_the_embedded_model_turns_within_half_a_second() -> None:
+    trace = traces.make("noisy", EMBEDDED, 3, 160)
+    prompts = tuple(5.0 + 4.3 * i for i in range(20))
+    seat = serve(trace, [Visit(Dial(latency_ms=500.0), prompts=prompts)], [trace], seconds=100.0)[0]
+    waits = [wait for wait, _ in seat.turns]
+    assert len(waits) == 20
+    assert np.quantile(waits, 0.9) <= 0.5
 
 
 def test_a_flood_of_prompts_starves_nothing() -> None:
