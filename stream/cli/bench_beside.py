@@ -78,14 +78,15 @@ async def measure(options: Sequence[str], steps: int, seconds: float) -> tuple[d
                 break
         both = await watch(live, seconds)
         rendered = progress[-1].progress if progress else 0.0
-        failed = rendering.done() and not rendering.cancelled() and rendering.exception() is not None
+        failure = rendering.exception() if rendering.done() else None
         rendering.cancel()
         with contextlib.suppress(asyncio.CancelledError, farcast.FarcastError):
             await rendering
     figures = {"model": server.model, "render_steps": steps, "seconds": seconds}
     figures |= alone.figures("alone") | both.figures("beside") | {"rendered_share": round(rendered, 3)}
+    figures["render_error"] = None if failure is None else f"{type(failure).__name__}: {failure}"
     bars = [
-        Bar("the render goes on", 0.0 if failed else 1.0, "==", 1.0),
+        Bar("the render goes on", 0.0 if failure is not None else 1.0, "==", 1.0),
         Bar("frames a second beside a render, share of those alone", ratio(figures, "fps"), ">=", 0.98),
         Bar("underruns that came with the render", float(both.underruns - alone.underruns), "<=", 0.0),
     ]
