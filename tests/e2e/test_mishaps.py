@@ -128,13 +128,13 @@ def test_a_score_that_is_dropped_is_told_where_it_belongs(tab: Tabs, fake: Serve
 
 def test_a_prompt_said_while_the_server_restarts_begins_the_new_take(tab: Tabs, fake: Server) -> None:
     watched = tab().open(fake.url).playing()
-    watched.page.route("**/v1/sessions/*", lambda route: route.abort())  # it is down
+    watched.page.route("**/v1/sessions/**", lambda route: route.abort())  # it is down, for the picture as well
     fake.break_("forget")
     watched.state("reconnecting")
     watched.say("a big blue circle on a white background")
     watched.page.click("#mix-toggle")
     watched.page.fill("#prompt-b", "half a second thought")
-    watched.page.unroute("**/v1/sessions/*")  # it is up again, and knows nothing
+    watched.page.unroute("**/v1/sessions/**")  # it is up again, and knows nothing
     watched.state("lost", 30_000)
     watched.page.click("#veil-action")
     watched.playing()

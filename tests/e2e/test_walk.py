@@ -124,11 +124,11 @@ def test_a_walk_through_everything(tab: Tabs, fake: Server, name: str, device: d
     eyes.look("paused")
     press("#pause")
     watched.state("live")
-    page.route("**/v1/sessions/*", lambda route: route.abort())  # the server is away for as long as one looks
+    page.route("**/v1/sessions/**", lambda route: route.abort())  # the server is away for as long as one looks
     fake.break_("cut")
     watched.state("reconnecting")
     eyes.look("reconnecting")
-    page.unroute("**/v1/sessions/*")
+    page.unroute("**/v1/sessions/**")
     watched.state("live", 30_000)
     give(watched, "drop", clip(), "walk.mp4", "video/mp4")
     page.wait_for_selector("body[data-state=connecting], body[data-state=warming]", state="attached")

@@ -48,6 +48,7 @@ export class Keep {
   #offer(info) {
     this.#film.hidden = info !== null && !info.urls.recording;
     this.#film.disabled = !info;
+    this.#score.hidden = info?.role === "watch"; // it is for those who may steer
     this.#score.disabled = !info?.urls.score;
     this.#again.hidden = info !== null && !info.urls.renders;
     this.#render.disabled = this.#steps.disabled = !info;

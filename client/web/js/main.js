@@ -65,6 +65,7 @@ const unheard = () => (session.problem && (session.problem.status === 0 || sessi
 async function take(start, wish = prompts.wish) {
   const since = performance.now();
   wanted = start;
+  stage.hold();
   session.leave({ end: !watching() });
   if (watching()) history.replaceState(null, "", location.pathname);
   session = new Session();

@@ -41,7 +41,6 @@ export class Stage {
    * @param {number} since  performance.now() of the wish to see it
    */
   attach(session, since) {
-    this.#hold();
     this.#session = session;
     this.#fresh = false;
     this.#since = since;
@@ -53,11 +52,11 @@ export class Stage {
     });
     session.on("info", (info) => this.#shape(info));
     session.on("chunk", () => (this.#lastChunk = performance.now()));
-    session.on("status", ({ state }) => ["ended", "lost", "refused"].includes(state) && this.#hold());
+    session.on("status", ({ state }) => ["ended", "lost", "refused"].includes(state) && this.hold());
   }
 
   /** Keep the picture of this moment in sight: a stream that ends leaves the video black. */
-  #hold() {
+  hold() {
     const { videoWidth, videoHeight } = this.video;
     if (!videoWidth || !this.#fresh) return;
     this.#still.width = videoWidth;
