@@ -15,6 +15,11 @@ from tests.e2e.hands import Tabs
 pytestmark = pytest.mark.browser
 
 
+def frames_of(path: Path) -> int:
+    with av.open(str(path)) as container:
+        return sum(1 for _ in container.decode(video=0))
+
+
 def test_downloads(tab: Tabs, fake: Server, tmp_path: Path) -> None:
     watched = tab().open(fake.url).playing()
     with watched.page.expect_download() as got:
@@ -26,17 +31,18 @@ def test_downloads(tab: Tabs, fake: Server, tmp_path: Path) -> None:
         watched.page.click("#score")
     got.value.save_as(tmp_path / "a.json")
     assert json.loads((tmp_path / "a.json").read_text())["version"] == 1
+    with watched.page.expect_download() as got:
+        watched.page.click("#recording")
+    assert got.value.suggested_filename.endswith(".mp4")
+    got.value.save_as(tmp_path / "film.mp4")
+    assert frames_of(tmp_path / "film.mp4") == 24
     watched.page.click("#record")
     watched.page.wait_for_timeout(2500)
     with watched.page.expect_download() as got:
         watched.page.click("#record")
     path = tmp_path / got.value.suggested_filename
     got.value.save_as(path)
-    import av
-
-    with av.open(str(path)) as clip:
-        frames = sum(1 for _ in clip.decode(video=0))
-    assert frames >= 15
+    assert frames_of(path) >= 15
 
 
 def test_a_view_link_shows_the_take_and_cannot_steer(tab: Tabs, fake: Server) -> None:
@@ -47,7 +53,7 @@ def test_a_view_link_shows_the_take_and_cannot_steer(tab: Tabs, fake: Server) ->
     assert "#watch=" in link
     watching = tab().open(link).playing()
     assert watching.page.get_attribute("body", "data-role") == "watch"
-    for hidden in ("#prompt", "#examples", "#dial", "#file", "#share"):
+    for hidden in ("#prompt", "#examples", "#dial", "#file", "#share", "#score"):
         assert watching.page.locator(hidden).is_hidden(), hidden
     assert watching.page.locator("#pause").is_disabled()
     steering.say("a big blue circle on a black background")
@@ -58,20 +64,6 @@ def test_a_view_link_shows_the_take_and_cannot_steer(tab: Tabs, fake: Server) ->
     watching.page.wait_for_selector("body[data-role=steer][data-state=live]", timeout=30_000)
     assert "#" not in watching.page.url
     assert steering.page.get_attribute("body", "data-state") == "live"  # the other's take goes on
-
-
-def frames_of(path: Path) -> int:
-    with av.open(str(path)) as container:
-        return sum(1 for _ in container.decode(video=0))
-
-
-def test_the_film_so_far_is_downloaded(tab: Tabs, fake: Server, tmp_path: Path) -> None:
-    watched = tab().open(fake.url).playing()
-    with watched.page.expect_download() as got:
-        watched.page.click("#recording")
-    assert got.value.suggested_filename.endswith(".mp4")
-    got.value.save_as(tmp_path / "film.mp4")
-    assert frames_of(tmp_path / "film.mp4") == 24
 
 
 def test_the_take_is_rendered_again(tab: Tabs, fake: Server, tmp_path: Path) -> None:
