@@ -17,7 +17,7 @@ app = typer.Typer(add_completion=False)
 @app.command("trouble")
 def trouble(
     size: Annotated[str, typer.Option(help="Of the picture, as WIDTHxHEIGHT.")] = "512x320",
-    seconds: Annotated[float, typer.Option(help="How long each trouble lasts (the outage: three seconds).")] = 15.0,
+    seconds: Annotated[float, typer.Option(help="How long each trouble lasts (the outage: three seconds).")] = 10.0,
     only: Annotated[list[str] | None, typer.Option(help="Only troubles with this in their name; repeatable.")] = None,
     chromium: Annotated[str | None, typer.Option(help="The browser; left out = an installed Chromium.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Five seconds each: a rough answer in two minutes.")] = False,

@@ -162,6 +162,10 @@ class Eye:
         reply.raise_for_status()
         await self.page.evaluate("(sdp) => answer(sdp)", await network(reply.text))
 
+    async def first_picture(self, seconds: float = 30.0) -> None:
+        """Until it shows something. Raises Playwright's TimeoutError."""
+        await self.page.wait_for_function("() => eye.first !== null", timeout=1e3 * seconds)
+
     async def look(self) -> Sight:
         """What was shown since the last look."""
         shown = await self.page.evaluate("(n) => eye.shown.slice(n)", self._seen)

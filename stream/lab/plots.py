@@ -50,7 +50,7 @@ def transport_page(figures: dict[str, Any], machine: dict[str, object], folder: 
         f"""## To the eye, and what viewers cost
 
 ```sh
-farcast bench transport --plots docs/results    # Linux, with a Chromium; four minutes
+farcast bench transport --plots docs/results    # Linux, with a Chromium; three minutes
 ```
 
 {where(machine)} Picture {figures["size"]} at 16 fps over loopback.
@@ -134,7 +134,7 @@ def trouble_page(figures: dict[str, Any], machine: dict[str, object], folder: Pa
         f"""## One viewer in trouble
 
 ```sh
-farcast bench trouble --plots docs/results    # Linux, with a Chromium; four minutes
+farcast bench trouble --plots docs/results    # Linux, with a Chromium; three minutes
 ```
 
 {where(machine)} Picture {figures["size"]} at 16 fps, VP8, two Chromium tabs on one session. One of them watches through

@@ -20,8 +20,8 @@ Tell = Callable[[str], None]
 Change = Callable[[], Awaitable[None]]
 
 FREEZE = 0.0625 + 0.150  # seconds between two frames, as WebRTC's own statistics count a freeze at 16 fps
-CALM = 4.0  # seconds before the trouble
-AFTER = 8.0  # seconds after it
+CALM = 3.0  # seconds before the trouble
+AFTER = 6.0  # seconds after it
 WELL = 0.4  # seconds of latency under which a viewer is up to date again
 
 
@@ -80,7 +80,8 @@ async def watch_trouble(
     calm: float = CALM,
     after: float = AFTER,
 ) -> dict[str, Any]:
-    """Both watch already. Calm, trouble, calm again."""
+    """Both have begun to watch. Calm, trouble, calm again."""
+    await bad.first_picture()
     await asyncio.sleep(calm)
     await asyncio.gather(good.look(), bad.look())
     before = await bad.received()
@@ -101,7 +102,7 @@ async def watch_trouble(
         "seconds": round(over - started, 1),
         "viewer": {
             **summary(saw_bad, left, started, over),
-            "kbit_s": round((later["bytes"] - before["bytes"]) * 8e-3 / (over - started)),
+            "kbit_s": round((later.get("bytes", 0) - before.get("bytes", 0)) * 8e-3 / (over - started)),
             "recovery_s": recovery(saw_bad, left, over),
         },
         "other": summary(saw_good, left, started, over),
