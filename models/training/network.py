@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recompute
 
 from models.training.attention import DenseSelfAttention, FoldedCrossAttention, causal_mask, fold_text, rotate
+from models.training.blocks import modulate_by_frame
 from models.training.published import TrainedOnly
 
 Memory = list[tuple[Tensor, Tensor]]  # keys and values of every layer, (B, heads, tokens, dim) each
@@ -89,6 +90,8 @@ class Network:
     ) -> None:
         self.transformer, self.text_encoder, self.tokenizer = transformer, text_encoder, tokenizer
         self.adapters = adapters
+        if not adapters:
+            modulate_by_frame(transformer)
         self.cross = FoldedCrossAttention()
         self.attention = [StreamingSelfAttention() for _ in transformer.blocks]
         for block, own in zip(transformer.blocks, self.attention, strict=True):
@@ -249,7 +252,7 @@ class Network:
         embedder = module.condition_embedder
         delta = r if embedder.deltatime_type == "r" else t - r
         embedded, projected = embedder.forward_timestep(t * 1000, delta * 1000, text.states, 1)
-        time = projected.unflatten(2, (6, -1)).expand(-1, x.shape[1], -1, -1)
+        time = projected.unflatten(2, (6, -1))  # (B, 1, 6, d): the same for all tokens
         words = embedder.text_embedder(text.states)
         self.cross.bias = text.bias
         rotary = {"query": rope, "key": rope}
