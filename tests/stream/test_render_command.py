@@ -51,7 +51,7 @@ def server() -> Iterator[str]:
 
 
 async def until(live: farcast.Live, wanted: Callable[[events.Chunk], bool]) -> None:
-    async with asyncio.timeout(100):
+    async with asyncio.timeout(200):
         async for event in live.events():
             if isinstance(event, events.Chunk) and wanted(event):
                 return
@@ -62,16 +62,18 @@ async def direct(url: str) -> tuple[dict[str, Any], farcast.protocol.RenderInfo]
     dial = farcast.Dial(steps=2)
     async with farcast.connect(url, prompt="a big red star spinning on a navy background", seed=5, dial=dial) as live:
         await until(live, lambda c: c.index >= 1)
-        await live.prompt("a big blue heart pulsing on a cream background")
+        await live.prompt("a big blue heart pulsing on a cream background", timeout=150)
         await live.prompt(
-            mix={"a big green ring drifting on a grey background": 3, "a big white cross": 1}, transition=1
+            mix={"a big green ring drifting on a grey background": 3, "a big white cross": 1},
+            transition=1,
+            timeout=150,
         )
-        await live.dial(steps=1)
+        await live.dial(steps=1, timeout=100)
         picture = np.full((live.info.height, live.info.width, 3), (200, 180, 40), np.uint8)
-        shot = await live.image(picture)
+        shot = await live.image(picture, timeout=150)
         await until(live, lambda c: c.index >= shot.chunk + 1)
-        await live.dial(latency_ms=1500, steps=None)
-        back = await live.rewind(shot.chunk + 1)
+        await live.dial(latency_ms=1500, steps=None, timeout=100)
+        back = await live.rewind(shot.chunk + 1, timeout=100)
         await until(live, lambda c: c.index >= back.chunk + 1)
         await live.pause()
         await asyncio.sleep(1.0)  # what was on its way is there

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 from farcast.protocol import ScoreError, parse_score
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from stream.engine.messages import ChunkMade, DialSetting, ModelFacts, Opened
 from stream.score import MAX_IMAGE_BYTES, Score, to_json
@@ -175,3 +177,31 @@ def test_what_is_no_score_is_called_so(text: str | bytes) -> None:
     with pytest.raises(ScoreError) as caught:
         parse_score(text)
     assert caught.value.code == "not_a_score"
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 2**60) | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+PLACES = st.sampled_from(
+    [*GOOD, "steps", "sigmas", "prompt", "mix", "chunk", "rebuilt", "transition", "dial", "frames"]
+)
+
+
+@given(st.lists(st.tuples(PLACES, JSON), min_size=1, max_size=4))
+@settings(max_examples=150, deadline=None)
+def test_whatever_a_hand_does_to_it_the_answer_is_a_sentence(edits: list[tuple[str, Any]]) -> None:
+    document = json.loads(json.dumps(GOOD))
+    for place, value in edits:
+        if place in document:
+            document[place] = value
+        elif isinstance(document.get("entries"), list):
+            entry = {"chunk": 1, "prompt": "b", place: value}
+            document["entries"] = [*document["entries"], entry]
+    try:
+        parse_score(json.dumps(document))
+    except ScoreError as error:
+        assert error.message[0].isupper()
+        assert error.message.endswith((".", "?"))
+        assert error.code in ("not_a_score", "newer_score", "invalid_score")
