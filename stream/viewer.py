@@ -35,6 +35,7 @@ log = logging.getLogger("farcast.viewer")
 LOOK = 0.25  # seconds between two looks at whether the viewer is still there
 HICCUP = 2.0  # seconds of silence after which whoever is heard again has surely lost the picture
 OVER = 1.0  # seconds that a viewer of a session that is over is kept, so that it hears of it first
+UNFED = 3  # times the patience with a viewer that has not been sent anything yet
 CLOSING = 5.0  # seconds that closing a peer may take
 PLAYOUT_DELAY = (0.0, 0.4)  # seconds a viewer may hold a frame back: as little as its network allows
 
@@ -218,4 +219,6 @@ class Viewer:
             if now - self._began <= self.config.connect_timeout:
                 return None
             return "no_ice" if self._peer.iceConnectionState != "completed" else "no_dtls"
-        return "silent" if now - self._heard > self.config.silence_timeout else None
+        # Before the first frame there is nothing to report on, and some check the way only every six seconds.
+        patience = self.config.silence_timeout * (1 if self._track.packets else UNFED)
+        return "silent" if now - self._heard > patience else None

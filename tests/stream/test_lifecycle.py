@@ -150,6 +150,16 @@ async def test_a_dtls_handshake_that_stalls_goes_in_time(strict: Running, take: 
     await asyncio.to_thread(wait_for, lambda: len(asyncio.all_tasks(strict.loop)) <= tasks, 10, "tasks left behind")
 
 
+async def test_who_waits_for_the_first_frame_is_not_taken_for_gone() -> None:
+    with running("fake?step=7", record=False) as server:
+        made = await asyncio.to_thread(server.create, dial={"steps": 1})
+        async with watching(server, made) as peer:
+            session = server.manager.sessions[made["id"]]
+            await peer.frame(60)
+            assert session.viewers == 1
+            assert await asyncio.to_thread(gone, server, "silent") == 0
+
+
 async def test_who_leaves_is_counted_as_that(strict: Running, take: dict[str, Any]) -> None:
     before = await asyncio.to_thread(gone, strict, "left")
     async with watching(strict, take) as peer:
