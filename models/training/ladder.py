@@ -13,20 +13,22 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from diffusers import AutoencoderKLWan, FlowMapEulerDiscreteScheduler
 
 from models.bundle import Bundle, pick_device, save_bundle
 from models.bundle_files import find_bundle
+from models.codec import Codec
 from models.errors import FarcastError
 from models.training.distill import Distillation, Distiller
 from models.training.network import Network
 from models.training.published import add_adapters, fuse_adapters, load_trained, lora_of, parts_of
-from models.training.samples import as_bundle, draw_sheet
+from models.training.samples import as_bundle, draw_pairs, draw_sheet
 from models.training.trainer import Sheet, Stage, Trainer, choices_of
 from models.training.videos import encode_videos
 from models.training.windows import open_clips
-from models.world import EXAMPLES
+from models.world import EXAMPLES, random_scene, render, simulate
 
 COUNTS = (1, 4, 16)  # step counts of the sample sheets
 RECIPES: dict[str, type[Stage]] = {"forward": Stage, "distill": Distillation}
@@ -155,6 +157,31 @@ def is_fused(config: Mapping[str, Any], stage: str) -> bool:
     """True when guidance is a part of what the stage learned."""
     own = config.get(stage, {})
     return bool(own.get("recipe") == "distill" or own.get("guidance", 1.0) > 1)
+
+
+def show_stage(config: Mapping[str, Any], name: str) -> None:
+    """A sample sheet of what a finished stage makes, beside its weights."""
+    network = network_of(config, name, name)
+    folder = Path(config["folder"])
+    clips = open_clips(folder, "images") or open_clips(folder, "clips")
+    assert clips is not None
+    stage = Stage(steps=0, shift=float(config[name]["shift"]), guidance=float(config[name].get("guidance", 1.0)))
+    sheet = sheet_of(config, network, stage, clips.latents.shape[-2:])
+    if sheet is not None:
+        weights = {f"{part}.{k}": v for part, module in network.parts.items() for k, v in module.state_dict().items()}
+        sheet(folder / name / "samples.png", weights)
+
+
+def show_vae(config: Mapping[str, Any], path: Path, clips: int = 3, frames: int = 13) -> None:
+    """Clips that the VAE was not trained on, above what it makes of them."""
+    vae, rng = vae_of(config), np.random.default_rng(77_000)
+    real = [render(simulate([(0, random_scene(rng))], frames, rng), int(config.get("size", 128))) for _ in range(clips)]
+    codec = Codec(vae)
+    copies = []
+    for clip in real:
+        latents = codec.encode(codec.start_encoder(), clip)
+        copies.append(codec.decode(codec.start(), latents).numpy())
+    draw_pairs(real, copies, path)
 
 
 def vae_of(config: Mapping[str, Any]) -> Any:

@@ -26,12 +26,14 @@ def as_bundle(
     """A bundle to sample from: copies of the network with `weights` ("transformer.NAME"); size: (h, w) of latents."""
     parts = {"text_encoder": network.text_encoder}
     for name in network.parts:
-        part, head = copy.deepcopy(getattr(network, name)), f"{name}."
-        own = {k.removeprefix(head): v for k, v in weights.items() if k.startswith(head)}
+        own = {k.removeprefix(f"{name}."): v for k, v in weights.items() if k.startswith(f"{name}.")}
         if network.adapters:
+            part = copy.deepcopy(network.transformer)
             TrainedOnly(part).load_state_dict(own)
             fuse_adapters(part)
-        else:
+        else:  # transformers are made anew, because training changes how their blocks run
+            trained = getattr(network, name)
+            part = type(trained).from_config(trained.config) if name == "transformer" else copy.deepcopy(trained)
             part.load_state_dict(own)
         parts[name] = part.eval().requires_grad_(False)
     factor = int(vae.config.scale_factor_spatial or 8)

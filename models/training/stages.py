@@ -22,6 +22,7 @@ from models.errors import FarcastError
 from models.training.data import encode_clips, load_clips
 from models.training.flow import FlowConfig, FlowTrainer
 from models.training.project import project_latents, project_vae
+from models.training.run import rank_and_world
 from models.training.text import build_text_encoder, build_tokenizer
 from models.training.vae import VaeConfig, train_vae
 
@@ -37,6 +38,7 @@ def vae(config: dict[str, Any]) -> None:
     folder = Path(config["folder"])
     out, size = str(folder / "vae"), config.get("size", 128)
     train_vae(VaeConfig(out=out, size=size, model=config["vae_model"], **config["vae"]), folder / "vae-run")
+    _show_vae(config, folder / "vae-run")
 
 
 def decoder(config: dict[str, Any]) -> None:
@@ -47,6 +49,14 @@ def decoder(config: dict[str, Any]) -> None:
         shutil.copytree(folder / "vae", first)
     settings = VaeConfig(out=str(folder / "vae"), size=size, model={}, start=str(first), **config["decoder"])
     train_vae(settings, folder / "decoder-run")
+    _show_vae(config, folder / "decoder-run")
+
+
+def _show_vae(config: dict[str, Any], folder: Path) -> None:
+    if rank_and_world()[0] == 0:
+        from models.training.ladder import show_vae  # it builds on this module
+
+        show_vae(config, folder / "samples.png")
 
 
 def encode(config: dict[str, Any], only: str) -> None:
@@ -106,6 +116,9 @@ def flow(config: dict[str, Any], stage: str) -> None:
     trainer.train()
     if trainer.rank == 0:
         trainer.run.plot([f"{k}_{n}" for k in ("plain", "map") for n in range(1, 8)])
+        from models.training.ladder import show_stage  # it builds on this module
+
+        show_stage(config, stage)
 
 
 def export(config: dict[str, Any], stage: str) -> None:
