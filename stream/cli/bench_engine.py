@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -56,7 +58,7 @@ def engine(
         draw(result["figures"], plots)
         place = machine()
         where = f"{place['cpu']}, {place['cores']} core(s), PyTorch {torch.__version__.partition('+')[0]}"
-        command = "farcast bench engine" + (" --quick" if quick else "") + " --plots docs/results"
+        command = shlex.join(["farcast", *sys.argv[1:]])
         (plots / "engine.md").write_text(write_page(result["figures"], result["bars"], where, command))
     bars = [Bar(entry["name"], entry["value"], entry["op"], entry["bound"]) for entry in result["bars"]]
     show("engine", result["figures"], bars, as_json=json)
