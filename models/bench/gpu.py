@@ -47,7 +47,7 @@ def bench_gpu(
             tell(f"filling the window, {way}")
             try:
                 rows, latents = _rows(replace(bundle, fast=way), steps, repeats, tell)
-            except (FarcastError, RuntimeError, ImportError) as error:  # no compiler, no memory: the others still count
+            except (FarcastError, RuntimeError, OSError, ImportError) as error:  # no compiler or memory: others count
                 figures["failed"].append(
                     f"{way}: {(str(error).strip().splitlines() or [type(error).__name__])[0][:300]}"
                 )
