@@ -12,6 +12,7 @@ import json
 import math
 import random
 import statistics
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stream.errors import EngineFailed
 from stream.lab.eye import browser
 
 PROMPTS = ("a big red circle bouncing on a white background", "a big blue square bouncing on a black background")
@@ -87,8 +89,17 @@ class Page:
         if isinstance(payload, str):
             self.heard.append(json.loads(payload))
 
-    def newest(self, kind: str, since: int = 0) -> dict[str, Any] | None:
-        return next((m for m in reversed(self.heard[since:]) if m.get("type") == kind), None)
+    async def playing(self, seconds: float) -> None:
+        """Raises EngineFailed when the page shows no live picture in time."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            state = await self.tab.evaluate("() => [document.body.dataset.firstFrameMs, document.body.dataset.state]")
+            if state[0] and state[1] == "live":
+                return
+            await asyncio.sleep(0.2)
+        raise EngineFailed(
+            f"The page showed no live picture within {seconds:.0f} s (it says {state[1]!r}). Is the machine busy?"
+        )
 
     async def until(self, kind: str, since: int, seconds: float) -> dict[str, Any] | None:
         """The first message of the kind after the first `since` ones; None when there was none in time."""
@@ -108,8 +119,8 @@ async def measure(
     async with browser() as chromium:
         page = Page(await (await chromium.new_context(viewport={"width": 1280, "height": 800})).new_page())
         page.listen()
-        await page.tab.goto(url)
-        await page.tab.wait_for_selector("body[data-first-frame-ms][data-state=live]", timeout=1e3 * grace_s)
+        await page.tab.goto(url, timeout=1e3 * grace_s)
+        await page.playing(grace_s)
         await page.tab.evaluate(WATCH)
         number = 0
         await page.tab.evaluate(SAY, PROMPTS[-1])
