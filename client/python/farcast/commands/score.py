@@ -112,7 +112,8 @@ def words(entry: ScoreEntry) -> str | None:
     """One entry in words; None for what is told elsewhere."""
     match entry.kind:
         case "prompt":
-            over = f", blended in over {entry.transition} chunks" if entry.transition else ""
+            chunks = "one chunk" if entry.transition == 1 else f"{entry.transition} chunks"
+            over = f", blended in over {chunks}" if entry.transition else ""
             return f"prompt  {entry.prompt}{over}"
         case "image":
             return f"image   a new shot from a picture ({len(entry.image or '') * 3 // 4 // 1024 + 1} KiB)"
