@@ -173,6 +173,7 @@ def soak_page(figures: dict[str, Any], machine: dict[str, object], folder: Path)
         [name, coming[0][key], coming[-1][key], staying[0][key], staying[-1][key]]
         for name, key in (
             ("memory, MB", "memory_mb"),
+            ("of it handed out by malloc, MB", "allocated_mb"),
             ("threads", "threads"),
             ("open files", "files"),
             ("asyncio tasks", "tasks"),

@@ -23,6 +23,7 @@ async def look(lab: Lab, at: float) -> dict[str, float]:
     return {
         "at": round(at, 1),
         "memory_mb": round(vitals.memory, 2),
+        "allocated_mb": round(insides["allocated"] / 2**20, 2),
         "threads": vitals.threads,
         "files": vitals.files,
         "tasks": insides["tasks"],
@@ -96,6 +97,7 @@ async def measure(minutes: float, cycles: int, size: tuple[int, int], tell: Tell
         "recorded_mb": round(recorded / 2**20, 1),
         "stay_memory_mb": [staying[0]["memory_mb"], staying[-1]["memory_mb"]],
         "stay_growth_mb_an_hour": round(3600 * growth(staying, "memory_mb"), 2),
+        "stay_allocated_mb": [staying[0]["allocated_mb"], staying[-1]["allocated_mb"]],
         "stay_threads": [min(r["threads"] for r in staying), max(r["threads"] for r in staying)],
         "stay_files": [min(r["files"] for r in staying), max(r["files"] for r in staying)],
         "coming": coming,
