@@ -32,16 +32,12 @@ class Footage:
 
     def rest(self) -> Footage | None:
         """What is left after the next chunk; None when that is nothing."""
-        left = replace(self, taken=self.taken + self.count)
+        left = self.at(self.taken + self.count)
         return left if left.count > 0 else None
 
-    def start(self, codec: Codec) -> CodecState:
-        """The encoder's state before the next chunk, for which it reads the chunks already taken again."""
-        state, past = codec.start_encoder(), replace(self, taken=0)
-        while past.taken < self.taken:
-            past.encode(codec, state)
-            past = replace(past, taken=past.taken + past.count)
-        return state
+    def at(self, taken: int) -> Footage:
+        """The same pictures, `taken` of them in the video."""
+        return replace(self, taken=taken)
 
     def encode(self, codec: Codec, state: CodecState) -> Tensor:
         """Latents (1, F, C, H, W) of the next chunk; updates `state`."""

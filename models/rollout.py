@@ -154,22 +154,28 @@ class Rollout(RolloutState):
         self._clear_chunk()
 
     def _take_picture(self) -> None:
-        """The next given frames are the chunk; a new shot forgets the one before."""
+        """The next given frames are the chunk; a new shot forgets the one before.
+
+        Back from a rewind or a snapshot, the encoder first reads again what it had read, a chunk a unit.
+        """
         if self._new_shot is not None:
             self._context.clear()
             self._decoding = Decoding(self.bundle.decoder)
             self._shot_chunk, self._sink = 0, None
             self._footage, self._new_shot, self._encoder = self._new_shot, None, None
-        self._began = self._opening()
         footage, codec = self._footage, self.bundle.codec
         assert footage is not None
         if self._encoder is None:
-            self._encoder = footage.start(codec)
-        self._latents = footage.encode(codec, self._encoder).to(self.bundle.dtype)
-        self.sigma = 0.0
-        self._footage = footage.rest()
-        if self._footage is None:
-            self._encoder = None
+            self._encoder, self._read = codec.start_encoder(), 0
+        now = footage.at(self._read)
+        latents = now.encode(codec, self._encoder)
+        self._read += now.count
+        if now.taken == footage.taken:
+            self._began = self._opening()
+            self._latents, self.sigma = latents.to(self.bundle.dtype), 0.0
+            self._footage = footage.rest()
+            if self._footage is None:
+                self._encoder = None  # gigabytes, at 480p
 
     def snapshot(self, *, full: bool | None = None) -> dict[str, Any]:
         """All of this rollout as {name: tensor or JSON value}; see `models.snapshot` for what `full` means."""

@@ -88,7 +88,8 @@ class RolloutState:
         self._opened_for = opening.chunk  # the chunk whose prompt is settled, or -1
         self._prompt_kv: PromptKV | None = None
         self._footage = opening.footage
-        self._encoder: CodecState | None = None  # for the rest of the footage; rebuilt when it is needed
+        self._encoder: CodecState | None = None  # for the rest of the footage; it reads anew when it is not there
+        self._read = 0  # frames of the footage it has read
         self._new_shot: Footage | None = None  # asked for
         self._sink: Tensor | None = past[0] if past else None  # latents of the first chunk of the shot
         self._context.load(past)

@@ -299,6 +299,16 @@ def test_a_clip_of_any_length_and_rate_is_continued(bundle: Bundle, frames: int,
     assert len(next_chunk(rollout, SIGMAS)) == 12
 
 
+def test_going_back_into_a_clip_reads_it_again_a_chunk_at_a_time(bundle: Bundle) -> None:
+    clip = np.random.default_rng(0).integers(0, 256, (41, 64, 64, 3), dtype=np.uint8)
+    rollout = take(bundle, clip=clip)
+    made = [next_chunk(rollout, SIGMAS) for _ in range(5)]
+    rollout.rewind(2)
+    assert kinds_of_chunk(rollout.clone()) == ["prompt", "context", *["picture"] * 3, "decode", "append"]
+    for frames in made[2:]:
+        assert np.abs(next_chunk(rollout, SIGMAS).astype(int) - frames.astype(int)).max() <= 1
+
+
 def test_memory_and_positions_stay_bounded(bundle: Bundle) -> None:
     rollout = take(bundle, clip=np.zeros((17, 64, 64, 3), np.uint8))  # a short chunk in the middle, too
     for _ in range(40):
