@@ -82,7 +82,7 @@ class Net:
             ip("-n", self.names[side], "route", "add", "default", "via", theirs)
         self.run("relay", "sh", "-c", "echo 0 > /proc/sys/net/ipv4/ip_forward")
 
-    def run(self, role: str, *command: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    def run(self, role: str, *command: str, timeout: float = 150) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             ["ip", "netns", "exec", self.names[role], *command],
             capture_output=True, text=True, timeout=timeout, check=False,

@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 from tests.stream.conftest import Running, running, wait_for
+from tests.stream.patience import slack
 from tests.stream.test_whep import SDP, Peer, watching
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -69,7 +70,7 @@ async def watcher(server: Running, made: dict[str, Any]) -> AsyncIterator[subpro
     )  # fmt: skip
     try:
         assert process.stdout is not None
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             assert await asyncio.to_thread(process.stdout.readline)
         yield process
     finally:
@@ -87,14 +88,14 @@ async def test_a_process_that_is_killed_or_stops_reading_is_noticed_within_five_
     silent = await asyncio.to_thread(gone, strict, "silent")
     async with watching(strict, take) as other, watcher(strict, take) as process:
         await other.frame()
-        await asyncio.to_thread(wait_for, lambda: session.viewers == 2, 5)
+        await asyncio.to_thread(wait_for, lambda: session.viewers == 2, 5 * slack())
         process.send_signal(how)
         began, arrivals = time.monotonic(), []
         while session.viewers == 2:
-            assert time.monotonic() - began < NOTICED + TICK, "not noticed"
+            assert time.monotonic() - began < NOTICED + TICK * slack(), "not noticed"
             await other.frame()
             arrivals.append(time.monotonic())
-        assert len(arrivals) > 16, "the other viewer's picture moves on meanwhile"
+        assert len(arrivals) > 16 / slack(), "the other viewer's picture moves on meanwhile"
         assert await asyncio.to_thread(gone, strict, "silent") == silent + 1
 
 
@@ -106,12 +107,12 @@ async def test_who_loses_the_connection_has_the_picture_back_within_two_seconds(
         cut = time.monotonic()
         asyncio.run_coroutine_threadsafe(viewer.close("failed"), strict.loop).result(10)
         assert process.stdout is not None
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while True:
                 came = float(await asyncio.to_thread(process.stdout.readline))
                 if came > cut + 0.3:  # what was still in the pipe is no new picture
                     break
-        assert came - cut < 2.0 + TICK
+        assert came - cut < 2.0 * slack() + TICK
 
 
 async def test_a_peer_that_never_answers_goes_in_time(strict: Running, take: dict[str, Any]) -> None:
@@ -172,7 +173,7 @@ async def test_who_closes_without_a_word_over_http_is_noticed_at_once(strict: Ru
     async with watching(strict, take) as peer:
         await peer.frame()
         await peer.peer.close()  # a DTLS alert says it
-        await asyncio.to_thread(wait_for, lambda: session.viewers == 0, 2)
+        await asyncio.to_thread(wait_for, lambda: session.viewers == 0, 2 * slack())
         peer.location = ""
 
 
@@ -181,6 +182,6 @@ async def frames_for(peer: Peer, seconds: float) -> None:
     end = time.monotonic() + seconds
     count = 0
     while time.monotonic() < end:
-        await peer.frame(3.0)
+        await peer.frame(3.0 * slack())
         count += 1
-    assert count > 4 * seconds
+    assert count > 4 * seconds / slack()

@@ -17,6 +17,7 @@ from playwright.sync_api import Page, sync_playwright
 from tests.e2e.conftest import FLAGS
 from tests.stream.conftest import Running
 from tests.stream.namespaces import PORT, TO_VIEWER, Net
+from tests.stream.patience import slack
 from tests.stream.test_turn import REASON, fetch, net
 
 __all__ = ["net"]  # a fixture
@@ -57,7 +58,7 @@ def until_frames(page: Page, count: int, seconds: float) -> float:
 def watch(page: Page, base: str, made: dict[str, Any]) -> None:
     page.goto(f"{base}/#watch={made['id']}&token={made['view_token']}")
     page.evaluate(WATCH)
-    until_frames(page, 5, 40)
+    until_frames(page, 5, 40 * slack())
 
 
 def test_the_page_has_the_picture_back_within_two_seconds(server: Running, chromium: str | None) -> None:
@@ -70,7 +71,7 @@ def test_the_page_has_the_picture_back_within_two_seconds(server: Running, chrom
             )
             asyncio.run_coroutine_threadsafe(viewer.close("failed"), server.loop).result(10)
             page.wait_for_timeout(100)  # what is still in its buffer is no new picture
-            assert until_frames(page, 3, 10) < 2.5, "two seconds, and what a busy machine adds"
+            assert until_frames(page, 3, 60) < 2.5 * slack(), "two seconds, and a little for reading it off"
     server.delete(made)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.stream.conftest import Running, wait_for
+from tests.stream.patience import slack
 
 PLAYERS = Path(__file__).resolve().parent.parent / "players"
 INSTALLED = (PLAYERS / "node_modules/@roamhq/wrtc").is_dir() and shutil.which("node") is not None
@@ -23,8 +24,8 @@ pytestmark = pytest.mark.skipif(
 
 def watch(url: str, token: str, seconds: float, *options: str) -> list[dict[str, Any]]:
     """What the player says, line by line."""
-    command = ["node", str(PLAYERS / "watch.mjs"), url, token, str(seconds), *options]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    command = ["node", str(PLAYERS / "watch.mjs"), url, token, str(seconds * min(6.0, slack())), *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert lines, done.stderr
     return lines
@@ -44,7 +45,7 @@ def test_it_sees_the_picture_in_its_colour_and_leaves(server: Running, options: 
     assert (frames[-1]["width"], frames[-1]["height"]) == (64, 64)
     assert max(abs(a - b) for a, b in zip(frames[-1]["rgb"], (220, 30, 30), strict=True)) < 30
     assert of(lines, "rejection") == [], "every request of the player was answered as it expects"
-    wait_for(lambda: session.viewers == 0, 5)
+    wait_for(lambda: session.viewers == 0, 5 * slack())
     assert "leaving failed" not in {line["event"] for line in lines}
     server.delete(made)
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.stream.namespaces import PORT, SERVER, TO_SERVER, TO_VIEWER, VIEWER, Net, missing, namespaces
+from tests.stream.patience import slack
 from tests.stream.test_players import INSTALLED, PLAYERS, of
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -107,7 +108,7 @@ def test_the_viewer_cannot_reach_the_server(net: Net) -> None:
 @pytest.mark.skipif(not INSTALLED, reason="npm's whip-whep and @roamhq/wrtc are not installed")
 def test_libwebrtc_sees_the_picture_through_the_relay(net: Net, take: dict[str, Any]) -> None:
     url = f"http://{TO_VIEWER}:{PORT}{take['urls']['whep']}"
-    done = net.run("viewer", "node", str(PLAYERS / "watch.mjs"), url, take["token"], "8")
+    done = net.run("viewer", "node", str(PLAYERS / "watch.mjs"), url, take["token"], str(8 * min(6.0, slack())))
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(of(lines, "frame")) > 16, (lines[:10], done.stderr)
     assert {line["local"] for line in of(lines, "path")} == {"relay"}
