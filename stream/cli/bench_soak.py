@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +9,7 @@ import typer
 
 from stream.cli.bench_transport import parse_size
 from stream.cli.report import Bar, machine, show
+from stream.lab.tidy import run
 
 app = typer.Typer(add_completion=False)
 
@@ -28,7 +28,7 @@ def soak(
 
     if quick:
         minutes, cycles = 0.5, 20
-    figures = asyncio.run(measure(minutes, cycles, parse_size(size), lambda line: typer.echo(line, err=True)))
+    figures = run(measure(minutes, cycles, parse_size(size), lambda line: typer.echo(line, err=True)))
     if plots is not None:
         from stream.lab.plots import draw_soak, soak_page
 

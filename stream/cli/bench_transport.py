@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +10,7 @@ import typer
 
 from stream.cli.report import Bar, machine, show
 from stream.errors import ConfigError
+from stream.lab.tidy import run
 
 app = typer.Typer(add_completion=False)
 
@@ -27,7 +27,7 @@ def transport(
     from stream.lab.transport import QUICK, Plan, measure
 
     plan = replace(QUICK if quick else Plan(), size=parse_size(size))
-    figures = asyncio.run(measure(plan, chromium, lambda line: typer.echo(line, err=True)))
+    figures = run(measure(plan, chromium, lambda line: typer.echo(line, err=True)))
     if plots is not None:
         from stream.lab.plots import draw_transport, transport_page
 

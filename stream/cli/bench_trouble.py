@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +9,7 @@ import typer
 
 from stream.cli.bench_transport import parse_size
 from stream.cli.report import Bar, machine, show
+from stream.lab.tidy import run
 
 app = typer.Typer(add_completion=False)
 
@@ -28,7 +28,7 @@ def trouble(
     from stream.lab.trouble import measure
 
     tell = lambda line: typer.echo(line, err=True)  # noqa: E731
-    figures = asyncio.run(measure(parse_size(size), 5.0 if quick else seconds, only or [], chromium, tell))
+    figures = run(measure(parse_size(size), 5.0 if quick else seconds, only or [], chromium, tell))
     if plots is not None:
         from stream.lab.plots import trouble_page
 

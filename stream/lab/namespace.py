@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
@@ -42,6 +43,7 @@ async def namespace(chromium: str | None) -> AsyncIterator[Link | None]:
     if os.geteuid() != 0 or not (shutil.which("ip") and shutil.which("tc")) or browser is None:
         yield None
         return
+    await _sweep()
     if not await _run("ip", "netns", "add", name):
         yield None
         return
@@ -62,6 +64,23 @@ async def namespace(chromium: str | None) -> AsyncIterator[Link | None]:
         finally:
             await _run("ip", "link", "del", near)
             await _run("ip", "netns", "del", name)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+async def _sweep() -> None:
+    """What a bench that was killed has left behind."""
+    listing = await asyncio.create_subprocess_exec("ip", "netns", "list", stdout=asyncio.subprocess.PIPE)
+    for name in re.findall(r"^farcast(\d+)\b", (await listing.communicate())[0].decode(), re.MULTILINE):
+        if not _runs(int(name)):
+            await _run("ip", "link", "del", f"fc{name}a")
+            await _run("ip", "netns", "del", f"farcast{name}")
 
 
 async def _run(*command: str) -> bool:

@@ -45,24 +45,13 @@ def stamp_frames() -> dict[str, OrderedDict[int, float]]:
     return stamps
 
 
+MALLINFO = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost"
+
+
 class Mallinfo2(ctypes.Structure):
     """See mallinfo2(3)."""
 
-    _fields_: ClassVar = [
-        (name, ctypes.c_size_t)
-        for name in [
-            "arena",
-            "ordblks",
-            "smblks",
-            "hblks",
-            "hblkhd",
-            "usmblks",
-            "fsmblks",
-            "uordblks",
-            "fordblks",
-            "keepcost",
-        ]
-    ]
+    _fields_: ClassVar = [(name, ctypes.c_size_t) for name in MALLINFO.split()]
 
 
 def allocated() -> int:
