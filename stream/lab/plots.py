@@ -191,7 +191,7 @@ farcast bench soak --minutes {figures["minutes"]:g} --cycles {figures["cycles"]}
 
 {where(machine)} One server process, recording. {figures["cycles"]} viewers came one after the other, saw a frame and
 left; then one viewer stayed for {figures["minutes"]:g} minutes and got {figures["frames"]} frames ({figures["fps"]} a
-second).
+second); it was lost, and came again, {figures["viewer_lost"]} times.
 
 ![memory, threads and files](soak.png)
 

@@ -45,19 +45,24 @@ async def come_and_go(lab: Lab, viewers: Fan, cycles: int, tell: Tell) -> list[d
     return rows
 
 
-async def stay(lab: Lab, viewers: Fan, minutes: float, tell: Tell) -> tuple[list[dict[str, float]], int]:
-    """One viewer. Returns what was seen, and how many frames came."""
+async def stay(lab: Lab, viewers: Fan, minutes: float, tell: Tell) -> tuple[list[dict[str, float]], int, int]:
+    """One viewer. Returns what was seen, how many frames came, and how often it was lost (a machine that does not let
+    it run for five seconds makes the server think that it is gone) and came again."""
     await viewers.ask("more 1")
     await asyncio.sleep(SECONDS)
-    began, rows = time.monotonic(), []
-    frames = await viewers.frames()
+    began, rows, lost = time.monotonic(), [], 0
+    before, frames = await viewers.frames(), 0
     while (passed := time.monotonic() - began) < 60 * minutes:
         rows.append(await look(lab, passed))
         if len(rows) % 24 == 0:
             tell(f"{passed / 60:.1f} minutes: {rows[-1]}")
         await asyncio.sleep(SECONDS)
+        if not (await lab.state())["viewers"]:
+            lost, frames, before = lost + 1, frames + await viewers.frames() - before, 0
+            await viewers.ask("bye 0")
+            await viewers.ask("more 1")
     rows.append(await look(lab, time.monotonic() - began))
-    return rows, await viewers.frames() - frames
+    return rows, frames + await viewers.frames() - before, lost
 
 
 def growth(rows: list[dict[str, float]], what: str) -> float:
@@ -81,7 +86,7 @@ async def measure(minutes: float, cycles: int, size: tuple[int, int], tell: Tell
         fan(lab.whep, lab.session["token"]) as steady,
     ):
         coming = await come_and_go(lab, viewers, cycles, tell)
-        staying, frames = await stay(lab, steady, minutes, tell)
+        staying, frames, lost = await stay(lab, steady, minutes, tell)
         recorded = (await lab.state())["recorded"]
     seconds = staying[-1]["at"]
     return {
@@ -94,6 +99,7 @@ async def measure(minutes: float, cycles: int, size: tuple[int, int], tell: Tell
         "minutes": round(seconds / 60, 1),
         "frames": frames,
         "fps": round(frames / seconds, 2),
+        "viewer_lost": lost,
         "recorded_mb": round(recorded / 2**20, 1),
         "stay_memory_mb": [staying[0]["memory_mb"], staying[-1]["memory_mb"]],
         "stay_growth_mb_an_hour": round(3600 * growth(staying, "memory_mb"), 2),
