@@ -87,7 +87,7 @@ def test_accessibility(tab: Tabs, fake: Server, root: Path) -> None:
     axe = root / "client/web/node_modules/axe-core/axe.min.js"
     if not axe.exists():
         pytest.skip("axe-core is not installed: npm install in client/web")
-    watched = tab(bypass_csp=True).open(fake.url).playing()
+    watched = tab(bypass_csp=True, reduced_motion="reduce").open(fake.url).playing()
     watched.page.locator("#advanced summary").click()
     watched.say("a blue circle")
     watched.page.wait_for_timeout(1500)
@@ -96,7 +96,7 @@ def test_accessibility(tab: Tabs, fake: Server, root: Path) -> None:
     for width, scheme in ((1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")):
         watched.page.set_viewport_size({"width": width, "height": 844})
         watched.page.emulate_media(color_scheme=scheme)
-        watched.page.wait_for_timeout(400)  # colours fade over
+        watched.page.wait_for_timeout(400)
         found = watched.page.evaluate(f"() => axe.run({{runOnly: {tags}}})")
         bad = [(v["id"], v["impact"], [n["target"] for n in v["nodes"]][:3]) for v in found["violations"]]
         assert bad == [], (width, scheme)
