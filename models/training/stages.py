@@ -45,8 +45,11 @@ def decoder(config: dict[str, Any]) -> None:
     """Train the VAE's decoder on, for the latents as they are."""
     folder = Path(config["folder"])
     first, size = folder / "vae-first", config.get("size", 128)
-    if not first.exists():
+    rank, world = rank_and_world()
+    if rank == 0 and not first.exists():
         shutil.copytree(folder / "vae", first)
+    if world > 1:
+        dist.barrier()
     settings = VaeConfig(out=str(folder / "vae"), size=size, model={}, start=str(first), **config["decoder"])
     train_vae(settings, folder / "decoder-run")
     _show_vae(config, folder / "decoder-run")
