@@ -106,7 +106,12 @@ def test_commands_exist() -> None:
 
 @pytest.mark.parametrize(
     ("room", "extras"),
-    [("client/python", []), ("models", ["server", "train"]), ("stream", ["server", "bench"]), ("tests", ["server", "test"])],
+    [
+        ("client/python", []),
+        ("models", ["server", "train"]),
+        ("stream", ["server", "bench"]),
+        ("tests", ["server", "test"]),
+    ],
 )
 def test_what_is_imported_is_declared(room: str, extras: list[str]) -> None:
     """No package that happens to be there because another one needs it."""
