@@ -83,7 +83,10 @@ async def test_requests_for_a_keyframe_are_answered_by_one(
 
 
 @pytest.mark.usefixtures("steady")
-async def test_a_viewer_that_does_not_read_loses_what_is_stale_and_slows_nobody(broadcast: Broadcast) -> None:
+async def test_a_viewer_that_does_not_read_loses_what_is_stale_and_slows_nobody(
+    broadcast: Broadcast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lane, "LOST_PAUSE", 0.0)  # frames come faster here than a clock would let them
     slow, first = await reading(broadcast)
     fast, other = await reading(broadcast)
     await show(broadcast, range(1))
