@@ -22,6 +22,9 @@ from farcast import events
 pytest.importorskip("torch", reason="the server's packages are not installed")
 
 
+EMBEDDED = json.loads((Path(__file__).parents[2] / "models/tiny/farcast.json").read_text())
+
+
 def command(*args: str, timeout: float = 170) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "farcast", *args], capture_output=True, text=True, timeout=timeout, check=False
@@ -115,8 +118,8 @@ async def test_a_live_take_renders_exactly_and_at_32_steps(server: str, tmp_path
 def score_file(path: Path, **change: Any) -> Path:
     entries = [{"chunk": 0, "prompt": "a red circle"}, {"chunk": 0, "steps": 1, "sigmas": [1.0, 0.0]}]
     score = {
-        "score": 1, "model": "farcast-tiny", "weights": "", "seed": 1, "guidance": 1.0, "width": 128, "height": 128,
-        "fps": 16.0, "chunks": 1, "entries": entries,
+        "score": 1, "model": "farcast-tiny", "weights": "", "seed": 1, "guidance": 1.0,
+        "width": EMBEDDED["width"], "height": EMBEDDED["height"], "fps": 16.0, "chunks": 1, "entries": entries,
     }  # fmt: skip
     path.write_text(json.dumps({**score, **change}))
     return path

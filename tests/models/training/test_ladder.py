@@ -96,7 +96,7 @@ def test_ladder_from_nothing_to_a_video(tmp_path: Path) -> None:
 
 
 def test_an_unknown_stage_names_the_known_ones() -> None:
-    with pytest.raises(TrainingError, match=r"no stage 'distil'.*vae, encode.*teacher"):
+    with pytest.raises(TrainingError, match=r"no stage 'distil'.*vae, decoder, encode.*teacher"):
         run("distil")
 
 

@@ -42,6 +42,11 @@ steps = 2
 batch = 1
 pool = 2
 held_out = 1
+[decoder]
+steps = 1
+batch = 1
+pool = 2
+held_out = 1
 [data.images]
 clips = 3
 chunks = 1
@@ -113,11 +118,13 @@ fake_first = 1
 RUNGS = (
     "vae",
     "encode",
+    "plain",
     "pictures",
     "teacher",
     "flowmap",
     "consistency",
     "distill",
+    "decoder",
     "export:distill",
     "export:teacher={folder}/t",
 )
