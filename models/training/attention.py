@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 
 class DenseSelfAttention:
@@ -68,15 +67,6 @@ def rotate(x: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
     """Rotary embedding in single precision: x (B, H, L, D), turns complex (1, 1, L, D / 2)."""
     pairs = torch.view_as_complex(x.float().unflatten(3, (-1, 2)).contiguous())
     return torch.view_as_real(pairs * turns.to(torch.complex64)).flatten(3).type_as(x)
-
-
-def install(transformer: nn.Module) -> FoldedCrossAttention:
-    """Put the training processors into every block; returns the one cross-attention processor they share."""
-    cross = FoldedCrossAttention()
-    for block in transformer.blocks:  # type: ignore[union-attr]
-        block.attn1.set_processor(DenseSelfAttention())
-        block.attn2.set_processor(cross)
-    return cross
 
 
 def fold_text(states: torch.Tensor, mask: torch.Tensor, positions: int = 512) -> tuple[torch.Tensor, torch.Tensor]:

@@ -37,6 +37,11 @@ class Forward:
     weight: "beta08" or "uniform", over noise levels.
     epsilon: of the central difference; 0.005 is 5 of 1000 levels.
     focus: how much more the places count where a frame differs from its ground, towards t = 0.
+    channels: weight of every latent channel, for latents whose channels change the picture by unlike amounts; none =
+        all alike.
+    context_noise: later chunks see the clean ones before them under noise of up to this spread. What a model makes is
+        never quite clean, and one that only ever saw perfect context drifts off its own (GameNGen, arXiv 2408.14837,
+        section 3.2).
     from_teacher: take the velocity from the teacher instead of from the data. It has no sampling noise, so a small
         student learns faster, and learns the teacher's field rather than the data's.
     """
@@ -48,6 +53,8 @@ class Forward:
     weight: str = "uniform"
     epsilon: float = 0.005
     focus: float = 0.0
+    channels: tuple[float, ...] = ()
+    context_noise: float = 0.0
     from_teacher: bool = False
 
     @property
@@ -71,7 +78,7 @@ def forward_losses(
     def u(on: Network, z: Tensor, t: Tensor, r: Tensor, text: Text) -> Tensor:
         if bidirectional:
             return on.bidirectional(z, t, r, text)
-        return on.causal(window.clean, z, t, r, window.partition, text)
+        return on.causal(window.context, z, t, r, window.partition, text)
 
     z = noised(clean, noise, t)
     predicted = u(network, z, t, r, text)
@@ -97,7 +104,7 @@ def forward_losses(
             part = _rows(window, rows)
 
             def ahead(z: Tensor, level: Tensor) -> Tensor:
-                return network.causal(part.clean, z, level, torch.minimum(part.r, level), part.partition, still[rows])
+                return network.causal(part.context, z, level, torch.minimum(part.r, level), part.partition, still[rows])
 
             slope = central_difference(ahead, z[rows], t[rows], path[rows], choice.epsilon)
             target = fused.clone()
@@ -106,6 +113,9 @@ def forward_losses(
     error = ((predicted - target).float() / per_frame(shrink)).square()
     if choice.focus:
         error = error * focused(clean, t, choice.focus)
+    if choice.channels:
+        share_of = torch.tensor(choice.channels, device=error.device)
+        error = error * (share_of / share_of.mean())[:, None, None]
     error = error.mean((2, 3, 4))
     rows_error = (error * share * weight).sum(1) / weight.sum(1).clamp(min=1e-6)
     return rescaled(rows_error, mapped, weight.mean(1), mean_over_processes)
@@ -120,8 +130,8 @@ def _scales(choice: Forward, window: Window) -> Tensor:
 def _rows(window: Window, rows: Tensor) -> Window:
     captions = tuple(window.captions[int(row)] for row in rows)
     return Window(
-        window.clean[rows], window.noise[rows], window.t[rows], window.r[rows], window.weight[rows], captions,
-        window.partition,
+        window.clean[rows], window.context[rows], window.noise[rows], window.t[rows], window.r[rows],
+        window.weight[rows], captions, window.partition,
     )  # fmt: skip
 
 

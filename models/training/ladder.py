@@ -1,4 +1,4 @@
-"""Stages with a `recipe`: "forward" (teacher, flow map, endpoint-consistency student) and "distill" (on-policy).
+"""Stages by their `recipe`: "forward" (teacher, flow map, endpoint-consistency student; the default) and "distill".
 
 A stage's table in the config names where it starts (`start`), whose field it learns or is judged by (`teacher`), and
 every key of `trainer.Stage` or `distill.Distillation`. Stages keep their averaged weights, and those are what the next
@@ -48,8 +48,8 @@ def trainer_of(config: Mapping[str, Any], name: str) -> Trainer:
     """The stage, ready to go on from where it was stopped."""
     folder = Path(config["folder"])
     settings = {key: value for key, value in config[name].items() if key != "lora"}
-    recipe, start, teacher, fake = (settings.pop(key, None) for key in ("recipe", "start", "teacher", "fake"))
-    stage = stage_of(name, recipe, settings)
+    start, teacher, fake = (settings.pop(key, None) for key in ("start", "teacher", "fake"))
+    stage = stage_of(name, settings.pop("recipe", "forward"), settings)
     torch.manual_seed(stage.seed)
     network = network_of(config, name, start)
     clips, images = open_clips(folder, "clips"), open_clips(folder, "images")
@@ -70,9 +70,9 @@ def trainer_of(config: Mapping[str, Any], name: str) -> Trainer:
     return Trainer(network, clips, images, stage, folder / name, teacher=judge_or_none, sheet=sheet)
 
 
-def stage_of(name: str, recipe: str | None, settings: Mapping[str, Any]) -> Stage:
+def stage_of(name: str, recipe: str, settings: Mapping[str, Any]) -> Stage:
     """The choices of a stage. Raises RecipeError for a recipe or a key that is not known."""
-    kind = RECIPES.get(recipe or "")
+    kind = RECIPES.get(recipe)
     if kind is None:
         raise RecipeError(f"[{name}] has recipe {recipe!r}; there are {', '.join(RECIPES)}")
     known = {field.name for field in fields(kind)}
@@ -157,19 +157,6 @@ def is_fused(config: Mapping[str, Any], stage: str) -> bool:
     """True when guidance is a part of what the stage learned."""
     own = config.get(stage, {})
     return bool(own.get("recipe") == "distill" or own.get("guidance", 1.0) > 1)
-
-
-def show_stage(config: Mapping[str, Any], name: str) -> None:
-    """A sample sheet of what a finished stage makes, beside its weights."""
-    network = network_of(config, name, name)
-    folder = Path(config["folder"])
-    clips = open_clips(folder, "images") or open_clips(folder, "clips")
-    assert clips is not None
-    stage = Stage(steps=0, shift=float(config[name]["shift"]), guidance=float(config[name].get("guidance", 1.0)))
-    sheet = sheet_of(config, network, stage, clips.latents.shape[-2:])
-    if sheet is not None:
-        weights = {f"{part}.{k}": v for part, module in network.parts.items() for k, v in module.state_dict().items()}
-        sheet(folder / name / "samples.png", weights)
 
 
 def show_vae(config: Mapping[str, Any], path: Path, clips: int = 3, frames: int = 13) -> None:

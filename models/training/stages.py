@@ -19,8 +19,7 @@ from safetensors.torch import load_file
 from transformers import PreTrainedTokenizerFast
 
 from models.errors import FarcastError
-from models.training.data import encode_clips, load_clips
-from models.training.flow import FlowConfig, FlowTrainer
+from models.training.data import encode_clips
 from models.training.project import project_latents, project_vae
 from models.training.run import rank_and_world
 from models.training.text import build_text_encoder, build_tokenizer
@@ -101,29 +100,6 @@ def project(config: dict[str, Any]) -> None:
         project_latents(wide, folder / "vae", path, folder / path.name)
 
 
-def flow(config: dict[str, Any], stage: str) -> None:
-    """Train a flow stage, starting from the averaged weights of the stage named in `start`."""
-    folder = Path(config["folder"])
-    settings = dict(config[stage])
-    start = settings.pop("start", None)
-    torch.manual_seed(settings.get("seed", 0))
-    transformer, text_encoder, tokenizer = fresh(config)
-    if start:
-        load_average(folder / start / "state.safetensors", {"transformer": transformer, "text_encoder": text_encoder})
-    images = load_clips(*sorted(folder.glob("images-*.safetensors")))
-    found = sorted(folder.glob("clips-*.safetensors"))
-    clips = load_clips(*found) if found else images
-    choices: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
-    flow_config = FlowConfig(**choices)
-    trainer = FlowTrainer(transformer, text_encoder, tokenizer, clips, images, flow_config, folder / stage)
-    trainer.train()
-    if trainer.rank == 0:
-        trainer.run.plot([f"{k}_{n}" for k in ("plain", "map") for n in range(1, 8)])
-        from models.training.ladder import show_stage  # it builds on this module
-
-        show_stage(config, stage)
-
-
 def export(config: dict[str, Any], stage: str) -> None:
     """Put VAE and the averaged weights of `stage` together as a checkpoint in diffusers layout.
 
@@ -174,7 +150,7 @@ def load_average(path: Path, modules: dict[str, torch.nn.Module]) -> None:
 
 
 def run(stage: str, config_file: Path = TINY_CPU) -> None:
-    """Run `stage`: vae, decoder, encode[:images|:clips], project, export:STAGE, or a flow stage that the config names.
+    """Run `stage`: vae, decoder, encode[:images|:clips], project, export:STAGE, or one on latents that is in the config.
 
     Raises TrainingError for a stage or a config that is not there.
     """
@@ -200,16 +176,19 @@ def run(stage: str, config_file: Path = TINY_CPU) -> None:
         project(config)
     elif name == "export":
         export(config, of)
-    elif "recipe" in config.get(name, {}):
+    elif _is_stage(config.get(name)):
         from models.training.ladder import train_stage  # it builds on this module
 
         train_stage(config, name)
-    elif "windows" in config.get(name, {}):
-        flow(config, name)
     else:
-        known = [key for key, value in config.items() if isinstance(value, dict) and "windows" in value]
+        known = [key for key, value in config.items() if _is_stage(value)]
         fixed = "vae, decoder, encode, project, export:STAGE"
         raise TrainingError(f"no stage {stage!r}; there are {fixed} and {', '.join(known)}")
+
+
+def _is_stage(table: object) -> bool:
+    """True of a table that says how to train on latents."""
+    return isinstance(table, dict) and ("recipe" in table or "windows" in table)
 
 
 if __name__ == "__main__":

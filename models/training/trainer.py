@@ -137,7 +137,8 @@ class Trainer:
         """Windows of `chunks` chunks."""
         return draw_window(
             self.images if chunks == 1 else self.clips, chunks, batch[min(chunks, len(batch)) - 1], self.stage.levels,
-            rng, near=self.network.near, caption_dropout=self.stage.caption_dropout, device=self.network.device,
+            rng, near=self.network.near, caption_dropout=self.stage.caption_dropout,
+            context_noise=self.stage.context_noise, device=self.network.device,
         )  # fmt: skip
 
     def update(

@@ -109,12 +109,15 @@ def open_clips(folder: Path, name: str) -> Clips | None:
 
 @dataclass(frozen=True)
 class Window:
-    """A batch of windows. clean: (B, F, C, h, w); noise: the same shape; captions: of the last chunk, "" if dropped.
+    """A batch of windows. captions: of the last chunk, "" if dropped.
+
+    clean: (B, F, C, h, w); context: the same as later chunks see it; noise: of the same shape.
 
     t, r: (B, full) levels of the frames at full resolution. weight: (B, F), 0 where the caption is not the frame's.
     """
 
     clean: Tensor
+    context: Tensor
     noise: Tensor
     t: Tensor
     r: Tensor
@@ -152,10 +155,11 @@ class Levels:
 
 def draw_window(
     clips: Clips, chunks: int, batch: int, levels: Levels, rng: np.random.Generator, *, near: int,
-    caption_dropout: float = 0.0, device: torch.device | None = None,
+    caption_dropout: float = 0.0, context_noise: float = 0.0, device: torch.device | None = None,
 ) -> Window:  # fmt: skip
     """A batch of windows of `chunks` chunks, of which the last `near` are at full resolution.
 
+    context_noise: the most noise the context carries, in standard deviations; how much is drawn for every row.
     A shorter last chunk of the clips is seen in windows of all of their chunks only.
     """
     whole = chunks_in(clips.latents.shape[1])
@@ -174,6 +178,10 @@ def draw_window(
         same.append([a for a, length in zip(alike, partition, strict=True) for _ in range(length)])
     clean = torch.stack(rows)
     noise = torch.from_numpy(rng.standard_normal(clean.shape, dtype=np.float32))
+    context = clean
+    if context_noise:
+        spread = context_noise * rng.random((batch, 1, 1, 1, 1), dtype=np.float32)
+        context = clean + torch.from_numpy(spread * rng.standard_normal(clean.shape, dtype=np.float32))
     t, r = levels.draw(batch, partition[-near:], rng)
-    clean, noise, t, r, weight = (x.to(device) for x in (clean, noise, t, r, torch.tensor(same)))
-    return Window(clean, noise, t, r, weight, tuple(captions), partition)
+    clean, context, noise, t, r, weight = (x.to(device) for x in (clean, context, noise, t, r, torch.tensor(same)))
+    return Window(clean, context, noise, t, r, weight, tuple(captions), partition)

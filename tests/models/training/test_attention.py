@@ -7,7 +7,7 @@ import torch
 from diffusers import AnyFlowFARTransformer3DModel
 from diffusers.models.transformers.transformer_anyflow_far import _build_anyflow_far_causal_block_mask
 
-from models.training.attention import causal_mask, fold_text, install
+from models.training.attention import DenseSelfAttention, FoldedCrossAttention, causal_mask, fold_text
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,10 @@ def test_training_pass_equals_the_references_and_has_a_backward() -> None:
     arguments["hidden_states"] = latents
     with torch.no_grad():
         expected = model(encoder_hidden_states=padded, **arguments)[0]
-    cross = install(model)
+    cross = FoldedCrossAttention()
+    for block in model.blocks:
+        block.attn1.set_processor(DenseSelfAttention())
+        block.attn2.set_processor(cross)
     text, cross.bias = fold_text(words, mask)
     mask4 = causal_mask((1, 3, 3, 3), 1, 16, 4, clean=True)
     ours = model(encoder_hidden_states=text, attention_mask=mask4, **arguments)[0]

@@ -1,25 +1,30 @@
-"""The whole ladder on a very small model: every stage runs, stops, goes on, and ends in a checkpoint that streams."""
+"""The whole ladder from nothing, minuscule: every rung runs by its command, and at the end is a model that streams."""
 
 from __future__ import annotations
 
 import json
+import os
 import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from diffusers import AutoencoderKLWan
-from safetensors.torch import load_file, save_file
+from PIL import Image
+from safetensors.torch import load_file
+from typer.testing import CliRunner
 
 from models.bundle import open_bundle
 from models.generate import generate
-from models.training.project import project_vae
+from models.training import ladder
+from models.training.ladder import RecipeError, stage_of, trainer_of
 from models.training.stages import TINY_CPU, TrainingError, run
+from stream.cli import train
 
-SMALL = """
+LADDER = """
 folder = "{folder}"
 export = "{folder}/out"
+guidance = 2.5
+prompts = ["a red star"]
 [vae_model]
 base_dim = 8
 z_dim = 6
@@ -36,7 +41,12 @@ scale_factor_temporal = 4
 latents_mean = [0, 0, 0, 0, 0, 0]
 latents_std = [1, 1, 1, 1, 1, 1]
 [vae]
-steps = {vae_steps}
+steps = 2
+batch = 1
+pool = 2
+held_out = 1
+[decoder]
+steps = 1
 batch = 1
 pool = 2
 held_out = 1
@@ -57,42 +67,108 @@ text_dim = 32
 freq_dim = 16
 ffn_dim = 32
 num_layers = 1
-[teacher]
-steps = {steps}
-windows = [0.4, 0.2, 0.2, 0.2]
+[pictures]
+recipe = "forward"
+steps = 2
 batch = [2]
 shift = 3.0
+[plain] # a stage without a recipe learns forward
+windows = [1.0]
+steps = 1
+batch = [2]
+shift = 3.0
+[teacher]
+recipe = "forward"
+start = "pictures"
+steps = 2 # at first
+windows = [0.3, 0.3, 0.2, 0.2]
+batch = [2]
+shift = 3.0
+bidirectional = 0.5
+channels = [2.0, 1.0, 0.5, 0.5]
+context_noise = 0.2
 [flowmap]
+recipe = "forward"
 start = "teacher"
+teacher = "teacher"
+from_teacher = true
 steps = 2
 windows = [0.5, 0.0, 0.0, 0.5]
 batch = [4]
 shift = 3.0
 pairs = [0.5, 0.25, 0.25]
+guidance = 3.0
+weight = "beta08"
+[consistency]
+recipe = "forward"
+start = "teacher"
+steps = 1
+batch = [2]
+shift = 3.0
+pairs = [0.0, 1.0, 0.0]
+guidance = 3.0
+[distill]
+recipe = "distill"
+start = "flowmap"
+teacher = "teacher"
+steps = 3
+windows = [0.4, 0.3, 0.3]
+batch = [2]
+shift = 3.0
+pairs = [0.5, 0.25, 0.25]
+guidance = 3.0
+weight = "beta08"
+fake_first = 1
 """
+RUNGS = (
+    "vae",
+    "encode",
+    "project",
+    "plain",
+    "pictures",
+    "teacher",
+    "flowmap",
+    "consistency",
+    "distill",
+    "decoder",
+    "export:distill",
+    "export:teacher={folder}/t",
+)
 
 
-def write(folder: Path, **values: int) -> Path:
+def write(folder: Path) -> Path:
     path = folder / "config.toml"
-    path.write_text(SMALL.format(folder=folder, **{"vae_steps": 3, "steps": 3, **values}))
+    path.write_text(LADDER.format(folder=folder))
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_ladder_from_nothing_to_a_video(tmp_path: Path) -> None:
+def test_the_whole_ladder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ladder, "COUNTS", (1, 2))
     config = write(tmp_path)
-    run("vae", config)
-    assert json.loads((tmp_path / "vae" / "report.json").read_text())["psnr_held_out_db"] > 0
-    run("encode", config)
-    run("project", config)
-    run("teacher", config)
-    run("teacher", write(tmp_path, steps=5))  # goes on from step 3
-    run("flowmap", config)
-    run("export:flowmap", config)
-    assert int(load_file(tmp_path / "teacher" / "state.safetensors")["step"]) == 5
+    for rung in RUNGS:
+        arguments = [rung.format(folder=tmp_path), "--config", str(config)]
+        done = CliRunner().invoke(train.app, arguments, catch_exceptions=False)
+        assert done.exit_code == 0, rung
+    for stage in ("plain", "pictures", "teacher", "flowmap", "distill"):
+        written = {path.name for path in (tmp_path / stage).iterdir()}
+        assert {"state.safetensors"} <= written, stage
+        assert stage == "plain" or {"log.jsonl", "loss.png"} <= written, stage
+        sheet = next((tmp_path / stage).glob("samples*.png"))
+        assert len(np.unique(np.asarray(Image.open(sheet)))) > 20
+    assert Image.open(tmp_path / "vae-run" / "samples.png").width > 500
     bundle = open_bundle(tmp_path / "out", device="cpu")
     video = np.concatenate(list(generate(bundle, prompt="a red star", frames=14, steps=2, seed=0)))
     assert video.shape == (14, 128, 128, 3)
+    assert [json.loads((tmp_path / name / "farcast.json").read_text())["guidance"] for name in ("out", "t")] == [
+        1.0,
+        2.5,
+    ]
+    config.write_text(config.read_text().replace("steps = 2 # at first", "steps = 4"))
+    assert CliRunner().invoke(train.app, ["teacher", "--config", str(config)], catch_exceptions=False).exit_code == 0
+    assert int(load_file(tmp_path / "teacher" / "state.safetensors")["step"]) == 4  # from step 2
+    assert (tmp_path / "distill" / "fake" / "state.safetensors").stat().st_size > os.stat(config).st_size
 
 
 def test_an_unknown_stage_names_the_known_ones() -> None:
@@ -111,16 +187,27 @@ def test_the_shipped_config_describes_the_embedded_model() -> None:
     assert len(config["vae_model"]["latents_mean"]) == config["vae_model"]["z_dim"]
 
 
-@pytest.mark.filterwarnings("ignore")
-def test_projecting_keeps_the_pictures_when_no_channel_is_lost(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    arguments = tomllib.loads(SMALL.format(folder=tmp_path, vae_steps=1, steps=1))["vae_model"]
-    vae = AutoencoderKLWan(**arguments)
-    vae.save_pretrained(tmp_path / "old")
-    save_file({"latents": torch.randn(4, 7, 6, 8, 8)}, tmp_path / "latents.safetensors")
-    project_vae(tmp_path / "old", tmp_path / "new", tmp_path / "latents.safetensors", 6)
-    turned = AutoencoderKLWan.from_pretrained(tmp_path / "new")
-    video = torch.rand(1, 3, 9, 32, 32) * 2 - 1
-    with torch.no_grad():
-        before, after = (v.decode(v.encode(video).latent_dist.mean).sample for v in (vae, turned))
-    torch.testing.assert_close(after, before, rtol=1e-3, atol=1e-4)
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"recipe": "magic", "steps": 1}, "there are forward, distill"),
+        ({"recipe": "forward", "steps": 1, "step": 1}, "has a key 'step'"),
+        ({"recipe": "forward"}, "how many steps"),
+        ({"recipe": "forward", "steps": 1, "weight": "heavy"}, "uniform or beta08"),
+        ({"recipe": "distill", "steps": 1, "score": "high"}, "causal or bidirectional"),
+        ({"recipe": "forward", "steps": 1, "windows": [0.5]}, "add up to 1"),
+    ],
+)
+def test_what_cannot_run_is_named(settings: dict[str, object], words: str) -> None:
+    with pytest.raises(RecipeError, match=words):
+        stage_of("try", str(settings.pop("recipe", "forward")), settings)
+
+
+def test_a_stage_that_needs_another_says_so(tmp_path: Path) -> None:
+    config = {"folder": str(tmp_path), "try": {"recipe": "forward", "steps": 1, "start": "pictures"}}
+    config["transformer"] = {"num_layers": 1, "num_attention_heads": 1, "attention_head_dim": 12, "text_dim": 8}
+    with pytest.raises(RecipeError, match="run `farcast train pictures` first"):
+        trainer_of(config, "try")
+    del config["try"]["start"]  # type: ignore[union-attr]
+    with pytest.raises(RecipeError, match="run `farcast train encode` first"):
+        trainer_of(config, "try")
