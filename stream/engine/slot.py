@@ -165,7 +165,7 @@ class Slot:
         now = self.clock()
         if self.held or not self.inhand.report.playing:
             return []
-        dial = self.governor.dial
+        dial, frame_s = self.governor.dial, 1 / self.facts.fps
         keep = self._keep(now)
         turn = decide(
             self._moment(now, at, None if keep is None else keep[1]),
@@ -174,12 +174,13 @@ class Slot:
             chunk_seconds=self.facts.chunk_seconds,
             budget=self.governor.budget,
             load=self.load,
+            frame_s=frame_s,
             can_rewind=keep is not None,
             can_restart=not self.restarted,
             keys=self.governor.forecast.keys,
         )
-        self.due = at + dial.latency_s - DELIVERY_S
         self.cut = turn.queue in REPLACES
+        self.due = at + dial.latency_s - DELIVERY_S - (frame_s if self.cut else 0.0)
         if turn.chunk == "finish":
             self.hurry = True
         elif turn.chunk == "restart" and self.plan is not None:

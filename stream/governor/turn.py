@@ -4,7 +4,8 @@ Frames made but not shown can be played out, dropped (the rollout goes back to t
 nothing jumps), cut (likewise, and the new chunk replaces what is left of the one on screen) or jumped over (the new
 chunk follows the last one made, and replaces all that waits). The chunk in progress can be carried on, finished now or
 restarted under the new prompt. `decide` takes the gentlest of these that meets the latency target at the measured
-costs, and the quickest when none does. A pure function: the engine says where it stands, and does what comes back.
+costs, and about the quickest when none does. A pure function: the engine says where it stands, and does what comes
+back.
 """
 
 from __future__ import annotations
@@ -78,27 +79,30 @@ def decide(
     chunk_seconds: float,
     budget: int | None = None,
     load: float = 1.0,
-    delivery_s: float = DELIVERY_S,
+    frame_s: float = 0.0,
     can_rewind: bool = True,
     can_restart: bool = True,
     q: float = 0.9,
     keys: Mapping[str, Hashable] | None = None,
 ) -> Turn:
-    """The gentlest turn that meets the target, first without and then with a visible hold; else the quickest.
+    """The gentlest turn that meets the target, first without and then with a visible hold; else about the quickest.
 
-    budget: step budget in force, the most the first new chunk may get. can_rewind: whether the rollout can go back.
-    can_restart: whether the chunk in progress may be begun again.
+    budget: step budget in force, the most the first new chunk may get. frame_s: how long a frame is shown: a chunk that
+    replaces what waits may just have missed the playout clock, and leaves with its next tick. can_rewind: whether the
+    rollout can go back. can_restart: whether the chunk in progress may be begun again.
     """
     cost = {kind: costs.estimate(kind, q, (keys or {}).get(kind, ())) * max(1.0, load) for kind in _KINDS}
     most = dial.least if budget is None else min(max(budget, dial.least), dial.most)
     options = [
-        _turn(queue, chunk, moment, cost, dial, chunk_seconds, most, delivery_s)
+        _turn(queue, chunk, moment, cost, dial, chunk_seconds, most, frame_s)
         for queue, chunk in OPTIONS
         if _possible(queue, chunk, moment, can_rewind, can_restart)
     ]
     smooth = (turn for turn in options if turn.meets and turn.dry_s <= DRY_S)
     met = (turn for turn in options if turn.meets)
-    return next(smooth, None) or next(met, None) or min(options, key=lambda turn: turn.expected_s)
+    quickest = min(turn.expected_s for turn in options)
+    nearly = (turn for turn in options if turn.expected_s <= quickest + frame_s)  # a frame is not worth a rougher turn
+    return next(smooth, None) or next(met, None) or next(nearly)
 
 
 def _possible(queue: Queue, chunk: Chunk, moment: Moment, can_rewind: bool, can_restart: bool) -> bool:
@@ -122,7 +126,7 @@ def _turn(
     dial: Dial,
     chunk_seconds: float,
     most: int,
-    delivery_s: float,
+    frame_s: float,
 ) -> Turn:
     before = moment.busy + cost["prompt"] + cost["encode"]  # work ahead of the first new step
     lead = moment.shown_left + (0.0 if queue in GOES_BACK else moment.queued)
@@ -140,7 +144,8 @@ def _turn(
         return before + steps * cost["step"] + cost["decode"]
 
     def shown(steps: int) -> float:
-        return moment.elapsed + delivery_s + (ready(steps) if queue in REPLACES else max(ready(steps), lead + dry))
+        leaves = ready(steps) + frame_s if queue in REPLACES else max(ready(steps), lead + dry)
+        return moment.elapsed + leaves + DELIVERY_S
 
     # More steps as long as the target is met and nothing new is held for it.
     floor = dial.least

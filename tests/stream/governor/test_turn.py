@@ -110,3 +110,24 @@ def test_in_a_great_hurry_the_picture_jumps() -> None:
 
 def test_unmeasured_costs_decide_too() -> None:
     assert decide(Moment(), CostModel(), Dial(), chunk_seconds=CHUNK_S).meets
+
+
+def test_what_replaces_the_queue_waits_for_the_next_tick_of_the_playout_clock() -> None:
+    moment = Moment(shown_left=0.7, queued=0.75)
+    at_once = decide(moment, measured(), Dial(600), chunk_seconds=CHUNK_S, budget=6)
+    ticking = decide(moment, measured(), Dial(600), chunk_seconds=CHUNK_S, budget=6, frame_s=1 / 16)
+    assert at_once.queue == ticking.queue
+    assert at_once.queue in ("cut", "jump")
+    assert ticking.meets
+    assert ticking.steps < at_once.steps or ticking.expected_s == pytest.approx(at_once.expected_s + 1 / 16)
+
+
+def test_a_frame_is_not_worth_a_rougher_turn() -> None:
+    """Nothing meets a target of 200 ms: going back costs a little more than jumping over all that is made."""
+    moment, costs = Moment(shown_left=0.7, queued=0.75), measured()
+    costs.observe("rewind", 0.03)
+    rough = decide(moment, costs, Dial(200), chunk_seconds=CHUNK_S)
+    gentle = decide(moment, costs, Dial(200), chunk_seconds=CHUNK_S, frame_s=1 / 16)
+    assert not rough.meets
+    assert not gentle.meets
+    assert (rough.queue, gentle.queue) == ("jump", "cut")
