@@ -20,6 +20,7 @@ class ServerConfig:
     model: str | None = None  # folder or hub id; None = the embedded model
     device: str = "auto"
     engine: str = "stream.engine.torch_model:open_model"  # "module:function" that opens the model in the engine process
+    fast: str = "plain"  # how passes through the network run: plain, compile, graphs or compile+graphs
     engine_threads: int = 0  # torch threads of the engine; 0 = chosen from the number of cores
 
     max_sessions: int = 4

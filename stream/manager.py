@@ -36,7 +36,9 @@ class Manager:
         self.sessions: dict[str, Session] = {}
         self.executor = ThreadPoolExecutor(max_workers=4, thread_name_prefix="encode")
         self.recordings = Recordings(config, metrics)
-        options = EngineOptions(config.engine, config.model, config.device, config.engine_threads, config.max_lead)
+        options = EngineOptions(
+            config.engine, config.model, config.device, config.engine_threads, config.fast, config.max_lead
+        )
         self.engine = EngineHost(options, on_event=self._heard, on_restart=self._engine_back, on_lost=self._engine_lost)
         self._reaper: asyncio.Task[None] | None = None
 

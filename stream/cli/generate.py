@@ -33,24 +33,26 @@ def generate(
     ] = None,
     model: Model = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    fast: Annotated[
+        str,
+        typer.Option(
+            help="How the network runs: plain; compile (a minute to start, then quicker); graphs or compile+graphs "
+            "(CUDA)."
+        ),
+    ] = "plain",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Write a clip."""
     if image is not None and video is not None:
         raise OutputError("Give --image or --video, not both.", code="invalid")
     check_folder(output)
-    from models.bundle import open_bundle, random_bundle
     from models.generate import generate as make
     from models.media import open_image, read_clip
+    from stream.engine.torch_model import open_weights
 
     start = open_image(existing(image)) if image is not None else None
     clip, clip_fps = read_clip(existing(video)) if video is not None else (None, None)
-    random = model is not None and model.startswith("random:")
-    if random:
-        assert model is not None
-        bundle = random_bundle(model.removeprefix("random:"), device=device if device != "auto" else "cpu")
-    else:
-        bundle = open_bundle(model, device=device)
+    bundle = open_weights(model, device, fast)
     chunks = make(
         bundle,
         prompt=prompt,

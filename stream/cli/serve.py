@@ -28,6 +28,13 @@ def serve(
         str | None, typer.Option(help="Checkpoint folder or hub id; left out = the embedded model.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    fast: Annotated[
+        str,
+        typer.Option(
+            help="How the network runs: plain; compile (a minute to start, then quicker); graphs or compile+graphs "
+            "(CUDA)."
+        ),
+    ] = "plain",
     threads: Annotated[int, typer.Option(help="CPU threads of the model; 0 = chosen from the number of cores.")] = 0,
     max_sessions: Annotated[
         int, typer.Option(help="Sessions at the same time; the measured load may allow fewer.")
@@ -88,6 +95,7 @@ def serve(
         port=port,
         model=model,
         device=device,
+        fast=fast,
         engine=engine,
         renderer=renderer,
         engine_threads=threads,

@@ -146,7 +146,7 @@ class PatternModel:
         return take
 
 
-def open_model(source: str | None, device: str, threads: int) -> PatternModel:
+def open_model(source: str | None, device: str, threads: int, fast: str = "plain") -> PatternModel:
     """ "pattern?width=256&height=256". Raises ModelLoadError."""
     options = parse_qs((source or "").partition("?")[2])
     try:

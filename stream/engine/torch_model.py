@@ -140,11 +140,11 @@ class TorchModel:
             rollout.run(rollout.next())
 
 
-def open_model(source: str | None, device: str, threads: int) -> TorchModel:
+def open_model(source: str | None, device: str, threads: int, fast: str = "plain") -> TorchModel:
     """The engine's default factory. Raises ModelLoadError with what to do."""
     torch.set_num_threads(threads or default_threads())
     try:
-        model = TorchModel(open_weights(source, device))
+        model = TorchModel(open_weights(source, device, fast))
         model.warm_up()
     except FarcastError as error:
         raise ModelLoadError(str(error), error.code) from error
@@ -153,11 +153,11 @@ def open_model(source: str | None, device: str, threads: int) -> TorchModel:
     return model
 
 
-def open_weights(source: str | None, device: str) -> Bundle:
-    """The bundle that `--model` names. Raises ModelError."""
+def open_weights(source: str | None, device: str, fast: str = "plain") -> Bundle:
+    """The bundle that `--model` names, its passes run as `--fast` says. Raises ModelError."""
     if source is not None and source.startswith(RANDOM):
-        return random_bundle(source.removeprefix(RANDOM), device=device if device != "auto" else "cpu")
-    return open_bundle(source, device=device)
+        return random_bundle(source.removeprefix(RANDOM), device=device if device != "auto" else "cpu", fast=fast)
+    return open_bundle(source, device=device, fast=fast)
 
 
 def default_threads() -> int:

@@ -48,12 +48,13 @@ SAVE_SHARE = 0.03  # of the time at most
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """`factory`: "module:function" called with (model, device, threads)."""
+    """`factory`: "module:function" called with (model, device, threads, fast)."""
 
     factory: str
     model: str | None = None
     device: str = "auto"
     threads: int = 0
+    fast: str = "plain"
     max_lead: float = 6.0
     level: int = logging.INFO
 
@@ -92,7 +93,7 @@ def _load(options: EngineOptions) -> Model:
             f"The engine needs a package that is not installed ({error.name}). Install farcast[server].",
             "not_installed",
         ) from error
-    model: Model = factory(options.model, options.device, options.threads)
+    model: Model = factory(options.model, options.device, options.threads, options.fast)
     return model
 
 

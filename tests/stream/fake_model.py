@@ -149,7 +149,7 @@ class FakeModel:
         return take
 
 
-def open_model(source: str | None, device: str, threads: int) -> FakeModel:
+def open_model(source: str | None, device: str, threads: int, fast: str = "plain") -> FakeModel:
     name, _, query = (source or "fake").partition("?")
     if name == "broken":
         raise ModelLoadError("The fake model is broken. Use another.", "invalid_model")
