@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
 import hypothesis
 import pytest
+
+from stream.lab.eye import find_chromium
 
 # A busy machine is no reason for a failure, and a failure must come back on the next run.
 hypothesis.settings.register_profile("farcast", deadline=None, derandomize=True, max_examples=60)
@@ -25,11 +26,4 @@ def root() -> Path:
 @pytest.fixture(scope="session")
 def chromium() -> str | None:
     """The Chromium that browser tests start; None = Playwright's own download."""
-    named = os.environ.get("FARCAST_CHROMIUM")
-    if named:
-        return named
-    for name in ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"):
-        found = shutil.which(name)
-        if found:
-            return found
-    return None
+    return find_chromium(os.environ.get("FARCAST_CHROMIUM"))

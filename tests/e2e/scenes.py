@@ -5,15 +5,14 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageDraw
 from playwright.sync_api import Browser, Page, sync_playwright
 
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-features=WebRtcHideLocalIpsWithMdns"]
+from stream.lab.eye import FLAGS, find_chromium
+
 LIVE = "body[data-first-frame-ms][data-state=live]"
-PROGRAMS = ("/usr/bin/chromium", "/usr/bin/google-chrome")
 
 # Screencasts show no pointer: one of the page's own, which follows the mouse.
 POINTER = """() => {
@@ -39,10 +38,9 @@ DROP = """(bytes) => {
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """Debian's Chromium, or Playwright's own where there is none."""
+    """An installed Chromium, or Playwright's own where there is none."""
     with sync_playwright() as playwright:
-        path = next((p for p in PROGRAMS if Path(p).exists()), None)
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=find_chromium(), args=FLAGS)
         yield browser
         browser.close()
 

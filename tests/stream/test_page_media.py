@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
-from tests.e2e.conftest import FLAGS
+from stream.lab.eye import FLAGS
 from tests.stream.conftest import Running
 from tests.stream.namespaces import PORT, TO_VIEWER, Net
 from tests.stream.patience import slack
