@@ -70,9 +70,18 @@ def document(bench: str, figures: Mapping[str, Any], bars: Sequence[Bar]) -> dic
     return {
         "bench": bench,
         "machine": machine(),
-        "figures": dict(figures),
-        "bars": [bar.document() for bar in bars],
+        "figures": _known(dict(figures)),
+        "bars": [_known(bar.document()) for bar in bars],
     }
+
+
+def _known(value: Any) -> Any:
+    """JSON has no NaN: what could not be measured is null."""
+    if isinstance(value, dict):
+        return {key: _known(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_known(one) for one in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def show(bench: str, figures: Mapping[str, Any], bars: Sequence[Bar], *, as_json: bool) -> None:

@@ -104,7 +104,7 @@ def trouble_page(figures: dict[str, Any], machine: dict[str, object], folder: Pa
                 f"{seen['frames_percent']} %",
                 f"{seen['freezes']} ({seen['frozen_s']} s)",
                 f"{seen['longest_gap_ms']} ms",
-                f"{seen['latency_ms_median']} / {seen['latency_ms_p95']} ms",
+                f"{seen['latency_ms_median']} / {seen['latency_ms_p95']} ms" if seen["frames_percent"] else "none seen",
                 seen["kbit_s"],
                 ", ".join(f"{key} {rate}" for key, rate in one["rates_kbit_s"].items()),
                 f"{seen['recovery_s']} s",

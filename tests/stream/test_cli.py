@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import socket
 
 import pytest
@@ -63,8 +64,10 @@ def test_the_configuration_checks_itself() -> None:
 
 
 def test_a_report_has_the_agreed_form_and_a_bar_without_a_value_does_not_hold() -> None:
-    bars = [Bar("fast", 1.2, ">=", 1.0), Bar("small", 900.0, "<=", 500.0), Bar("unknown", None, ">=", 1.0)]
-    report = json.loads(json.dumps(document("live", {"x": 1.5}, bars)))
+    bars = [Bar("fast", 1.2, ">=", 1.0), Bar("small", 900.0, "<=", 500.0), Bar("unknown", math.nan, ">=", 1.0)]
+    figures = {"x": 1.5, "deep": [{"y": math.nan}]}
+    report = json.loads(json.dumps(document("live", figures, bars), allow_nan=False))
+    assert report["figures"] == {"x": 1.5, "deep": [{"y": None}]}
     assert set(report) == {"bench", "machine", "figures", "bars"}
     assert [bar["holds"] for bar in report["bars"]] == [True, False, False]
     assert set(report["bars"][0]) == {"name", "value", "op", "bound", "holds"}
