@@ -96,7 +96,8 @@ def rescaled(
 
     `mapped` (B,) marks the rows with r < t. Each of them is divided by its own size and multiplied by the mean of the
     diffusion rows (AnyFlow's published recipe): a difference quotient is noisy, and so no row can outweigh the velocity
-    field that all of them rest on. Without diffusion rows (an endpoint-consistency student) the others keep their size.
+    field that all of them rest on. Without diffusion rows (an endpoint-consistency student) each is divided by its own
+    size alone (MeanFlow, arXiv 2505.13447, section 4.3, adaptive weight with p = 1): unbounded, such a student diverges.
     `weight` (B,) leaves rows out (0) or counts them in part. `mean_of` takes the mean of a value over all processes, so
     that processes whose gradients are averaged do what one process does with all of their rows.
     """
@@ -104,7 +105,7 @@ def rescaled(
     plain_sum = (error * weight * (1 - mapped)).sum()
     sums = torch.stack([plain_sum.detach(), (weight * (1 - mapped)).sum(), weight.sum()])
     all_plain, plain_count, count = mean_of(sums)
-    scale = all_plain / plain_count.clamp(min=1e-6) / (error.detach() + 1e-5)
-    scale = torch.where(plain_count > 0, scale, torch.ones_like(scale))
+    mean = torch.where(plain_count > 0, all_plain / plain_count.clamp(min=1e-6), torch.ones_like(all_plain))
+    scale = mean / (error.detach() + torch.where(plain_count > 0, 1e-5, 1e-3))
     count = count.clamp(min=1e-6)
     return plain_sum / count, (error * scale * weight * mapped).sum() / count

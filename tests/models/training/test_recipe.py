@@ -129,8 +129,8 @@ def test_rescaled_leaves_rows_out_and_works_without_either_kind() -> None:
         [14 / 3, 0]
     )
     assert [x.item() for x in rescaled(error, torch.ones(3, dtype=torch.bool), everything)] == pytest.approx(
-        [0, 14 / 3]
-    )
+        [0, 1], abs=2e-3
+    )  # each by its own size
 
 
 def test_processes_together_do_what_one_does() -> None:
