@@ -186,7 +186,7 @@ class Governor:
         full = self.max_lead() - self.chunk_seconds - tuning.margin_s  # the most `spare` can be
         recovering = spare - tuning.recover * max(0.0, full - spare)
         # Alone, a session may eat up its own lead. Among others that would be eating up theirs.
-        bear = tuning.keep if self.load <= 1.0 else tuning.fall
+        bear = tuning.keep if self.load <= 1.0 else tuning.rise
         keep = min(self._safe(spare), self._quick(1.0 + tuning.quick_slack), self._lasts(spare - shorter, bear))
         if self.budget > keep:
             self.budget = min(keep, self._quick(1.0), self._lasts(recovering - shorter, tuning.fall))
