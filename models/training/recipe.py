@@ -97,7 +97,7 @@ def rescaled(
     `mapped` (B,) marks the rows with r < t. Each of them is divided by its own size and multiplied by the mean of the
     diffusion rows (AnyFlow's published recipe): a difference quotient is noisy, and so no row can outweigh the velocity
     field that all of them rest on. Without diffusion rows (an endpoint-consistency student) each is divided by its own
-    size alone (MeanFlow, arXiv 2505.13447, section 4.3, adaptive weight with p = 1): unbounded, such a student diverges.
+    size alone (MeanFlow, arXiv 2505.13447, section 4.3, adaptive weight, p = 1): unbounded, such a student diverges.
     `weight` (B,) leaves rows out (0) or counts them in part. `mean_of` takes the mean of a value over all processes, so
     that processes whose gradients are averaged do what one process does with all of their rows.
     """

@@ -150,7 +150,7 @@ def load_average(path: Path, modules: dict[str, torch.nn.Module]) -> None:
 
 
 def run(stage: str, config_file: Path = TINY_CPU) -> None:
-    """Run `stage`: vae, decoder, encode[:images|:clips], project, export:STAGE, or one on latents that is in the config.
+    """Run `stage`: vae, decoder, encode[:images|:clips], project, export:STAGE, or one on latents that it names.
 
     Raises TrainingError for a stage or a config that is not there.
     """
