@@ -18,6 +18,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from stream.lab.eye import FLAGS
 
+FAKE_CAMERA = "--use-fake-device-for-media-stream"
 FIRST_FRAME_MS = 60_000  # a busy machine is no failure; the real bound is measured in test_live.py
 START_S = 120
 
@@ -83,7 +84,7 @@ def fake(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve
 @pytest.fixture(scope="module")
 def browser(chromium: str | None) -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=chromium, args=[*FLAGS, FAKE_CAMERA])
         yield browser
         browser.close()
 
