@@ -67,7 +67,8 @@ class Recording:
         self._writer: Mp4Writer | None = None
         self._needs_keyframe = True
         self._keyframe_at = 0
-        self._paused = False
+        self._shown = -1  # media time of the newest frame that left for the encoder
+        self._pause: int | None = None  # the picture stands from after this media time on, as somebody wants it
         self._again = 0  # how often the newest frame was shown again, for viewers
         self._task: asyncio.Task[None] | None = None
         self._coming: deque[int] = deque(maxlen=QUEUE)  # media times of frames that are being encoded
@@ -96,9 +97,11 @@ class Recording:
         if self._needs_keyframe and not packet.is_keyframe:
             return
         self._needs_keyframe = False
-        at = self._timeline.place(packet.pts, paused=self._paused)
+        paused = self._pause is not None and packet.pts > self._pause  # frames from before it may still be encoded
+        at = self._timeline.place(packet.pts, paused=paused)
         self._again = 0 if is_frame else self._again + 1
-        self._paused = self._paused and not is_frame
+        if paused and is_frame:
+            self._pause, paused = None, False
         sample = _Sample(bytes(packet), at, bool(packet.is_keyframe))
         with self._lock:
             full = len(self._queue) >= QUEUE
@@ -118,17 +121,18 @@ class Recording:
         elif at - self._keyframe_at >= KEYFRAMES * 90_000:
             self._keyframe_at = at
             self._broadcast.keyframe_next(CODEC)
-        if self._timeline.held if self._paused else self._again >= AGAIN:
+        if self._timeline.held if paused else self._again >= AGAIN:
             self._needs_keyframe = True  # no more of this still, until the picture moves again
         if at >= self._limits.seconds * 90_000:
             self.stop("time")
 
     def paused(self) -> None:
         """The picture stands from now on, as somebody wants it."""
-        self._paused = True
+        self._pause = self._shown
 
     def showing(self, ticks: int) -> None:
         """The session is about to show a new frame at this media time."""
+        self._shown = ticks
         self._coming.append(ticks)
         if self._needs_keyframe:
             self._broadcast.keyframe_next(CODEC)

@@ -150,6 +150,21 @@ async def test_a_long_pause_costs_no_frame_after_it(tmp_path: Path, broadcast: B
     assert times == [0, 1, 2, 3, 4, 4 + pause, *range(5 + pause, 12 + pause)]
 
 
+async def test_a_frame_that_was_being_encoded_when_the_pause_began_does_not_end_it(
+    tmp_path: Path, broadcast: Broadcast
+) -> None:
+    with ThreadPoolExecutor(1) as disk:
+        recording = begin(tmp_path, broadcast, disk)
+        await show(recording, broadcast, range(4))
+        recording.showing(4 * STEP)
+        broadcast.show(paint(64, (200, 30, 30), 4), 4 * STEP)
+        recording.paused()  # its packet comes later
+        await broadcast.drained("H264", 2.0)
+        await show(recording, broadcast, range(20, 23))
+        await recording.end()
+    assert [t // STEP for t in film(recording.path.read_bytes())] == [0, 1, 2, 3, 4, 20, 21, 22]
+
+
 async def test_a_still_that_is_shown_again_for_viewers_ends_in_time_and_costs_no_frame(
     tmp_path: Path, broadcast: Broadcast
 ) -> None:
