@@ -12,11 +12,10 @@ from typing import Annotated
 
 import typer
 
+from stream.cli.options import Fast, Model
 from stream.mp4 import Mp4, OutputError, check_folder
 
 app = typer.Typer(add_completion=False)
-
-Model = Annotated[str | None, typer.Option(help="Checkpoint folder or hub id; left out = the embedded model.")]
 
 
 @app.command()
@@ -33,13 +32,7 @@ def generate(
     ] = None,
     model: Model = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    fast: Annotated[
-        str,
-        typer.Option(
-            help="How the network runs: plain; compile (a minute to start, then quicker); graphs or compile+graphs "
-            "(CUDA)."
-        ),
-    ] = "plain",
+    fast: Fast = "plain",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Write a clip."""

@@ -11,6 +11,7 @@ import typer
 import uvicorn
 
 from stream.app import create_app
+from stream.cli.options import Fast, Model
 from stream.config import ServerConfig
 from stream.control import MAX_MESSAGE
 from stream.errors import ConfigError, EngineFailed
@@ -24,17 +25,9 @@ app = typer.Typer(add_completion=False)
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for every network.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="TCP port of the page and the API; 0 = any free one.")] = 8000,
-    model: Annotated[
-        str | None, typer.Option(help="Checkpoint folder or hub id; left out = the embedded model.")
-    ] = None,
+    model: Model = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    fast: Annotated[
-        str,
-        typer.Option(
-            help="How the network runs: plain; compile (a minute to start, then quicker); graphs or compile+graphs "
-            "(CUDA)."
-        ),
-    ] = "plain",
+    fast: Fast = "plain",
     threads: Annotated[int, typer.Option(help="CPU threads of the model; 0 = chosen from the number of cores.")] = 0,
     max_sessions: Annotated[
         int, typer.Option(help="Sessions at the same time; the measured load may allow fewer.")
