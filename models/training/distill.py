@@ -7,7 +7,8 @@ Each step (AnyFlow, arXiv 2605.13724, section 3.3; DMD2, arXiv 2405.14867; Self-
 2. the student moves along the difference of two scores of what it made (`dmd`): the frozen, guided teacher's and that
    of the fake network, which knows what the student makes; beside it runs the forward objective (`forward`), so that
    every pair (t, r) stays a flow map;
-3. the fake network learns what the student now makes, by flow matching at r = t.
+3. the fake network learns what the student now makes, by flow matching at r = t; with `adversary` above 0, a critic
+   learns to tell it from true clips, and the student moves to where the critic cannot (`critic`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models.training.critic import Critic
 from models.training.dmd import matching_gradient, matching_loss
 from models.training.forward import forward_losses, mean_over_processes
 from models.training.network import Network, Text
@@ -39,7 +41,9 @@ class Distillation(Stage):
         teacher that learned that too. given: share of steps that start from true chunks.
     lowest, highest: noise levels at which scores are compared. fake_steps: updates of the fake network a step;
     fake_first: steps at the start in which only it learns. through_all: see `simulation.roll_out`.
-    matching, forward: weights of the two losses; forward_batch: rows of the second, by chunks, none = as `batch`.
+    matching, forward, adversary: weights of the three losses; forward_batch: rows of the second, by chunks, none = as
+        `batch`. adversary_highest: the critic looks at samples under noise from `lowest` to this.
+        critic_rate: of its learning.
     """
 
     counts: tuple[int, ...] = STEP_COUNTS
@@ -55,6 +59,9 @@ class Distillation(Stage):
     matching: float = 1.0
     forward: float = 1.0
     forward_batch: tuple[int, ...] = ()
+    adversary: float = 0.0
+    adversary_highest: float = 0.7
+    critic_rate: float = 2e-4
     rate: float = 1e-4
     betas: tuple[float, float] = (0.0, 0.999)
     weight_decay: float = 0.0
@@ -81,30 +88,37 @@ class Distiller(Trainer):
 
     def __init__(
         self, network: Network, teacher: Network, fake: Network, clips: Clips, images: Clips, stage: Distillation,
-        folder: Path, *, sheet: Sheet | None = None,
+        folder: Path, *, critic: Network | None = None, sheet: Sheet | None = None,
     ) -> None:  # fmt: skip
         self.fake = fake
+        self.critic = None if critic is None else Critic(critic, (stage.lowest, stage.adversary_highest))
         teacher.transformer.requires_grad_(False)
         teacher.text_encoder.requires_grad_(False)
         super().__init__(network, clips, images, stage, folder, teacher=teacher, sheet=sheet)
         self.fake_parameters = trained([fake.transformer])
         self.fake_optimizer = self.optimizer_of(self.fake_parameters, stage.fake_rate)
-        self.fake_run = Run(
-            folder / "fake", {"transformer": fake.parts["transformer"]}, self.fake_optimizer, Average({})
-        )
+        followed = {"transformer": fake.parts["transformer"]}
+        self.others = [Run(folder / "fake", followed, self.fake_optimizer, Average({}))]
+        if self.critic is not None:
+            critic_parts = self.critic.parts
+            self.critic_parameters = trained([self.critic.network.transformer, self.critic.head])
+            self.critic_optimizer = self.optimizer_of(self.critic_parameters, stage.critic_rate)
+            self.others.append(Run(folder / "critic", critic_parts, self.critic_optimizer, Average({})))
 
     def train(self) -> None:
-        self.fake_run.resume()
+        for run in self.others:
+            run.resume()
         super().train()
 
     def save(self) -> None:
-        """Both networks; the fake one first, so that a stop in between costs it nothing that matters."""
-        self.fake_run.step = self.run.step
-        self.fake_run.save()
+        """All networks; the student last, so that a stop in between costs nothing that matters."""
+        for run in self.others:
+            run.step = self.run.step
+            run.save()
         super().save()
 
     def curves(self) -> Iterable[str]:
-        return ["match", "fake", *super().curves()]
+        return ["match", "fake", "fooled", "told", *super().curves()]
 
     def step(self, number: int) -> dict[str, float]:
         stage, teacher = self.stage, self.teacher
@@ -125,13 +139,25 @@ class Distiller(Trainer):
                 window = self.draw(chunks, stage.forward_batch or stage.batch, own)
                 plain, mapped = forward_losses(stage, self.network, window, teacher=teacher)
             loss = stage.matching * match + stage.forward * (plain + mapped)
+            if self.critic is not None:
+                fooled = self.critic.fooled(sample.latents, sample.weight, words, own)
+                loss = loss + stage.adversary * fooled
+                values = {"fooled": fooled.item()}
             self.update(loss, self.parameters, self.optimizer, stage.rate, number - stage.fake_first)
-            values = {"match": match.item(), f"plain_{chunks}": plain.item(), f"map_{chunks}": mapped.item()}
+            values |= {"match": match.item(), f"plain_{chunks}": plain.item(), f"map_{chunks}": mapped.item()}
         made = replace(sample, latents=sample.latents.detach())
         for _ in range(stage.fake_steps):
             loss = self.fake_loss(made, words, own)
+            values["fake"] = loss.item()
             self.update(loss, self.fake_parameters, self.fake_optimizer, stage.fake_rate, number)
-        return values | {"fake": loss.item()}
+        if self.critic is not None:
+            window = self.draw(chunks, stage.batch, own)
+            with torch.no_grad():
+                true = (window.clean, window.weight, teacher.encode(window.captions))
+            loss, right = self.critic.told(true, (made.latents, made.weight, words), own)
+            values |= {"told": loss.item(), **right}
+            self.update(loss, self.critic_parameters, self.critic_optimizer, stage.critic_rate, number)
+        return values
 
     def make(self, chunks: int, given: int, rng: np.random.Generator) -> Sample:
         """Windows by the student; the first `given` chunks are true ones, which may show another scene."""

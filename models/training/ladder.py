@@ -63,7 +63,8 @@ def trainer_of(config: Mapping[str, Any], name: str) -> Trainer:
         if teacher is None:
             raise RecipeError(f'[{name}] names no teacher; add a line such as teacher = "teacher"')
         judge, follower = (network_of(config, of, of) for of in (teacher, fake or teacher))
-        return Distiller(network, judge, follower, clips, images, stage, folder / name, sheet=sheet)
+        critic = network_of(config, teacher, teacher) if stage.adversary else None
+        return Distiller(network, judge, follower, clips, images, stage, folder / name, critic=critic, sheet=sheet)
     if stage.from_teacher and teacher is None:
         raise RecipeError(f'[{name}] wants the velocity of a teacher; add a line such as teacher = "teacher"')
     judge_or_none = network_of(config, teacher, teacher) if teacher and stage.from_teacher else None

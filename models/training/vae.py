@@ -50,10 +50,12 @@ class VaeConfig:
     seed: int = 0
     save_every: int = 200
     held_out: int = 24  # clips that measure the result
-    # Go on from the VAE in `start` with its encoder, and so its latents, left as they are: what a transformer has
-    # learned stays valid. `jitter` is noise on the latents, in units of their spread, as a transformer's own have.
+    # Go on from the VAE in `start`, by default with its encoder, and so its latents, left as they are: what a
+    # transformer has learned stays valid. `jitter` is noise on the latents, in units of their spread, as a
+    # transformer's own have.
     start: str = ""
     jitter: float = 0.0
+    encoder: bool = False  # with `start`: the encoder learns on too, and latents have to be made again
 
 
 def train_vae(config: VaeConfig, folder: Path) -> None:
@@ -62,8 +64,8 @@ def train_vae(config: VaeConfig, folder: Path) -> None:
     vae: Any
     if config.start:
         vae = AutoencoderKLWan.from_pretrained(config.start)
-        vae.encoder.requires_grad_(False)
-        vae.quant_conv.requires_grad_(False)
+        vae.encoder.requires_grad_(config.encoder)
+        vae.quant_conv.requires_grad_(config.encoder)
     else:
         vae = AutoencoderKLWan(**config.model)
         start_weights(vae)
@@ -85,7 +87,7 @@ def train_vae(config: VaeConfig, folder: Path) -> None:
         x = batch(pool, config, rng, done)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(run.step, config.steps, config.rate)
-        with torch.set_grad_enabled(not config.start):
+        with torch.set_grad_enabled(config.encoder or not config.start):
             mean, logvar = encode_moments(vae, x)
         spread = shaken if config.start else torch.exp(0.5 * logvar)
         y = decode(vae, mean + torch.randn_like(mean) * spread)
@@ -132,7 +134,7 @@ def finish(vae: Any, out: Path, config: VaeConfig) -> None:
     spread = stack.std(1)
     # A channel that carries next to nothing is not blown up to unit size: that would be noise to learn.
     spread = spread.clamp(min=0.3 * float(spread.max()))
-    if not config.start:
+    if config.encoder or not config.start:
         vae.register_to_config(latents_mean=stack.mean(1).tolist(), latents_std=spread.tolist())
     vae.save_pretrained(out, safe_serialization=True)
     psnr = float(np.mean([-10 * np.log10(e / 4) for e in errors]))

@@ -111,6 +111,7 @@ guidance = 3.0
 recipe = "distill"
 start = "flowmap"
 teacher = "teacher"
+adversary = 0.3
 steps = 3
 windows = [0.4, 0.3, 0.3]
 batch = [2]
