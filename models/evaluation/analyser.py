@@ -67,7 +67,7 @@ def analyse(frames: np.ndarray) -> Reading:
     fits = compare(matte, blob)  # (T, shapes, angles)
     reach = blob.reach.numpy()
     best = fits.flatten(1).amax(1).numpy()
-    seen = (matte.strength.numpy() > FAINT) & (reach > 0.6 * _LEAST_RADIUS) & (reach < 0.75) & (best > _LEAST_FIT)
+    seen = (matte.strength.numpy() > FAINT) & (reach > 0.6 * _LEAST_RADIUS) & (reach < 0.85) & (best > _LEAST_FIT)
     background = _vote(matte.background.numpy(), NAMES)
     if seen.mean() < 0.5:
         return _nothing(len(frames), background)

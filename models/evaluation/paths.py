@@ -94,7 +94,7 @@ def orbit(x: Array, y: Array) -> float:
         for way in (rate, -rate):
             wave = np.exp(1j * way * time)
             arm = np.mean(place * wave.conj())
-            arm *= min(max(abs(arm), 0.35), 0.65) / max(abs(arm), 1e-9)
+            arm *= min(max(abs(arm), 0.28), 0.58) / max(abs(arm), 1e-9)
             best = min(best, float(np.sqrt(np.mean(np.abs(place - arm * wave) ** 2))))
     return best
 
@@ -102,7 +102,7 @@ def orbit(x: Array, y: Array) -> float:
 def swing(x: Array, y: Array) -> float:
     """Rms error of the best swing from side to side at one height."""
     errors, sizes = _waves(x, np.linspace(0.12, 0.22, 21), centred=True)
-    allowed = np.where((sizes > 0.3) & (sizes < 0.8), errors, np.inf)
+    allowed = np.where((sizes > 0.25) & (sizes < 0.65), errors, np.inf)
     flat = float(np.std(y))
     return float(np.sqrt(min(float(allowed.min()), 1.0) ** 2 + flat**2))
 

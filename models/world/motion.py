@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from models.world.scene import SIZES, Scene
 
-ORBIT_RADIUS = 0.5
-SWING_REACH = 0.55
-PULSE_DEPTH = 0.28
+ORBIT_RADIUS = 0.42
+SWING_REACH = 0.45
+PULSE_DEPTH = 0.25
 
 
 @dataclass(frozen=True)

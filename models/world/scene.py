@@ -29,7 +29,7 @@ BACKGROUNDS: dict[str, tuple[int, int, int]] = {
     "cream": (236, 222, 190),
 }
 # Radius of the object as a fraction of half the picture's side.
-SIZES: dict[str, float] = {"small": 0.32, "big": 0.5}
+SIZES: dict[str, float] = {"small": 0.4, "big": 0.6}
 
 
 @dataclass(frozen=True)
