@@ -51,12 +51,12 @@ SHORT = (
     "{colour} {shape} {motion}",
 )
 EXAMPLES = (
-    "a big red star spinning on a navy background",
     "a big yellow circle bouncing on a teal background",
-    "a big blue heart pulsing on a cream background",
+    "a big green ring drifting on a grey background",
     "a big cyan moon orbiting on a black background",
     "a big white cross swinging on a maroon background",
-    "a big green ring drifting on a grey background",
+    "a big blue heart pulsing on a cream background",
+    "a big red star spinning on a navy background",
 )
 
 
