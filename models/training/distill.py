@@ -40,7 +40,7 @@ class Distillation(Stage):
     score: "causal" judges every chunk over the student's own past; "bidirectional" judges the window as a whole, for a
         teacher that learned that too. given: share of steps that start from true chunks.
     lowest, highest: noise levels at which scores are compared. fake_steps: updates of the fake network a step;
-    fake_first: steps at the start in which only it learns. through_all: see `simulation.roll_out`.
+    fake_first: steps at the start in which the student does not learn. through_all: see `simulation.roll_out`.
     matching, forward, adversary: weights of the three losses; forward_batch: rows of the second, by chunks, none = as
         `batch`. adversary_highest: the critic looks at samples under noise from `lowest` to this.
         critic_rate: of its learning.
@@ -100,10 +100,9 @@ class Distiller(Trainer):
         followed = {"transformer": fake.parts["transformer"]}
         self.others = [Run(folder / "fake", followed, self.fake_optimizer, Average({}))]
         if self.critic is not None:
-            critic_parts = self.critic.parts
             self.critic_parameters = trained([self.critic.network.transformer, self.critic.head])
             self.critic_optimizer = self.optimizer_of(self.critic_parameters, stage.critic_rate)
-            self.others.append(Run(folder / "critic", critic_parts, self.critic_optimizer, Average({})))
+            self.others.append(Run(folder / "critic", self.critic.parts, self.critic_optimizer, Average({})))
 
     def train(self) -> None:
         for run in self.others:
