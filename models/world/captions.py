@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from functools import cache
+
 import numpy as np
 
-from models.world.scene import Scene
+from models.world.scene import BACKGROUNDS, COLOURS, MOTIONS, SHAPES, SIZES, Scene
 
 SYNONYMS: dict[str, tuple[str, ...]] = {
     "circle": ("circle", "ball", "disc"),
@@ -74,3 +77,21 @@ def _synonym(word: str, rng: np.random.Generator) -> str:
     known = SYNONYMS.get(word, (word,))
     # The plain word half of the time: it is what people type.
     return word if rng.random() < 0.5 else known[rng.integers(len(known))]
+
+
+def named(text: str) -> dict[str, str]:
+    """What a caption names, by attribute: {"shape": "star", ...}; words unknown to the world are passed over."""
+    found: dict[str, str] = {}
+    for said, name, word in _phrases():
+        text, times = re.subn(rf"\b{said}\b", " ", text, flags=re.IGNORECASE)
+        if times:
+            found.setdefault(name, word)
+    return found
+
+
+@cache
+def _phrases() -> list[tuple[str, str, str]]:
+    """(phrase, attribute, word), the longest first: "dark red" is a background before "red" is a colour."""
+    kinds = {"shape": SHAPES, "colour": COLOURS, "size": SIZES, "motion": MOTIONS, "background": BACKGROUNDS}
+    pairs = [(said, n, w) for n, words in kinds.items() for w in words for said in SYNONYMS.get(w, (w,))]
+    return sorted(pairs, key=lambda pair: -len(pair[0]))

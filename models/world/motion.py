@@ -17,7 +17,7 @@ from models.world.scene import SIZES, Scene
 
 ORBIT_RADIUS = 0.42
 SWING_REACH = 0.45
-PULSE_DEPTH = 0.25
+PULSE_DEPTH = 0.35
 
 
 @dataclass(frozen=True)

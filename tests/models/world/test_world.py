@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from models.world import BACKGROUNDS, COLOURS, MOTIONS, SHAPES, SIZES, Scene, caption, random_scene, render, simulate
+from models.world.captions import named
 from models.world.shapes import distance_field
 
 
@@ -87,3 +88,18 @@ def test_unknown_words_are_refused_by_name() -> None:
         scene(shape="octagon")
     with pytest.raises(ValueError, match="frame 0"):
         simulate([(3, scene())], 5, np.random.default_rng(0))
+
+
+def test_what_a_caption_names_is_what_it_was_made_from() -> None:
+    rng = np.random.default_rng(2)
+    for _ in range(300):
+        truth = random_scene(rng)
+        said = named(caption(truth, rng))
+        assert said["shape"] == truth.shape
+        assert all(getattr(truth, name) == word for name, word in said.items())
+
+
+def test_the_longest_phrase_counts() -> None:
+    assert named("A RED hoop, dark red background") == {"colour": "red", "shape": "ring", "background": "maroon"}
+    assert named("something going round in circles") == {"motion": "orbiting"}
+    assert named("reddish circled hearts") == {}
