@@ -36,7 +36,7 @@ class Forward:
         velocity at (t, r) and takes the difference along the data's path, as AnyFlow's code does. At r = t they agree.
     weight: "beta08" or "uniform", over noise levels.
     epsilon: of the central difference; 0.005 is 5 of 1000 levels.
-    focus: how much more the places count where a frame differs from its ground, towards t = 0.
+    focus: how much more object, outline and change count than plain ground, towards t = 0 (see `recipe.focused`).
     channels: weight of every latent channel, for latents whose channels change the picture by unlike amounts; none =
         all alike.
     context_noise: later chunks see the clean ones before them under noise of up to this spread. What a model makes is

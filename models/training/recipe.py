@@ -13,6 +13,7 @@ from collections.abc import Callable
 from functools import cache
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from models.flowmap import shifted
@@ -49,15 +50,25 @@ def beta08(t: Tensor, shift: float) -> Tensor:
 
 
 def focused(clean: Tensor, t: Tensor, strength: float) -> Tensor:
-    """How much every place counts, (B, F, 1, h, w), of mean 1 a frame: more where it differs from plain ground.
+    """How much every place counts, (B, F, 1, h, w), of mean 1 a frame.
 
-    Only towards t = 0, where what stands in a place is no longer in doubt: at high noise a weight that depends on the
-    answer would bend its mean.
+    More where it differs from plain ground (an object), from the places about it (its outline, by which its shape is
+    told), and from the frame before (what turns or beats in its place). Only towards t = 0, where what stands in a
+    place is no longer in doubt: at high noise a weight that depends on the answer would bend its mean.
     """
     ground = clean.flatten(3).median(3).values[..., None, None]
-    stands_out = (clean - ground).square().mean(2, keepdim=True).sqrt().clamp(max=1.0)
-    weight = 1 + strength * (1 - per_frame(t)) * stands_out
+    about = F.avg_pool2d(F.pad(clean.flatten(0, 1), (1, 1, 1, 1), mode="replicate"), 3, 1).view_as(clean)
+    counts = _distance(clean, ground) + _distance(clean, about)
+    if clean.shape[1] > 1:
+        change = _distance(clean[:, 1:], clean[:, :-1])
+        counts = counts + torch.cat([change[:, :1], change], dim=1)
+    weight = 1 + strength * (1 - per_frame(t)) * counts
     return weight / weight.mean((3, 4), keepdim=True)
+
+
+def _distance(one: Tensor, other: Tensor) -> Tensor:
+    """Root mean square over the channels, at most 1; (B, F, 1, h, w)."""
+    return (one - other).square().mean(2, keepdim=True).sqrt().clamp(max=1.0)
 
 
 def guided(against: Tensor, towards: Tensor, scale: Tensor | float) -> Tensor:

@@ -16,11 +16,13 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from models.training.data import LatentClips, load_clips, partition_of
+from models.training.data import LatentClips, load_clips, partition_of, training_scene
 from models.training.run import rank_and_world
-from models.world import caption, random_scene
+from models.world import caption
 
-GAP = 0.35  # how often a window leaves out chunks after the first, as the window of an endless stream does
+# How often a window leaves out chunks after the first, as the window of an endless stream does, and from how many
+# chunks on: in a shorter one the first is the picture that a take just started from, and nothing may be missing.
+GAP, GAP_FROM = 0.35, 4
 
 
 class Clips(Protocol):
@@ -65,7 +67,7 @@ class WorldClips:
         return bool((self.store.scenes[clip, chunk] == self.store.scenes[clip, other]).all())
 
     def prompt(self, rng: np.random.Generator) -> str:
-        return caption(random_scene(rng), rng)
+        return caption(training_scene(rng, ("shape",)), rng)
 
 
 @dataclass(frozen=True)
@@ -167,7 +169,7 @@ def draw_window(
     partition = whole if chunks == len(whole) else partition_of(chunks)
     rows, captions, same = [], [], []
     for clip in rng.integers(len(clips.latents), size=batch):
-        gap = 1 < chunks <= full and rng.random() < GAP
+        gap = GAP_FROM <= chunks <= full and rng.random() < GAP
         end = int(rng.integers(chunks - 1, full)) if gap else chunks - 1
         which = [0, *range(end - chunks + 2, end + 1)]
         starts = [max(0, 3 * c - 2) for c in which]

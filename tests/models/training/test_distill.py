@@ -264,3 +264,17 @@ def test_clips_with_captions_of_their_own() -> None:
     assert set(window.captions) <= {"a cat", "a dog"}
     assert bool((window.weight == 1).all())
     assert own.chunks == 3
+
+
+# -- windows -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("chunks", "skips"), [(2, False), (3, False), (4, True)])
+def test_nothing_is_missing_after_the_first_picture_of_a_short_window(chunks: int, skips: bool) -> None:
+    numbered = torch.arange(22.0).view(1, 22, 1, 1, 1).expand(4, 22, 4, 8, 8)
+    store = WorldClips(LatentClips(numbered, torch.zeros(4, 8, 5, dtype=torch.uint8)))
+    rng, levels = np.random.default_rng(0), Levels(3.0, (1.0, 0.0, 0.0))
+    seen = [draw_window(store, chunks, 8, levels, rng, near=3).clean[:, :, 0, 0, 0] for _ in range(5)]
+    steps = torch.cat(seen).diff(dim=1)
+    assert bool((steps > 1).any()) == skips
+    assert bool((steps[:, 1:] <= 1).all()) or skips

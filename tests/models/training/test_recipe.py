@@ -168,9 +168,19 @@ def test_guidance_fused_into_the_velocity_gives_that_fields_flow_map() -> None:
 
 
 def test_focus_is_on_what_stands_out_and_only_when_it_is_certain() -> None:
-    clean = torch.zeros(1, 1, 2, 4, 4)
-    clean[..., 1, 1] = 1.0
-    weight = focused(clean, torch.tensor([[0.0]]), 4.0)
-    assert float(weight[0, 0, 0, 1, 1]) == pytest.approx(5 * float(weight[0, 0, 0, 0, 0]))
+    clean = torch.zeros(1, 1, 2, 8, 8)
+    clean[..., 2:7, 2:7] = 1.0
+    weight = focused(clean, torch.tensor([[0.0]]), 4.0)[0, 0, 0]
+    assert float(weight[4, 4]) == pytest.approx(5 * float(weight[0, 0]))  # object
+    assert float(weight[2, 4]) > float(weight[4, 4]) > float(weight[1, 4]) > float(weight[0, 0])  # outline
     assert float(weight.mean()) == pytest.approx(1)
-    torch.testing.assert_close(focused(clean, torch.tensor([[1.0]]), 4.0), torch.ones(1, 1, 1, 4, 4))
+    torch.testing.assert_close(focused(clean, torch.tensor([[1.0]]), 4.0), torch.ones(1, 1, 1, 8, 8))
+
+
+def test_focus_is_on_what_changes_from_frame_to_frame() -> None:
+    clean = torch.zeros(1, 3, 2, 8, 8)
+    clean[:, :, :, 2:7, 2:7] = 1.0
+    clean[:, 2, :, 4, 4] = 0.0  # in the middle of the object, in the last frame
+    weight = focused(clean, torch.zeros(1, 3), 4.0)[0, :, 0]
+    assert float(weight[2, 4, 4]) > float(weight[2, 4, 3])
+    assert float(weight[1, 4, 4]) == pytest.approx(float(weight[1, 4, 3]))
