@@ -7,8 +7,9 @@ Each step (AnyFlow, arXiv 2605.13724, section 3.3; DMD2, arXiv 2405.14867; Self-
 2. the student moves along the difference of two scores of what it made (`dmd`): the frozen, guided teacher's and that
    of the fake network, which knows what the student makes; beside it runs the forward objective (`forward`), so that
    every pair (t, r) stays a flow map;
-3. the fake network learns what the student now makes, by flow matching at r = t; with `adversary` above 0, a critic
-   learns to tell it from true clips, and the student moves to where the critic cannot (`critic`).
+3. the fake network learns what the student now makes, by flow matching at r = t;
+4. with `reading` above 0, a small network that reads the words of the world in latents, and tells what is true from
+   what is made, says whether the caption was followed; the student moves to where it was (`reading`).
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.training.critic import Critic
 from models.training.dmd import matching_gradient, matching_loss
 from models.training.forward import forward_losses, mean_over_processes
 from models.training.network import Network, Text
+from models.training.reader import Reader
+from models.training.reading import Reading, Shown
 from models.training.recipe import guided, noised
 from models.training.run import Average, Run
 from models.training.simulation import STEP_COUNTS, draw_cut, roll_out
@@ -41,9 +43,9 @@ class Distillation(Stage):
         teacher that learned that too. given: share of steps that start from true chunks.
     lowest, highest: noise levels at which scores are compared. fake_steps: updates of the fake network a step;
     fake_first: steps at the start in which the student does not learn. through_all: see `simulation.roll_out`.
-    matching, forward, adversary: weights of the three losses; forward_batch: rows of the second, by chunks, none = as
-        `batch`. adversary_highest: the critic looks at samples under noise from `lowest` to this.
-        critic_rate: of its learning.
+    matching, forward, reading: weights of the three losses; forward_batch: rows of the second, by chunks, none = as
+        `batch`. reading_highest: the most noise the reader reads under; reader_steps: batches of true windows that it
+        learns from before the first step; reader_batch: their rows, by chunks; reader_rate: of its learning after that.
     """
 
     counts: tuple[int, ...] = STEP_COUNTS
@@ -59,9 +61,11 @@ class Distillation(Stage):
     matching: float = 1.0
     forward: float = 1.0
     forward_batch: tuple[int, ...] = ()
-    adversary: float = 0.0
-    adversary_highest: float = 0.7
-    critic_rate: float = 2e-4
+    reading: float = 0.0
+    reading_highest: float = 0.75
+    reader_steps: int = 1000
+    reader_batch: tuple[int, ...] = (64, 24)
+    reader_rate: float = 5e-4
     rate: float = 1e-4
     betas: tuple[float, float] = (0.0, 0.999)
     weight_decay: float = 0.0
@@ -73,12 +77,21 @@ class Distillation(Stage):
 
 @dataclass(frozen=True)
 class Sample:
-    """Windows the student made: latents (B, F, C, h, w) and weight (B, F), 0 where they were given."""
+    """Windows the student made: latents (B, F, C, h, w) and weight (B, F), 0 where they were given.
+
+    alike: (B,) 1 where what was given shows what the caption says.
+    """
 
     latents: Tensor
     weight: Tensor
+    alike: Tensor
     captions: tuple[str, ...]
     partition: tuple[int, ...]
+
+    @property
+    def shown(self) -> Shown:
+        """As the reader sees it."""
+        return Shown(self.latents, self.captions, self.alike)
 
 
 class Distiller(Trainer):
@@ -88,10 +101,9 @@ class Distiller(Trainer):
 
     def __init__(
         self, network: Network, teacher: Network, fake: Network, clips: Clips, images: Clips, stage: Distillation,
-        folder: Path, *, critic: Network | None = None, sheet: Sheet | None = None,
+        folder: Path, *, sheet: Sheet | None = None,
     ) -> None:  # fmt: skip
         self.fake = fake
-        self.critic = None if critic is None else Critic(critic, (stage.lowest, stage.adversary_highest))
         teacher.transformer.requires_grad_(False)
         teacher.text_encoder.requires_grad_(False)
         super().__init__(network, clips, images, stage, folder, teacher=teacher, sheet=sheet)
@@ -99,14 +111,22 @@ class Distiller(Trainer):
         self.fake_optimizer = self.optimizer_of(self.fake_parameters, stage.fake_rate)
         followed = {"transformer": fake.parts["transformer"]}
         self.others = [Run(folder / "fake", followed, self.fake_optimizer, Average({}))]
-        if self.critic is not None:
-            self.critic_parameters = trained([self.critic.network.transformer, self.critic.head])
-            self.critic_optimizer = self.optimizer_of(self.critic_parameters, stage.critic_rate)
-            self.others.append(Run(folder / "critic", self.critic.parts, self.critic_optimizer, Average({})))
+        self.reading = None
+        if stage.reading:
+            _, _, channels, height, width = clips.latents.shape
+            reader = Reader(channels, (height, width)).to(network.device)
+            self.reading = Reading(reader, stage.reading_highest, stage.reader_rate, folder / "reader")
+            self.others.append(self.reading.run)
 
     def train(self) -> None:
         for run in self.others:
             run.resume()
+        stage = self.stage
+        if self.reading is not None and self.reading.run.step == 0:
+            self.reading.learn(
+                stage.reader_steps, lambda chunks, rng: self.draw(chunks, stage.reader_batch, rng), stage.windows,
+                stage.seed,
+            )  # fmt: skip
         super().train()
 
     def save(self) -> None:
@@ -117,7 +137,7 @@ class Distiller(Trainer):
         super().save()
 
     def curves(self) -> Iterable[str]:
-        return ["match", "fake", "fooled", "told", *super().curves()]
+        return ["match", "fake", "heard", *super().curves()]
 
     def step(self, number: int) -> dict[str, float]:
         stage, teacher = self.stage, self.teacher
@@ -138,10 +158,10 @@ class Distiller(Trainer):
                 window = self.draw(chunks, stage.forward_batch or stage.batch, own)
                 plain, mapped = forward_losses(stage, self.network, window, teacher=teacher)
             loss = stage.matching * match + stage.forward * (plain + mapped)
-            if self.critic is not None:
-                fooled = self.critic.fooled(sample.latents, sample.weight, words, own)
-                loss = loss + stage.adversary * fooled
-                values = {"fooled": fooled.item()}
+            if self.reading is not None:
+                heard, read = self.reading.heard(sample.shown, own)
+                loss = loss + stage.reading * heard
+                values = {"heard": heard.item(), **read}
             self.update(loss, self.parameters, self.optimizer, stage.rate, number - stage.fake_first)
             values |= {"match": match.item(), f"plain_{chunks}": plain.item(), f"map_{chunks}": mapped.item()}
         made = replace(sample, latents=sample.latents.detach())
@@ -149,13 +169,9 @@ class Distiller(Trainer):
             loss = self.fake_loss(made, words, own)
             values["fake"] = loss.item()
             self.update(loss, self.fake_parameters, self.fake_optimizer, stage.fake_rate, number)
-        if self.critic is not None:
-            window = self.draw(chunks, stage.batch, own)
-            with torch.no_grad():
-                true = (window.clean, window.weight, teacher.encode(window.captions))
-            loss, right = self.critic.told(true, (made.latents, made.weight, words), own)
-            values |= {"told": loss.item(), **right}
-            self.update(loss, self.critic_parameters, self.critic_optimizer, stage.critic_rate, number)
+        if self.reading is not None:
+            true = Shown.of(self.draw(chunks, stage.reader_batch, own))
+            values |= self.reading.update(true, made.shown, own, stage.reader_rate)
         return values
 
     def make(self, chunks: int, given: int, rng: np.random.Generator) -> Sample:
@@ -175,7 +191,8 @@ class Distiller(Trainer):
         )  # fmt: skip
         weight = torch.ones_like(window.weight)
         weight[:, :start] = 0
-        return Sample(latents, weight, captions, window.partition)
+        alike = window.weight.amin(1) if given else torch.ones_like(weight[:, 0])
+        return Sample(latents, weight, alike, captions, window.partition)
 
     def rows(self, chunks: int) -> int:
         """Rows of a step whose windows have `chunks` chunks."""

@@ -63,8 +63,7 @@ def trainer_of(config: Mapping[str, Any], name: str) -> Trainer:
         if teacher is None:
             raise RecipeError(f'[{name}] names no teacher; add a line such as teacher = "teacher"')
         judge, follower = (network_of(config, of, of) for of in (teacher, fake or teacher))
-        critic = network_of(config, teacher, teacher) if stage.adversary else None
-        return Distiller(network, judge, follower, clips, images, stage, folder / name, critic=critic, sheet=sheet)
+        return Distiller(network, judge, follower, clips, images, stage, folder / name, sheet=sheet)
     if stage.from_teacher and teacher is None:
         raise RecipeError(f'[{name}] wants the velocity of a teacher; add a line such as teacher = "teacher"')
     judge_or_none = network_of(config, teacher, teacher) if teacher and stage.from_teacher else None
@@ -116,6 +115,8 @@ def network_of(config: Mapping[str, Any], stage: str, start: str | None) -> Netw
         transformer, text_encoder, tokenizer = fresh(dict(config))
         if start:
             load_average(path, {"transformer": transformer, "text_encoder": text_encoder})
+        place = pick_device(str(config.get("device", "auto")))
+        transformer, text_encoder = transformer.to(place), text_encoder.to(place)
     adapters, again = "checkpoint" in config, bool(config.get("recompute", False))
     return Network(transformer, text_encoder, tokenizer, checkpoint=again, adapters=adapters)
 

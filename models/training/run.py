@@ -105,7 +105,8 @@ class Run:
         for name, module in self.modules.items():
             head = f"weights/{name}."
             module.load_state_dict({k.removeprefix(head): v for k, v in tensors.items() if k.startswith(head)})
-        self.average.shadow = {k.removeprefix("average/"): v for k, v in tensors.items() if k.startswith("average/")}
+        for key, value in self.average.shadow.items():
+            value.copy_(tensors[f"average/{key}"])
         moments: dict[int, dict[str, Any]] = {}
         for key, value in tensors.items():
             if key.startswith("moments/"):

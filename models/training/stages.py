@@ -36,7 +36,8 @@ def vae(config: dict[str, Any]) -> None:
     """Train the VAE."""
     folder = Path(config["folder"])
     out, size = str(folder / "vae"), config.get("size", 128)
-    train_vae(VaeConfig(out=out, size=size, model=config["vae_model"], **config["vae"]), folder / "vae-run")
+    settings = VaeConfig(out=out, size=size, device=device_of(config), model=config["vae_model"], **config["vae"])
+    train_vae(settings, folder / "vae-run")
     _show_vae(config, folder / "vae-run")
 
 
@@ -49,7 +50,9 @@ def decoder(config: dict[str, Any]) -> None:
         shutil.copytree(folder / "vae", first)
     if world > 1:
         dist.barrier()
-    settings = VaeConfig(out=str(folder / "vae"), size=size, model={}, start=str(first), **config["decoder"])
+    settings = VaeConfig(
+        out=str(folder / "vae"), size=size, device=device_of(config), model={}, start=str(first), **config["decoder"]
+    )
     train_vae(settings, folder / "decoder-run")
     _show_vae(config, folder / "decoder-run")
 
@@ -78,6 +81,7 @@ def encode(config: dict[str, Any], only: str) -> None:
                 out,
                 seed=1000 * part + settings["seed"],
                 size=config.get("size", 128),
+                device=device_of(config),
                 **{k: settings[k] for k in ("clips", "chunks")},
             )
 
@@ -160,7 +164,7 @@ def run(stage: str, config_file: Path = TINY_CPU) -> None:
         raise TrainingError(f"the config {config_file} cannot be read: {error}") from error
     name, _, of = stage.partition(":")
     if "WORLD_SIZE" in os.environ and not dist.is_initialized():
-        dist.init_process_group("gloo")
+        join()
     if name == "vae":
         vae(config)
     elif name == "decoder":
@@ -184,6 +188,20 @@ def run(stage: str, config_file: Path = TINY_CPU) -> None:
         known = [key for key, value in config.items() if _is_stage(value)]
         fixed = "vae, decoder, encode, project, export:STAGE"
         raise TrainingError(f"no stage {stage!r}; there are {fixed} and {', '.join(known)}")
+
+
+def join() -> None:
+    """Join the processes that `torchrun` started, each on a GPU of its own where there are GPUs."""
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        dist.init_process_group("cpu:gloo,cuda:nccl")
+    else:
+        dist.init_process_group("gloo")
+
+
+def device_of(config: dict[str, Any]) -> str:
+    """Where the config wants to be trained: its `device`, by default "auto"."""
+    return str(config.get("device", "auto"))
 
 
 def _is_stage(table: object) -> bool:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
+from models.bundle import pick_device
 from models.codec_fold import fold_causal_convs
 from models.training.run import Average, Run, learning_rate, rank_and_world, share_gradients
 from models.world import random_scene, render, simulate
@@ -56,6 +57,7 @@ class VaeConfig:
     start: str = ""
     jitter: float = 0.0
     encoder: bool = False  # with `start`: the encoder learns on too, and latents have to be made again
+    device: str = "auto"
 
 
 def train_vae(config: VaeConfig, folder: Path) -> None:
@@ -70,9 +72,11 @@ def train_vae(config: VaeConfig, folder: Path) -> None:
         vae = AutoencoderKLWan(**config.model)
         start_weights(vae)
     fold_causal_convs(vae)
+    place = pick_device(config.device)
+    vae.to(place)
     parameters = [p for p in vae.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=config.rate, betas=(0.9, 0.99), weight_decay=1e-4)
-    shaken = config.jitter * torch.tensor(vae.config.latents_std).view(-1, 1, 1, 1)
+    shaken = config.jitter * torch.tensor(vae.config.latents_std).view(-1, 1, 1, 1).to(place)
     average = Average({"vae": vae}, decay=0.995)
     run = Run(folder, {"vae": vae}, optimizer, average)
     run.resume()
@@ -84,7 +88,7 @@ def train_vae(config: VaeConfig, folder: Path) -> None:
     while run.step < config.steps:
         done = run.step / config.steps
         pictures = done < config.pictures
-        x = batch(pool, config, rng, done)
+        x = batch(pool, config, rng, done).to(place)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(run.step, config.steps, config.rate)
         with torch.set_grad_enabled(config.encoder or not config.start):
@@ -126,10 +130,10 @@ def finish(vae: Any, out: Path, config: VaeConfig) -> None:
     held_out = clip_pool(config.held_out, 49, config.size, rng)
     latents, errors = [], []
     for clip in held_out:
-        x = to_tensor(clip)[None]
+        x = to_tensor(clip)[None].to(vae.device)
         mean, _ = encode_moments(vae, x)
         errors.append(F.mse_loss(decode(vae, mean).clamp(-1, 1), x).item())
-        latents.append(mean[0])
+        latents.append(mean[0].cpu())
     stack = torch.stack(latents).transpose(0, 1).flatten(1)  # (C, everything)
     spread = stack.std(1)
     # A channel that carries next to nothing is not blown up to unit size: that would be noise to learn.

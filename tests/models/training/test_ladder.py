@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from safetensors.torch import load_file
 from typer.testing import CliRunner
@@ -17,7 +18,7 @@ from models.bundle import open_bundle
 from models.generate import generate
 from models.training import ladder
 from models.training.ladder import RecipeError, stage_of, trainer_of
-from models.training.stages import TINY_CPU, TrainingError, run
+from models.training.stages import TINY_CPU, TrainingError, fresh, join, run
 from stream.cli import train
 
 LADDER = """
@@ -111,7 +112,9 @@ guidance = 3.0
 recipe = "distill"
 start = "flowmap"
 teacher = "teacher"
-adversary = 0.3
+reading = 0.3
+reader_steps = 2
+reader_batch = [2]
 steps = 3
 windows = [0.4, 0.3, 0.3]
 batch = [2]
@@ -184,8 +187,34 @@ def test_a_missing_config_is_named(tmp_path: Path) -> None:
 
 def test_the_shipped_config_describes_the_embedded_model() -> None:
     config = tomllib.loads(TINY_CPU.read_text())
+    shipped = json.loads((Path("models/tiny/transformer/config.json")).read_text())
+    for key, value in config["transformer"].items():
+        assert shipped[key] == value, key
+
+
+@pytest.mark.parametrize("name", ["tiny-cpu.toml", "tiny-gpu.toml"])
+def test_every_stage_of_the_shipped_configs_is_one_that_can_run(name: str) -> None:
+    config = tomllib.loads((TINY_CPU.parent / name).read_text())
     assert config["transformer"]["in_channels"] < config["vae_model"]["z_dim"]  # "project" cuts them down
     assert len(config["vae_model"]["latents_mean"]) == config["vae_model"]["z_dim"]
+    for stage in ("pictures", "teacher", "flowmap", "consistency", "distill"):
+        settings = {k: v for k, v in config[stage].items() if k not in ("start", "teacher", "fake", "recipe")}
+        assert stage_of(stage, config[stage].get("recipe", "forward"), settings).steps > 0
+    with torch.device("meta"):
+        transformer, _, _ = fresh(config)
+    latent = config["size"] // config["vae_model"]["scale_factor_spatial"]
+    assert latent % transformer.config.compressed_patch_size[1] == 0
+
+
+@pytest.mark.parametrize("gpus", [False, True])
+def test_processes_take_a_gpu_each_where_there_are_gpus(monkeypatch: pytest.MonkeyPatch, gpus: bool) -> None:
+    done: list[object] = []
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: gpus)
+    monkeypatch.setattr("torch.cuda.set_device", done.append)
+    monkeypatch.setattr("torch.distributed.init_process_group", done.append)
+    join()
+    assert done == ([3, "cpu:gloo,cuda:nccl"] if gpus else ["gloo"])
 
 
 @pytest.mark.parametrize(
