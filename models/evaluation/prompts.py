@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.evaluation.analyser import ATTRIBUTES
 from models.world import Scene, caption, random_scene
-from models.world.captions import SYNONYMS
+from models.world.captions import named
 
 _APART = 0xFA2CA57  # a spawn key no training run uses: training draws from default_rng(1), default_rng(2), ...
 
@@ -42,9 +41,4 @@ def draw(purpose: str, count: int, seed: int) -> list[Task]:
 
 def asked(scene: Scene, text: str) -> frozenset[str]:
     """Which attributes of `scene` the sentence names, by the word itself or a synonym."""
-    words = f" {text.replace(',', ' ')} "
-    return frozenset(
-        name
-        for name in ATTRIBUTES
-        if any(f" {said} " in words for said in SYNONYMS.get(getattr(scene, name), (getattr(scene, name),)))
-    )
+    return frozenset(name for name, word in named(text).items() if getattr(scene, name) == word)

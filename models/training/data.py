@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 
-from models.bundle import pick_device
 from models.codec_fold import fold_causal_convs
 from models.training.vae import encode_moments, to_tensor
 from models.world import BACKGROUNDS, COLOURS, MOTIONS, SHAPES, SIZES, Scene, random_scene, render, simulate
@@ -50,7 +49,14 @@ def load_clips(*paths: Path) -> LatentClips:
 
 @torch.no_grad()
 def encode_clips(
-    vae_folder: Path, out: Path, *, clips: int, chunks: int, seed: int, size: int = 128, device: str = "auto"
+    vae_folder: Path,
+    out: Path,
+    *,
+    clips: int,
+    chunks: int,
+    seed: int,
+    size: int = 128,
+    device: torch.device | None = None,
 ) -> None:
     """Draw and encode `clips` clips of `chunks` chunks, `size` pixels a side. Half change scene at one chunk border.
 
@@ -58,8 +64,7 @@ def encode_clips(
     """
     vae: Any = AutoencoderKLWan.from_pretrained(vae_folder).eval()
     fold_causal_convs(vae)
-    place = pick_device(device)
-    vae.to(place)
+    vae.to(device or "cpu")
     mean = torch.tensor(vae.config.latents_mean).view(-1, 1, 1, 1)
     std = torch.tensor(vae.config.latents_std).view(-1, 1, 1, 1)
     rng = np.random.default_rng(seed)
@@ -71,7 +76,7 @@ def encode_clips(
         then = changed(first, rng)
         cuts = [(0, first)] + ([(1 + 12 * (cut - 1), then)] if cut < chunks else [])
         video = render(simulate(cuts, frames, rng), size)
-        z = encode_moments(vae, to_tensor(video)[None].to(place))[0][0].cpu()
+        z = encode_moments(vae, to_tensor(video)[None].to(vae.device))[0][0].cpu()
         latents.append(((z - mean) / std).transpose(0, 1).half())
         scenes.append([_numbers(first if c < cut else then) for c in range(chunks)])
     save_file({"latents": torch.stack(latents), "scenes": torch.tensor(scenes, dtype=torch.uint8)}, out)

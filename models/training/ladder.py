@@ -17,13 +17,14 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKLWan, FlowMapEulerDiscreteScheduler
 
-from models.bundle import Bundle, pick_device, save_bundle
+from models.bundle import Bundle, save_bundle
 from models.bundle_files import find_bundle
 from models.codec import Codec
 from models.errors import FarcastError
 from models.training.distill import Distillation, Distiller
 from models.training.network import Network
 from models.training.published import add_adapters, fuse_adapters, load_trained, lora_of, parts_of
+from models.training.run import device_of
 from models.training.samples import as_bundle, draw_pairs, draw_sheet
 from models.training.trainer import Sheet, Stage, Trainer, choices_of
 from models.training.videos import encode_videos
@@ -115,7 +116,7 @@ def network_of(config: Mapping[str, Any], stage: str, start: str | None) -> Netw
         transformer, text_encoder, tokenizer = fresh(dict(config))
         if start:
             load_average(path, {"transformer": transformer, "text_encoder": text_encoder})
-        place = pick_device(str(config.get("device", "auto")))
+        place = device_of(config)
         transformer, text_encoder = transformer.to(place), text_encoder.to(place)
     adapters, again = "checkpoint" in config, bool(config.get("recompute", False))
     return Network(transformer, text_encoder, tokenizer, checkpoint=again, adapters=adapters)
@@ -132,7 +133,7 @@ def encode_checkpoint(config: Mapping[str, Any]) -> None:
     if out.exists():
         return
     vae: Any = vae_of(config)
-    vae = vae.to(pick_device(str(config.get("device", "auto"))))
+    vae = vae.to(device_of(config))
     encode_videos(
         vae, Path(settings["folder"]), out, frames=settings["frames"], width=config["width"], height=config["height"],
         part=part, parts=parts,

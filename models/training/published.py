@@ -21,9 +21,9 @@ from safetensors.torch import load_file
 from torch import nn
 from transformers import AutoTokenizer, UMT5EncoderModel
 
-from models.bundle import pick_device
 from models.bundle_files import find_bundle
 from models.errors import ModelError
+from models.training.run import device_of
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def lora_of(config: Mapping[str, Any], stage: str) -> Lora | None:
 def parts_of(config: Mapping[str, Any]) -> tuple[Any, Any, Any]:
     """Transformer, frozen text encoder and tokenizer of a config's `checkpoint`, on its `device`. Raises ModelError."""
     folder = find_bundle(str(config["checkpoint"]))
-    device = pick_device(str(config.get("device", "auto")))
+    device = device_of(config)
     arguments = {k: tuple(v) if isinstance(v, list) else v for k, v in config["transformer"].items()}
     model = AnyFlowFARTransformer3DModel(**arguments)
     start_from_wan(model, folder / "transformer")

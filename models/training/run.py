@@ -14,6 +14,8 @@ import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from models.bundle import pick_device
+
 
 def learning_rate(step: int, total: int, peak: float, warmup: int = 50, last: float = 0.03) -> float:
     """Linear warm-up, then a cosine down to `last` of the peak."""
@@ -26,6 +28,11 @@ def learning_rate(step: int, total: int, peak: float, warmup: int = 50, last: fl
 def rank_and_world() -> tuple[int, int]:
     """This process's number and how many there are; (0, 1) outside `torchrun`."""
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+
+
+def device_of(config: Mapping[str, Any]) -> torch.device:
+    """Where a config wants to be trained: its `device`, by default "auto". Raises ModelError."""
+    return pick_device(str(config.get("device", "auto")))
 
 
 def share_gradients(parameters: Sequence[nn.Parameter]) -> None:

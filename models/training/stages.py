@@ -21,7 +21,7 @@ from transformers import PreTrainedTokenizerFast
 from models.errors import FarcastError
 from models.training.data import encode_clips
 from models.training.project import project_latents, project_vae
-from models.training.run import rank_and_world
+from models.training.run import device_of, rank_and_world
 from models.training.text import build_text_encoder, build_tokenizer
 from models.training.vae import VaeConfig, train_vae
 
@@ -197,11 +197,6 @@ def join() -> None:
         dist.init_process_group("cpu:gloo,cuda:nccl")
     else:
         dist.init_process_group("gloo")
-
-
-def device_of(config: dict[str, Any]) -> str:
-    """Where the config wants to be trained: its `device`, by default "auto"."""
-    return str(config.get("device", "auto"))
 
 
 def _is_stage(table: object) -> bool:

@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
-from models.bundle import pick_device
 from models.codec_fold import fold_causal_convs
 from models.training.run import Average, Run, learning_rate, rank_and_world, share_gradients
 from models.world import random_scene, render, simulate
@@ -57,7 +56,7 @@ class VaeConfig:
     start: str = ""
     jitter: float = 0.0
     encoder: bool = False  # with `start`: the encoder learns on too, and latents have to be made again
-    device: str = "auto"
+    device: torch.device = torch.device("cpu")  # noqa: RUF009
 
 
 def train_vae(config: VaeConfig, folder: Path) -> None:
@@ -72,11 +71,10 @@ def train_vae(config: VaeConfig, folder: Path) -> None:
         vae = AutoencoderKLWan(**config.model)
         start_weights(vae)
     fold_causal_convs(vae)
-    place = pick_device(config.device)
-    vae.to(place)
+    vae.to(config.device)
     parameters = [p for p in vae.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=config.rate, betas=(0.9, 0.99), weight_decay=1e-4)
-    shaken = config.jitter * torch.tensor(vae.config.latents_std).view(-1, 1, 1, 1).to(place)
+    shaken = config.jitter * torch.tensor(vae.config.latents_std).view(-1, 1, 1, 1).to(config.device)
     average = Average({"vae": vae}, decay=0.995)
     run = Run(folder, {"vae": vae}, optimizer, average)
     run.resume()
@@ -88,7 +86,7 @@ def train_vae(config: VaeConfig, folder: Path) -> None:
     while run.step < config.steps:
         done = run.step / config.steps
         pictures = done < config.pictures
-        x = batch(pool, config, rng, done).to(place)
+        x = batch(pool, config, rng, done).to(config.device)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(run.step, config.steps, config.rate)
         with torch.set_grad_enabled(config.encoder or not config.start):
