@@ -91,7 +91,7 @@ class Sample:
     @property
     def shown(self) -> Shown:
         """As the reader sees it."""
-        return Shown(self.latents, self.captions, self.alike)
+        return Shown(self.latents, self.captions, self.weight, self.alike)
 
 
 class Distiller(Trainer):

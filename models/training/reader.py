@@ -32,9 +32,10 @@ def labels_of(captions: Sequence[str], device: torch.device | None = None) -> di
 
 
 class Reader(nn.Module):
-    """Latents (B, F, C, h, w) noised to t (B,) to logits (B, words) of every attribute.
+    """Latents (B, F, C, h, w) noised to t (B,) to logits: (B, F, words) of every look, (B, words) of motion.
 
-    Looks are read frame by frame and averaged, motion from where and how the object is in one frame after the other.
+    Looks are read in every frame by itself, so that none is let off for what another shows; motion from where and how
+    the object is in one frame after the other.
     channels: C; size: (h, w), multiples of 4.
     """
 
@@ -64,7 +65,7 @@ class Reader(nn.Module):
         for block in self.blocks:
             x = block(x, level)
         look = x.mean((2, 3))
-        looks = torch.cat([look, x.amax((2, 3))], 1).unflatten(0, (rows, frames)).mean(1)
+        looks = torch.cat([look, x.amax((2, 3))], 1).unflatten(0, (rows, frames))
         y = self.joined(torch.cat([F.silu(self.where(x)).flatten(1), look], 1))
         y = y.unflatten(0, (rows, frames)).transpose(1, 2)  # (B, 128, F)
         for conv in self.along:
@@ -92,11 +93,14 @@ class _Block(nn.Module):
         return self.past(x) + y  # type: ignore[no-any-return]
 
 
-def reading_losses(logits: Mapping[str, Tensor], labels: Mapping[str, Tensor], *, moving: bool) -> dict[str, Tensor]:
-    """Cross-entropy (B,) of every attribute, 0 where nothing was said; motion counts only where frames follow."""
+def reading_losses(logits: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Cross-entropy (B,) of every attribute, mean over the frames that have a target; 0 where none has.
+
+    targets: word numbers (B, F) of looks, (B,) of motion; `NOT_SAID` where nothing is to be read.
+    """
     losses = {}
-    for name, label in labels.items():
-        if name == "motion" and not moving:
-            continue
-        losses[name] = F.cross_entropy(logits[name].float(), label, ignore_index=NOT_SAID, reduction="none")
+    for name, target in targets.items():
+        each = F.cross_entropy(logits[name].float().movedim(-1, 1), target, ignore_index=NOT_SAID, reduction="none")
+        counted = (target >= 0).reshape(len(target), -1).sum(1).clamp(min=1)
+        losses[name] = each.reshape(len(target), -1).sum(1) / counted
     return losses

@@ -6,18 +6,17 @@ of its own (the K + 1 classes of arXiv 1606.03498, section 5): what is read as a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from models.training.forward import mean_over_processes
-from models.training.reader import MADE, Reader, labels_of, reading_losses
+from models.training.data import FIELDS
+from models.training.reader import MADE, NOT_SAID, Reader, labels_of, reading_losses
 from models.training.recipe import noised
 from models.training.run import Average, Run, learning_rate, rank_and_world, share_gradients
 from models.training.windows import Window
@@ -28,21 +27,40 @@ Draw = Callable[[int, np.random.Generator], Window]  # windows of so many chunks
 
 @dataclass(frozen=True)
 class Shown:
-    """What is read: latents (B, F, C, h, w), what was asked for, and which rows (B,) show that from end to end."""
+    """What is read: latents (B, F, C, h, w) and what was asked for.
+
+    frames: (B, F) 1 where that is to be seen; whole: (B,) 1 where it is so from end to end, as a motion is read.
+    """
 
     latents: Tensor
     captions: Sequence[str]
-    counts: Tensor
+    frames: Tensor
+    whole: Tensor
 
     @classmethod
     def of(cls, window: Window) -> Shown:
         """A true window; one in which the scene turns shows two."""
-        return cls(window.clean, window.captions, window.weight.amin(1))
+        return cls(window.clean, window.captions, window.weight, window.weight.amin(1))
 
-    @property
-    def moving(self) -> bool:
-        """False for single frames, of which no motion can be read."""
-        return self.latents.shape[1] > 1
+    def words(self) -> dict[str, Tensor]:
+        """Targets of `reading_losses`: what the captions name."""
+        labels = labels_of(self.captions, self.latents.device)
+        return self._where({name: labels[name] for name in self._attributes(FIELDS)}, self.whole)
+
+    def unmasked(self) -> dict[str, Tensor]:
+        """Targets that tell what is shown for what it is: made, whatever was asked for."""
+        rows = self.frames.new_full((len(self.latents),), 1, dtype=torch.long)
+        return self._where({name: MADE[name] * rows for name in self._attributes(MADE)}, torch.ones_like(self.whole))
+
+    def _attributes(self, names: Iterable[str]) -> list[str]:
+        """Of single frames no motion can be read."""
+        return [name for name in names if name != "motion" or self.latents.shape[1] > 1]
+
+    def _where(self, labels: dict[str, Tensor], whole: Tensor) -> dict[str, Tensor]:
+        """Labels (B,) at the frames that count, and of motion at the rows `whole` that do."""
+        seen, motion = self.frames > 0, labels.pop("motion", None)
+        targets = {name: label[:, None].where(seen, NOT_SAID) for name, label in labels.items()}
+        return targets if motion is None else targets | {"motion": motion.where(whole > 0, NOT_SAID)}
 
 
 class Reading:
@@ -79,17 +97,13 @@ class Reading:
     def update(self, true: Shown, made: Shown | None, rng: np.random.Generator, rate: float) -> dict[str, float]:
         """One step on true windows and on what the student made; shares of both that are told for what they are."""
         self.reader.requires_grad_(True)
-        logits, labels = self._look(true, rng)
-        losses = reading_losses(logits, labels, moving=true.moving)
-        loss = sum(((value * true.counts).sum() for value in losses.values()), true.counts.new_zeros(()))
-        loss = loss / mean_over_processes(true.counts.sum()).clamp(min=1e-6)
-        values = right(logits, {name: labels[name].where(true.counts > 0, -1) for name in losses}, "true")
+        logits, words = self._look(true, rng), true.words()
+        loss = torch.stack(list(reading_losses(logits, words).values())).mean(1).sum()
+        values = right(logits, words, "true")
         if made is not None:
-            false, _ = self._look(made, rng)
-            rows = len(made.latents)
-            classes = {name: labels[name].new_full((rows,), MADE[name]) for name in MADE if name in losses}
-            loss = loss + sum(F.cross_entropy(false[name].float(), label) for name, label in classes.items())
-            values |= right(false, classes, "made")
+            logits, words = self._look(made, rng), made.unmasked()
+            loss = loss + torch.stack(list(reading_losses(logits, words).values())).mean(1).sum()
+            values |= right(logits, words, "made")
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
@@ -101,27 +115,26 @@ class Reading:
         return values
 
     def heard(self, made: Shown, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
-        """The student's loss, mean over rows that count and words said; the share of those words that are read."""
-        logits, labels = self._look(made, rng)
-        losses = reading_losses(logits, labels, moving=made.moving)
-        said = torch.stack([labels[name] >= 0 for name in losses]).sum(0).clamp(min=1)
-        loss = torch.stack(list(losses.values())).sum(0) / said
-        loss = (loss * made.counts).sum() / mean_over_processes(made.counts.sum()).clamp(min=1e-6)
-        return loss, right(logits, {name: labels[name].where(made.counts > 0, -1) for name in losses}, "read")
+        """The student's loss, mean over rows and the words said; the share of those words that are read."""
+        logits, words = self._look(made, rng), made.words()
+        losses = torch.stack(list(reading_losses(logits, words).values()))
+        said = torch.stack([(target >= 0).reshape(len(target), -1).any(1) for target in words.values()])
+        return (losses.sum(0) / said.sum(0).clamp(min=1)).mean(), right(logits, words, "read")
 
-    def _look(self, shown: Shown, rng: np.random.Generator) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Logits of what is shown, under noise of a level drawn for every row, and what the captions name."""
+    def _look(self, shown: Shown, rng: np.random.Generator) -> dict[str, Tensor]:
+        """Logits of what is shown, under noise of a level drawn for every row."""
         clean = shown.latents
         t = torch.from_numpy(rng.uniform(0, self.highest, len(clean))).float().to(clean.device)
         noise = torch.from_numpy(rng.standard_normal(clean.shape, dtype=np.float32)).to(clean)
         z = noised(clean, noise, t[:, None].expand(-1, clean.shape[1]))
-        return self.reader(z, t), labels_of(shown.captions, clean.device)
+        logits: dict[str, Tensor] = self.reader(z, t)
+        return logits
 
 
-def right(logits: dict[str, Tensor], labels: dict[str, Tensor], kind: str) -> dict[str, float]:
-    """Share of the labels that are read, as "shape_read" and so on; without attributes that have no labels."""
+def right(logits: dict[str, Tensor], targets: dict[str, Tensor], kind: str) -> dict[str, float]:
+    """Share of the targets that are read, as "shape_read" and so on; without attributes that have none."""
     return {
-        f"{name}_{kind}": float((logits[name].argmax(1) == label)[label >= 0].float().mean())
-        for name, label in labels.items()
-        if bool((label >= 0).any())
+        f"{name}_{kind}": float((logits[name].argmax(-1) == target)[target >= 0].float().mean())
+        for name, target in targets.items()
+        if bool((target >= 0).any())
     }

@@ -25,7 +25,7 @@ def reading(folder: Path) -> Reading:
 
 
 def shown(latents: torch.Tensor) -> Shown:
-    return Shown(latents, CAPTIONS, torch.ones(len(latents)))
+    return Shown(latents, CAPTIONS, torch.ones(latents.shape[:2]), torch.ones(len(latents)))
 
 
 def test_labels_are_what_the_captions_name() -> None:
@@ -35,12 +35,38 @@ def test_labels_are_what_the_captions_name() -> None:
 
 
 def test_what_was_not_said_costs_nothing_and_single_frames_have_no_motion() -> None:
-    labels, reader = labels_of(CAPTIONS), Reader(4, (8, 8), width=16)
+    words, reader = shown(torch.randn(4, 1, 4, 8, 8)).words(), Reader(4, (8, 8), width=16)
     with torch.no_grad():
-        losses = reading_losses(reader(torch.randn(4, 1, 4, 8, 8), torch.rand(4)), labels, moving=False)
+        losses = reading_losses(reader(torch.randn(4, 1, 4, 8, 8), torch.rand(4)), words)
     assert "motion" not in losses
     assert float(losses["shape"][3]) == 0.0
     assert float(losses["shape"][0]) > 0.0
+
+
+def test_looks_are_asked_of_the_frames_that_count_and_motion_of_whole_windows() -> None:
+    frames = torch.tensor([[1.0, 1.0, 1.0], [0.0, 1.0, 1.0], [1.0, 1.0, 1.0], [1.0, 1.0, 1.0]])
+    part = Shown(torch.randn(4, 3, 4, 8, 8), CAPTIONS, frames, torch.tensor([1.0, 0.0, 1.0, 1.0]))
+    moon = SHAPES.index("moon")
+    assert part.words()["shape"][1].tolist() == [NOT_SAID, moon, moon]
+    assert part.words()["motion"].tolist() == [NOT_SAID] * 4
+    assert part.unmasked()["shape"][1].tolist() == [NOT_SAID, MADE["shape"], MADE["shape"]]
+    assert part.unmasked()["motion"].tolist() == [MADE["motion"]] * 4
+    assert set(part.unmasked()) == set(MADE)
+
+
+def test_a_frame_is_not_let_off_for_what_another_shows() -> None:
+    torch.manual_seed(0)
+    reader, target = Reader(4, (8, 8), width=16), {"shape": torch.full((1, 3), SHAPES.index("star"))}
+    latents = torch.randn(1, 3, 4, 8, 8)
+    other = torch.cat([torch.randn(1, 1, 4, 8, 8), latents[:, 1:]], 1)
+    level = torch.zeros(1)
+    with torch.no_grad():
+        one, two = (reader(z, level)["shape"] for z in (latents, other))
+        loss = reading_losses({"shape": one}, target)["shape"]
+    assert torch.allclose(one[:, 1:], two[:, 1:], atol=1e-5)
+    assert not torch.allclose(one[:, :1], two[:, :1], atol=1e-5)
+    by_frame = torch.nn.functional.cross_entropy(one[0], target["shape"][0], reduction="none")
+    assert torch.allclose(loss, by_frame.mean())
 
 
 def test_it_learns_to_read_and_to_tell_what_was_made(tmp_path: Path) -> None:
@@ -64,7 +90,8 @@ def test_it_learns_to_read_and_to_tell_what_was_made(tmp_path: Path) -> None:
 def test_the_students_loss_reaches_the_samples_that_count_and_nothing_else(tmp_path: Path) -> None:
     own, made = reading(tmp_path), torch.randn(4, 3, 4, 8, 8, requires_grad=True)
     counts = torch.tensor([0.0, 1.0, 1.0, 1.0])
-    own.heard(Shown(made, CAPTIONS, counts), np.random.default_rng(0))[0].backward()
+    partly = Shown(made, CAPTIONS, counts[:, None].expand(4, 3), counts)
+    own.heard(partly, np.random.default_rng(0))[0].backward()
     assert made.grad is not None
     assert float(made.grad[0].abs().max()) == 0.0
     assert float(made.grad[1].abs().max()) > 0.0
