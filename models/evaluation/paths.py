@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 WINDOW = 25  # frames
+TURNS = 0.05  # radians a frame: between a tumble (0.035) and the slowest spin (0.068)
 FAST = 0.041  # half-pictures a frame: between drifting (0.028) and bouncing (0.06)
 _TURNS = np.linspace(-0.3, 0.3, 121)  # candidates for turning, radians a frame
 _ROOMS = 72  # phases tried along a bouncing path
@@ -30,7 +31,7 @@ def find_motion(x: Array, y: Array, angle: Array, radius: Array) -> tuple[str, d
     if roam < 0.55 * 0.024 * min(frames, 30) / math.sqrt(12) + 0.012:
         if beat > 0.1:
             return "pulsing", facts
-        return ("spinning" if abs(turn) > 0.085 and unity > 0.5 else "still"), facts
+        return ("spinning" if abs(turn) > TURNS and unity > 0.5 else "still"), facts
     costs = {"orbiting": 0.0, "swinging": 0.0, "travelling": 0.0}
     speeds = []
     starts = range(0, max(1, frames - WINDOW + 1), 12)

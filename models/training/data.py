@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,8 @@ from models.world import BACKGROUNDS, COLOURS, MOTIONS, SHAPES, SIZES, Scene, ra
 
 WORDS = (SHAPES, tuple(COLOURS), tuple(SIZES), MOTIONS, tuple(BACKGROUNDS))
 FIELDS = ("shape", "colour", "size", "motion", "background")
-# What takes longest to learn is drawn more often: corners, and motions that stay in their place.
-HARD = {"shape": ("square", "triangle", "star"), "motion": ("spinning", "pulsing")}
+# What takes longest to learn is drawn more often: points and arms, and motions that go round.
+HARD = {"shape": ("star", "triangle", "cross"), "motion": ("spinning", "orbiting")}
 EXTRA = 0.25  # chance for each of the two that it is drawn from the hard ones
 
 
@@ -82,12 +81,12 @@ def encode_clips(
     save_file({"latents": torch.stack(latents), "scenes": torch.tensor(scenes, dtype=torch.uint8)}, out)
 
 
-def training_scene(rng: np.random.Generator, fields: Iterable[str] = tuple(HARD)) -> Scene:
-    """A scene to learn from; of `fields`, the hard words more often."""
+def training_scene(rng: np.random.Generator) -> Scene:
+    """A scene to learn from, with hard words more often."""
     scene = random_scene(rng)
-    for name in fields:
+    for name, words in HARD.items():
         if rng.random() < EXTRA:
-            scene = replace(scene, **{name: HARD[name][rng.integers(len(HARD[name]))]})
+            scene = replace(scene, **{name: words[rng.integers(len(words))]})
     return scene
 
 

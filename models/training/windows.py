@@ -67,7 +67,7 @@ class WorldClips:
         return bool((self.store.scenes[clip, chunk] == self.store.scenes[clip, other]).all())
 
     def prompt(self, rng: np.random.Generator) -> str:
-        return caption(training_scene(rng, ("shape",)), rng)
+        return caption(training_scene(rng), rng)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,10 @@ from models.world.scene import SIZES, Scene
 ORBIT_RADIUS = 0.42
 SWING_REACH = 0.45
 PULSE_DEPTH = 0.35
+# Radians a frame, always clockwise. In four frames, which are one latent frame, a star turns by a quarter of the angle
+# at which it looks the same again (72 degrees): at half of it nobody could say which way it turns.
+SPIN = 0.08
+TUMBLE = 0.035  # of what drifts
 
 
 @dataclass(frozen=True)
@@ -105,14 +109,14 @@ def _move(body: _Body, scene: Scene) -> None:
         _travel(body, 0.06)
     elif scene.motion == "drifting":
         _travel(body, 0.028)
-        body.angle += 0.035 * body.turn  # a slow tumble
+        body.angle += TUMBLE * body.turn
     elif scene.motion == "orbiting":
         body.phase += 0.13 * body.pace * body.turn
         reach = math.hypot(body.x, body.y)
         reach += (ORBIT_RADIUS - reach) * 0.12
         body.x, body.y = reach * math.cos(body.phase), reach * math.sin(body.phase)
     elif scene.motion == "spinning":
-        body.angle += 0.16 * body.pace * body.turn
+        body.angle += SPIN * body.pace
     elif scene.motion == "pulsing":
         body.phase += 0.32 * body.pace
         body.shown = body.radius * (1.0 + PULSE_DEPTH * math.sin(body.phase))

@@ -30,6 +30,13 @@ def test_object_stays_in_the_picture_and_never_jumps(motion: str) -> None:
         assert np.hypot(np.diff(track.x), np.diff(track.y)).max() < 0.15
 
 
+def test_a_spinning_object_turns_one_way_and_slowly_enough_to_be_followed() -> None:
+    tracks = [simulate([(0, scene(motion="spinning"))], 5, np.random.default_rng(seed)) for seed in range(40)]
+    turned = np.array([track.angle[4] - track.angle[0] for track in tracks])  # in one latent frame
+    assert turned.max() < np.radians(72) / 3  # well under half of what brings a star back to itself
+    assert turned.min() > np.radians(15)
+
+
 @pytest.mark.parametrize("motion", MOTIONS)
 def test_motion_goes_on_for_ever(motion: str) -> None:
     track = simulate([(0, scene(motion=motion))], 1200, np.random.default_rng(1))
