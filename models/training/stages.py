@@ -21,6 +21,7 @@ from transformers import PreTrainedTokenizerFast
 from models.errors import FarcastError
 from models.training.data import encode_clips
 from models.training.project import project_latents, project_vae
+from models.training.rounding import round_matrices
 from models.training.run import device_of, rank_and_world
 from models.training.text import build_text_encoder, build_tokenizer
 from models.training.vae import VaeConfig, train_vae
@@ -109,6 +110,7 @@ def export(config: dict[str, Any], stage: str) -> None:
 
     `stage` may be STAGE=FOLDER, to write elsewhere than the config's `export`. A stage with guidance fused into it
     (`guidance` above 1 in its table, or a distilled one) is marked to need none; others get the config's `guidance`.
+    With `bits` in the config the transformer's matrices keep so many significant bits, and the file compresses.
     """
     from models.bundle import Bundle, save_bundle
     from models.training import ladder
@@ -123,8 +125,11 @@ def export(config: dict[str, Any], stage: str) -> None:
     load_average(folder / stage / "state.safetensors", {"transformer": transformer, "text_encoder": text_encoder})
     vae: Any = AutoencoderKLWan.from_pretrained(folder / "vae")
     half = torch.float16  # on disk; opened in single precision on a CPU
+    transformer.to(half)
+    if "bits" in config:
+        round_matrices(transformer, config["bits"])
     bundle = Bundle(
-        transformer=transformer.to(half),
+        transformer=transformer,
         vae=vae.to(half),
         text_encoder=text_encoder.to(half),
         tokenizer=tokenizer,
