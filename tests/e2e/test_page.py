@@ -60,6 +60,7 @@ def test_everything_is_reached_named_and_marked_by_keyboard(tab: Tabs, fake: Ser
     page = watched.page
     page.locator("#advanced summary").click()
     page.click("#mix-toggle")
+    watched.until(lambda: page.locator('.tile[tabindex="0"]').count() == 1, "one tile can be reached")
     page.click("#pause")  # so that no control comes or goes meanwhile
     watched.state("paused")
     for _ in range(80):
