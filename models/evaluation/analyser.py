@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from models.evaluation.ground import FAINT, NAMES, as_floats, find_matte
-from models.evaluation.looks import PALETTE, compare, find_angle, find_colour, find_origin, measure
+from models.evaluation.looks import PALETTE, compare, find_colour, find_origin, find_pose, measure
 from models.evaluation.paths import find_motion
 from models.world import SHAPES, SIZES, Scene, Track
 
@@ -28,7 +28,8 @@ _LEAST_FIT = 0.55  # how well the best shape must fit
 class Reading:
     """What was seen in T frames. Words are of the world's vocabulary or "none"; motion may also be "still".
 
-    seen: object found, (T,). x, y, radius: half-picture units, angle: radians; each (T,), interpolated where not seen.
+    seen: object found, (T,). x, y, radius: half-picture units, tilt: radians, width: as in `Track`; each (T,),
+    interpolated where not seen.
     fit: how well the shape fits its outline, 0..1. spill: share of what is not ground that is not the object.
     """
 
@@ -40,23 +41,26 @@ class Reading:
     seen: NDArray[np.bool_]
     x: NDArray[np.float64]
     y: NDArray[np.float64]
-    angle: NDArray[np.float64]
+    tilt: NDArray[np.float64]
+    width: NDArray[np.float64]
     radius: NDArray[np.float64]
     fit: float
     spill: float
     facts: dict[str, float] = field(default_factory=dict)
 
     def scene(self) -> Scene | None:
-        """The scene that was seen; None when a word is missing. A still object counts as spinning on the spot."""
+        """The scene that was seen; None when a word is missing. A still object counts as a pulsing one."""
         if NONE in (self.colour, self.shape, self.size, self.background):
             return None
-        motion = self.motion if self.motion not in (NONE, "still") else "spinning"
+        motion = self.motion if self.motion not in (NONE, "still") else "pulsing"
         return Scene(self.shape, self.colour, self.size, motion, self.background)
 
     def track(self) -> Track | None:
         """The track that was seen, for the renderer; None when there is no scene."""
         scene = self.scene()
-        return None if scene is None else Track((scene,) * len(self.x), self.x, self.y, self.angle, self.radius)
+        if scene is None:
+            return None
+        return Track((scene,) * len(self.x), self.x, self.y, self.tilt, self.width, self.radius)
 
 
 def analyse(frames: np.ndarray) -> Reading:
@@ -64,10 +68,10 @@ def analyse(frames: np.ndarray) -> Reading:
     pixels = as_floats(frames)
     matte = find_matte(pixels)
     blob = measure(matte.alpha)
-    fits = compare(matte, blob)  # (T, shapes, angles)
-    reach = blob.reach.numpy()
+    fits = compare(matte, blob)  # (T, shapes, poses)
+    size = blob.reach.numpy()
     best = fits.flatten(1).amax(1).numpy()
-    seen = (matte.strength.numpy() > FAINT) & (reach > 0.6 * _LEAST_RADIUS) & (reach < 0.85) & (best > _LEAST_FIT)
+    seen = (matte.strength.numpy() > FAINT) & (size > 0.6 * _LEAST_RADIUS) & (size < 0.85) & (best > _LEAST_FIT)
     background = _vote(matte.background.numpy(), NAMES)
     if seen.mean() < 0.5:
         return _nothing(len(frames), background)
@@ -76,10 +80,10 @@ def analyse(frames: np.ndarray) -> Reading:
     colour = _vote(colours[where].numpy(), PALETTE)
     by_shape = fits[where].amax(2).mean(0)
     shape = int(by_shape.argmax())
-    angle = find_angle(pixels, blob, shape, PALETTE.index(colour), fits[:, shape])
-    centre, radius = find_origin(blob, shape, angle)
-    x, y, radius = (_fill(v, seen) for v in (centre[:, 0], centre[:, 1], radius))
-    motion, facts = find_motion(x, y, angle, radius) if seen.sum() >= 8 else (NONE, {})
+    pose = find_pose(fits[:, shape])
+    centre, reach = find_origin(blob, shape, *pose)
+    x, y, tilt, width, radius = (_fill(v.double().numpy(), seen) for v in (*centre.unbind(1), *pose, reach))
+    motion, facts = find_motion(x, y, width, radius) if seen.sum() >= 8 else (NONE, {})
     return Reading(
         colour=colour,
         shape=SHAPES[shape],
@@ -89,7 +93,8 @@ def analyse(frames: np.ndarray) -> Reading:
         seen=seen,
         x=x,
         y=y,
-        angle=angle,
+        tilt=tilt,
+        width=width,
         radius=radius,
         fit=float(by_shape[shape]),
         spill=float(matte.spill[where].mean()),
@@ -112,5 +117,5 @@ def _fill(values: NDArray[np.float64], seen: NDArray[np.bool_]) -> NDArray[np.fl
 def _nothing(frames: int, background: str) -> Reading:
     zero = np.zeros(frames)
     return Reading(
-        NONE, NONE, NONE, background, NONE, np.zeros(frames, bool), zero, zero, zero, zero, fit=0.0, spill=0.0
+        NONE, NONE, NONE, background, NONE, np.zeros(frames, bool), zero, zero, zero, zero, zero, fit=0.0, spill=0.0
     )

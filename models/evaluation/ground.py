@@ -52,8 +52,8 @@ def as_floats(frames: np.ndarray) -> Tensor:
 def papers(size: int = SIDE) -> Tensor:
     """Every background without an object, (6, 3, size, size), as the renderer draws it."""
     scenes = tuple(Scene("circle", "red", "small", "spinning", name) for name in NAMES)
-    away, still = np.full(len(NAMES), 50.0), np.zeros(len(NAMES))
-    empty = render(Track(scenes, away, away, still, np.full(len(NAMES), 0.1)), size)
+    away, one = np.full(len(NAMES), 50.0), np.ones(len(NAMES))
+    empty = render(Track(scenes, away, away, 0 * one, one, 0.1 * one), size)
     return torch.from_numpy(empty).permute(0, 3, 1, 2).float()
 
 

@@ -1,21 +1,19 @@
-"""What the object is: its colour by hue, its shape and pose by comparison with every shape at every angle."""
+"""What the object is: its colour by hue, its shape and pose by comparison with every shape in every pose."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from models.evaluation.ground import SIDE, Matte
-from models.evaluation.templates import ANGLES, INKS, angles, cut, form, masks, shading, unit
+from models.evaluation.templates import INKS, TILTS, WIDTHS, cut, form, masks, unit
 from models.world import COLOURS, SHAPES
 
 PALETTE = tuple(COLOURS)
 _GLINT = 10.0  # what the highlight adds to the median pixel of an object
-_SHADING = 0.5  # weight of light and shade beside the outline when an angle is chosen
 
 
 @dataclass(frozen=True)
@@ -52,36 +50,37 @@ def _opponent(rgb: Tensor) -> Tensor:
 
 
 def compare(matte: Matte, blob: Blob) -> Tensor:
-    """How well each shape at each angle fits the masks, -1..1, the best of a few scales: (T, shapes, ANGLES)."""
+    """How well each shape in each pose fits the masks, -1..1, the best of a few scales: (T, shapes, poses)."""
     patches = unit(cut(matte.alpha[:, None], blob.centre, blob.reach).flatten(1))
     known = masks()
     scores = patches @ known.flatten(0, 2).T
     return scores.view(len(patches), *known.shape[:3]).amax(-1)
 
 
-def find_angle(pixels: Tensor, blob: Blob, shape: int, colour: int, fits: Tensor) -> NDArray[np.float64]:
-    """Angle of the object in each frame, radians, (T,). `fits` is (T, ANGLES): how well the outline fits.
+def find_pose(fits: Tensor) -> tuple[Tensor, Tensor]:
+    """Tilt in radians and width (1 = seen from the front), (T,) each, of what fits best among (T, poses)."""
+    grid = fits.unflatten(1, (len(TILTS), len(WIDTHS)))
+    best = fits.argmax(1)
+    i, j, rows = best // len(WIDTHS), best % len(WIDTHS), torch.arange(len(fits))
+    return _between(grid[rows, :, j], i, TILTS), _between(grid[rows, i], j, WIDTHS)
 
-    Outlines say it up to their own symmetry; light and shade turn with the object and say the rest.
-    """
-    looks, weight = shading(SHAPES[shape], PALETTE[colour])
-    patches = cut(pixels.mean(1, keepdim=True), blob.centre, blob.reach).flatten(1)
-    found = torch.stack([(unit(patches, weight[k : k + 1]) * looks[k]).sum(1) for k in range(ANGLES)], 1)
-    total = fits + _SHADING * found
-    best = total.argmax(1)
-    rows = torch.arange(len(total))
-    left, mid, right = total[rows, best - 1], total[rows, best], total[rows, (best + 1) % ANGLES]
+
+def _between(fits: Tensor, best: Tensor, values: Sequence[float]) -> Tensor:
+    """The value at the peak of the parabola through the best of (T, values) and its two neighbours."""
+    rows, inner = torch.arange(len(fits)), best.clamp(1, len(values) - 2)
+    left, mid, right = (fits[rows, inner + k] for k in (-1, 0, 1))
     bend = (left - 2 * mid + right).clamp(max=-1e-6)
-    nudge = (0.5 * (left - right) / bend).clamp(-0.5, 0.5)
-    turned: NDArray[np.float64] = (angles()[best] + nudge * (2 * torch.pi / ANGLES)).double().numpy()
-    return turned
+    peak = inner + (0.5 * (left - right) / bend).clamp(-1, 1)
+    low = peak.floor().long().clamp(max=len(values) - 2)
+    known = torch.tensor(values)
+    return known[low] + (peak - low) * (known[low + 1] - known[low])
 
 
-def find_origin(blob: Blob, shape: int, angle: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The object's own centre (T, 2) and radius (T,), which the renderer was given, from its mask's centroid."""
+def find_origin(blob: Blob, shape: int, tilt: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
+    """The object's own centre (T, 2) and radius (T,), which the renderer was given, from its mask."""
     facts = form(SHAPES[shape])
-    radius = blob.reach.double().numpy() / facts.area_radius
+    radius = blob.reach / facts.area_radius / width.sqrt()
     mx, my = facts.centroid
-    cos, sin = np.cos(angle), np.sin(angle)
-    shift = np.stack([cos * mx - sin * my, sin * mx + cos * my], 1)
-    return blob.centre.double().numpy() - radius[:, None] * shift, radius
+    cos, sin = tilt.cos(), tilt.sin()
+    shift = torch.stack([(cos * mx - sin * my) * width, sin * mx + cos * my], 1)
+    return blob.centre - radius[:, None] * shift, radius

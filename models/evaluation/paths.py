@@ -14,24 +14,22 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 WINDOW = 25  # frames
-TURNS = 0.05  # radians a frame: between a tumble (0.035) and the slowest spin (0.068)
-FAST = 0.041  # half-pictures a frame: between drifting (0.028) and bouncing (0.06)
-_TURNS = np.linspace(-0.3, 0.3, 121)  # candidates for turning, radians a frame
+BEAT = 0.1  # amplitude in shares: of the radius when it pulses (0.35), of the width when it spins (0.35)
+FAST = 0.041  # half-pictures a frame: between drifting (0.032) and bouncing (0.052)
 _ROOMS = 72  # phases tried along a bouncing path
 _SPEEDS = np.linspace(0.0, 0.08, 41)
 
 
-def find_motion(x: Array, y: Array, angle: Array, radius: Array) -> tuple[str, dict[str, float]]:
+def find_motion(x: Array, y: Array, width: Array, radius: Array) -> tuple[str, dict[str, float]]:
     """The motion's name, "still" when there is none, and the figures it was decided on. Arrays (T,), T >= 8."""
     frames = len(x)
     roam = math.sqrt(float(_spread(x) ** 2 + _spread(y) ** 2))
-    turn, unity = turning(angle)
-    beat = pulsing(radius)
-    facts = {"roam": roam, "turn": turn, "unity": unity, "beat": beat}
+    beat, turn = beating(radius / max(float(np.median(radius)), 1e-6)), beating(width)
+    facts = {"roam": roam, "beat": beat, "turn": turn}
     if roam < 0.55 * 0.024 * min(frames, 30) / math.sqrt(12) + 0.012:
-        if beat > 0.1:
-            return "pulsing", facts
-        return ("spinning" if abs(turn) > TURNS and unity > 0.5 else "still"), facts
+        if max(beat, turn) < BEAT:
+            return "still", facts
+        return ("pulsing" if beat > turn else "spinning"), facts
     costs = {"orbiting": 0.0, "swinging": 0.0, "travelling": 0.0}
     speeds = []
     starts = range(0, max(1, frames - WINDOW + 1), 12)
@@ -56,15 +54,6 @@ def _spread(values: Array) -> float:
     return float(np.sqrt(np.mean(kept**2)))
 
 
-def turning(angle: Array) -> tuple[float, float]:
-    """Radians a frame, and how steadily, 0..1: the highest peak of the periodogram of exp(i angle)."""
-    time = np.arange(len(angle))
-    waves = np.exp(1j * (angle[None] - _TURNS[:, None] * time))
-    peaks = np.abs(waves.mean(1))
-    best = int(peaks.argmax())
-    return float(_TURNS[best]), float(peaks[best])
-
-
 def _waves(values: Array, rates: Array, *, centred: bool) -> tuple[Array, Array]:
     """Least squares of a + b cos wt + c sin wt (a = 0 if centred) for every rate: rms error (R,), amplitude (R,)."""
     time = np.arange(len(values))
@@ -78,12 +67,11 @@ def _waves(values: Array, rates: Array, *, centred: bool) -> tuple[Array, Array]
     return np.array(errors), np.array(sizes)
 
 
-def pulsing(radius: Array) -> float:
-    """Amplitude of the beat in shares of the radius, 0 when a beat explains less than half of the change."""
-    relative = radius / max(float(np.median(radius)), 1e-6) - 1
-    errors, sizes = _waves(relative, np.linspace(0.22, 0.42, 11), centred=False)
+def beating(values: Array) -> float:
+    """Amplitude of the beat at the pace of pulsing and spinning; 0 when it explains less than half of the change."""
+    errors, sizes = _waves(values, np.linspace(0.2, 0.42, 12), centred=False)
     best = int(errors.argmin())
-    return float(sizes[best]) if errors[best] ** 2 < 0.5 * float(np.var(relative)) else 0.0
+    return float(sizes[best]) if errors[best] ** 2 < 0.5 * float(np.var(values)) else 0.0
 
 
 def orbit(x: Array, y: Array) -> float:

@@ -19,8 +19,8 @@ from models.world import BACKGROUNDS, COLOURS, MOTIONS, SHAPES, SIZES, Scene, ra
 
 WORDS = (SHAPES, tuple(COLOURS), tuple(SIZES), MOTIONS, tuple(BACKGROUNDS))
 FIELDS = ("shape", "colour", "size", "motion", "background")
-# What takes longest to learn is drawn more often: points and arms, and motions that go round.
-HARD = {"shape": ("star", "triangle", "cross"), "motion": ("spinning", "orbiting")}
+# What takes longest to learn is drawn more often: points and arms, and motions that are nearly none.
+HARD = {"shape": ("star", "triangle", "cross"), "motion": ("spinning", "drifting")}
 EXTRA = 0.25  # chance for each of the two that it is drawn from the hard ones
 
 

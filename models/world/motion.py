@@ -18,10 +18,9 @@ from models.world.scene import SIZES, Scene
 ORBIT_RADIUS = 0.42
 SWING_REACH = 0.45
 PULSE_DEPTH = 0.35
-# Radians a frame, always clockwise. In four frames, which are one latent frame, a star turns by a quarter of the angle
-# at which it looks the same again (72 degrees): at half of it nobody could say which way it turns.
-SPIN = 0.08
-TUMBLE = 0.035  # of what drifts
+SPIN = 0.14  # radians a frame: half a turn, after which an object looks the same again, takes 22 frames
+EDGE = 0.3  # how wide an object is when it is seen from the side, as a share of its width from the front
+DRIFT, BOUNCE = 0.032, 0.052  # half-pictures a frame
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,8 @@ class Track:
     scenes: tuple[Scene, ...]
     x: NDArray[np.float64]  # (T,) half-picture units
     y: NDArray[np.float64]  # (T,)
-    angle: NDArray[np.float64]  # (T,) radians
+    tilt: NDArray[np.float64]  # (T,) radians
+    width: NDArray[np.float64]  # (T,) as it is seen, as a share of that from the front: less than 1 where it is turned
     radius: NDArray[np.float64]  # (T,) half-picture units
 
 
@@ -39,13 +39,19 @@ class Track:
 class _Body:
     x: float
     y: float
-    angle: float
+    tilt: float  # radians: how askew it stands
+    turned: float  # radians about its upright axis, as a coin spins on a table; 0 = seen from the front
     phase: float  # of pulsing, swinging and orbiting
     heading: float  # of bouncing and drifting, radians
-    turn: float  # +1 or -1: which way round
+    turn: float  # +1 or -1: which way round an orbit
     pace: float  # a factor on every speed, 0.85 .. 1.15
     radius: float
     shown: float  # radius as drawn
+
+    @property
+    def width(self) -> float:
+        """What is seen of an ellipsoid that is `EDGE` times as thick as it is wide."""
+        return math.hypot(math.cos(self.turned), EDGE * math.sin(self.turned))
 
 
 def simulate(cuts: Sequence[tuple[int, Scene]], frames: int, rng: np.random.Generator) -> Track:
@@ -56,7 +62,7 @@ def simulate(cuts: Sequence[tuple[int, Scene]], frames: int, rng: np.random.Gene
     if not cuts or cuts[0][0] != 0:
         raise ValueError("the first scene must start at frame 0")
     body = _start(cuts[0][1], rng)
-    rows: list[tuple[float, float, float, float]] = []
+    rows: list[tuple[float, ...]] = []
     scenes: list[Scene] = []
     pending = list(cuts)
     scene = cuts[0][1]
@@ -65,10 +71,9 @@ def simulate(cuts: Sequence[tuple[int, Scene]], frames: int, rng: np.random.Gene
             scene = pending.pop(0)[1]
             _aim(body, scene)
         _move(body, scene)
-        rows.append((body.x, body.y, body.angle, body.shown))
+        rows.append((body.x, body.y, body.tilt, body.width, body.shown))
         scenes.append(scene)
-    x, y, angle, radius = np.array(rows, dtype=np.float64).T
-    return Track(tuple(scenes), x, y, angle, radius)
+    return Track(tuple(scenes), *np.array(rows, dtype=np.float64).T)
 
 
 def _start(scene: Scene, rng: np.random.Generator) -> _Body:
@@ -77,7 +82,8 @@ def _start(scene: Scene, rng: np.random.Generator) -> _Body:
     body = _Body(
         x=float(rng.uniform(-room, room)),
         y=float(rng.uniform(-room, room)),
-        angle=float(rng.uniform(-0.25, 0.25)),
+        tilt=float(rng.uniform(-0.25, 0.25)),
+        turned=0.0,
         phase=float(rng.uniform(0, 2 * math.pi)),
         heading=float(rng.uniform(0, 2 * math.pi)),
         turn=float(rng.choice([-1.0, 1.0])),
@@ -105,18 +111,19 @@ def _aim(body: _Body, scene: Scene) -> None:
 
 def _move(body: _Body, scene: Scene) -> None:
     body.shown += (body.radius - body.shown) * 0.35  # a change of size takes a few frames, as it would in life
+    if scene.motion != "spinning":
+        body.turned = 0.65 * math.remainder(body.turned, math.pi)  # to the front again, by the shorter way
     if scene.motion == "bouncing":
-        _travel(body, 0.06)
+        _travel(body, BOUNCE)
     elif scene.motion == "drifting":
-        _travel(body, 0.028)
-        body.angle += TUMBLE * body.turn
+        _travel(body, DRIFT)
     elif scene.motion == "orbiting":
         body.phase += 0.13 * body.pace * body.turn
         reach = math.hypot(body.x, body.y)
         reach += (ORBIT_RADIUS - reach) * 0.12
         body.x, body.y = reach * math.cos(body.phase), reach * math.sin(body.phase)
     elif scene.motion == "spinning":
-        body.angle += SPIN * body.pace
+        body.turned += SPIN * body.pace
     elif scene.motion == "pulsing":
         body.phase += 0.32 * body.pace
         body.shown = body.radius * (1.0 + PULSE_DEPTH * math.sin(body.phase))

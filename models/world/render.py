@@ -20,15 +20,16 @@ def render(track: Track, size: int = 128) -> NDArray[np.uint8]:
     grid_x, grid_y = _grid(size)  # (size, size) in [-1, 1]
     names = sorted({scene.shape for scene in track.scenes})
     out = torch.empty(frames, size, size, 3)
-    x, y, angle, radius = (
-        torch.from_numpy(v).float()[:, None, None] for v in (track.x, track.y, track.angle, track.radius)
+    x, y, tilt, width, radius = (
+        torch.from_numpy(v).float()[:, None, None] for v in (track.x, track.y, track.tilt, track.width, track.radius)
     )
     for name in names:
         index = torch.tensor([i for i, scene in enumerate(track.scenes) if scene.shape == name])
         field = distance_field(name)
-        cx, cy, turn, reach = x[index], y[index], angle[index], radius[index]
-        depth, u, v = _object(field, grid_x, grid_y, cx, cy, turn, reach)  # half-picture units, negative inside
-        shade, _, _ = _object(field, grid_x, grid_y, cx + 0.16 * reach, cy + 0.22 * reach, turn, reach)
+        cx, cy, reach, pose = x[index], y[index], radius[index], (tilt[index], width[index])
+        distance, u, v = _object(field, grid_x, grid_y, cx, cy, reach, *pose)  # half-picture units, negative inside
+        shade, _, _ = _object(field, grid_x, grid_y, cx + 0.16 * reach, cy + 0.22 * reach, reach, *pose)
+        depth = _true_distance(distance, 2 / size)
         scenes = [track.scenes[i] for i in index.tolist()]
         ink = torch.tensor([COLOURS[s.colour] for s in scenes]).float()[:, None, None, :]
         paper = torch.tensor([BACKGROUNDS[s.background] for s in scenes]).float()[:, None, None, :]
@@ -51,7 +52,6 @@ def _paint(
     light = (1.12 - 0.2 * grid_y - 0.16 * (grid_x**2 + grid_y**2))[None, :, :, None]  # brighter above, darker corners
     shadow = torch.sigmoid(-shade / (0.18 * reach)) * 0.42
     ground = paper * light * (1 - shadow[..., None])
-    # The object's own gradient turns with it, so a spinning circle is seen to spin.
     tone = 1.0 - 0.22 * v - 0.12 * torch.sigmoid((depth / reach + 0.16) * 22)
     glint = 70 * torch.exp(-((u + 0.30) ** 2 + (v + 0.38) ** 2) / 0.09)
     body = ink * tone[..., None] + glint[..., None]
@@ -65,18 +65,31 @@ def _object(
     grid_y: torch.Tensor,
     x: torch.Tensor,
     y: torch.Tensor,
-    angle: torch.Tensor,
     reach: torch.Tensor,
+    tilt: torch.Tensor,
+    width: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Distance to the outline (T, H, W) and the object's own coordinates u, v (1 = its radius)."""
-    dx, dy = (grid_x - x) / reach, (grid_y - y) / reach
-    cos, sin = torch.cos(angle), torch.sin(angle)
-    u, v = cos * dx + sin * dy, cos * dy - sin * dx
+    """Distance to the outline on the object itself (T, H, W), and its own coordinates u, v (1 = its radius)."""
+    u, v = own_coordinates((grid_x - x) / reach, (grid_y - y) / reach, tilt, width)
     where = torch.stack([u, v], dim=-1) / EXTENT
     near = F.grid_sample(
         field[None, None].expand(len(u), -1, -1, -1), where, padding_mode="border", align_corners=True
     )[:, 0]
     return near * reach, u, v
+
+
+def own_coordinates(
+    dx: torch.Tensor, dy: torch.Tensor, tilt: torch.Tensor, width: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Where on the object a place beside its centre is: seen from the side it is narrower, then it stands askew."""
+    cos, sin = torch.cos(tilt), torch.sin(tilt)
+    return cos * dx / width + sin * dy, cos * dy - sin * dx / width
+
+
+def _true_distance(field: torch.Tensor, pixel: float) -> torch.Tensor:
+    """A distance measured on a narrowed object grows too fast across it: divided by its slope, it is one again."""
+    slope_y, slope_x = torch.gradient(field, spacing=pixel, dim=(1, 2))
+    return field / torch.hypot(slope_x, slope_y).clamp(min=1)
 
 
 @cache

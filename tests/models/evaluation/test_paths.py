@@ -18,9 +18,9 @@ def test_motion(motion: str, size: str) -> None:
         track = simulate([(0, Scene("star", "red", size, motion, "navy"))], 49, rng)
         wander = np.cumsum(rng.normal(0, 0.003, (2, 49)), 1)  # a path that strays, about a pixel at the end
         x, y = (v + w + rng.normal(0, 0.01, 49) for v, w in zip((track.x, track.y), wander, strict=True))
-        angle = track.angle + rng.normal(0, 0.1, 49)
+        width = track.width * (1 + rng.normal(0, 0.04, 49))
         radius = track.radius * (1 + rng.normal(0, 0.03, 49))
-        found, facts = find_motion(x, y, angle, radius)
+        found, facts = find_motion(x, y, width, radius)
         if found != motion:
             wrong.append((found, facts))
     assert wrong == []

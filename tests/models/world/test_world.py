@@ -5,7 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.world import BACKGROUNDS, COLOURS, MOTIONS, SHAPES, SIZES, Scene, caption, random_scene, render, simulate
+from models.world import (
+    BACKGROUNDS,
+    COLOURS,
+    MOTIONS,
+    SHAPES,
+    SIZES,
+    Scene,
+    Track,
+    caption,
+    random_scene,
+    render,
+    simulate,
+)
 from models.world.captions import named
 from models.world.shapes import distance_field
 
@@ -30,18 +42,35 @@ def test_object_stays_in_the_picture_and_never_jumps(motion: str) -> None:
         assert np.hypot(np.diff(track.x), np.diff(track.y)).max() < 0.15
 
 
-def test_a_spinning_object_turns_one_way_and_slowly_enough_to_be_followed() -> None:
-    tracks = [simulate([(0, scene(motion="spinning"))], 5, np.random.default_rng(seed)) for seed in range(40)]
-    turned = np.array([track.angle[4] - track.angle[0] for track in tracks])  # in one latent frame
-    assert turned.max() < np.radians(72) / 3  # well under half of what brings a star back to itself
-    assert turned.min() > np.radians(15)
+def test_a_spinning_object_starts_at_the_front_and_is_seen_from_the_side_in_turn() -> None:
+    track = simulate([(0, scene(motion="spinning"))], 200, np.random.default_rng(0))
+    assert track.width[0] > 0.95
+    assert track.width.min() < 0.35
+    assert np.abs(np.diff(track.width)).max() < 0.15
+    assert np.ptp(track.radius) == np.ptp(track.tilt) == 0
+
+
+def test_what_stops_spinning_turns_back_to_the_front() -> None:
+    track = simulate([(0, scene(motion="spinning")), (9, scene(motion="bouncing"))], 30, np.random.default_rng(0))
+    assert track.width[8] < 0.5
+    assert np.abs(np.diff(track.width[8:])).max() < 0.5
+    assert track.width[-1] > 0.999
+
+
+@pytest.mark.parametrize("width", [1.0, 0.5, 0.3])
+def test_a_turned_object_is_that_much_narrower_and_its_edge_as_soft(width: float) -> None:
+    one = np.ones(1)
+    square = (scene(shape="square", colour="white", background="black"),)
+    row = render(Track(square, 0 * one, 0 * one, 0 * one, width * one, 0.5 * one), 128)[0, 64].mean(-1)
+    assert np.sum(row > 128) / 128 == pytest.approx(0.4 * width, abs=0.02)
+    assert np.sum((row > 60) & (row < 180)) <= 4  # a pixel or two at either side
 
 
 @pytest.mark.parametrize("motion", MOTIONS)
 def test_motion_goes_on_for_ever(motion: str) -> None:
     track = simulate([(0, scene(motion=motion))], 1200, np.random.default_rng(1))
     late = slice(1000, 1200)
-    moved = np.ptp(track.x[late]) + np.ptp(track.y[late]) + np.ptp(track.angle[late]) + np.ptp(track.radius[late])
+    moved = np.ptp(track.x[late]) + np.ptp(track.y[late]) + np.ptp(track.width[late]) + np.ptp(track.radius[late])
     assert moved > 0.2
 
 
