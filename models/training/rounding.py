@@ -1,19 +1,25 @@
-"""Weights with fewer significant bits, so that the file they are in compresses: a repository keeps every version."""
+"""Weights on a coarser grid, so that the file they are in compresses: a repository keeps every version."""
 
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 @torch.no_grad()
-def round_matrices(module: nn.Module, bits: int) -> None:
-    """Round every matrix and kernel of `module` to `bits` significant bits, in place; vectors stay as they are.
+def round_matrices(module: nn.Module, grain: float) -> None:
+    """Round every matrix and kernel of `module` to multiples of its `step_of`, in place; vectors stay as they are.
 
-    The relative error is at most 2^-bits. The file is no smaller, but in half precision with 5 bits it compresses to
-    two thirds.
+    A grain of 8 costs an error of 1/25 to 1/50 of the root mean square. The file is no smaller, but in half precision
+    it compresses to little more than half. Equal steps leave less to store at the same error than significant digits,
+    which keep small weights more exactly than they matter.
     """
     for parameter in module.parameters():
         if parameter.ndim > 1:
-            share, exponent = torch.frexp(parameter.float())  # share in 0.5 .. 1
-            parameter.copy_(torch.ldexp((share * 2**bits).round() / 2**bits, exponent))
+            step = step_of(parameter, grain)
+            parameter.copy_((parameter.float() / step).round() * step)
+
+
+def step_of(matrix: Tensor, grain: float) -> Tensor:
+    """The largest power of two that fits `grain` times into the matrix's root mean square."""
+    return 2 ** (matrix.float().square().mean().sqrt().clamp(min=2**-14) / grain).log2().floor()

@@ -110,7 +110,7 @@ def export(config: dict[str, Any], stage: str) -> None:
 
     `stage` may be STAGE=FOLDER, to write elsewhere than the config's `export`. A stage with guidance fused into it
     (`guidance` above 1 in its table, or a distilled one) is marked to need none; others get the config's `guidance`.
-    With `bits` in the config the transformer's matrices keep so many significant bits, and the file compresses.
+    With `grain` in the config the transformer's matrices are rounded (`round_matrices`), and the file compresses.
     """
     from models.bundle import Bundle, save_bundle
     from models.training import ladder
@@ -126,8 +126,8 @@ def export(config: dict[str, Any], stage: str) -> None:
     vae: Any = AutoencoderKLWan.from_pretrained(folder / "vae")
     half = torch.float16  # on disk; opened in single precision on a CPU
     transformer.to(half)
-    if "bits" in config:
-        round_matrices(transformer, config["bits"])
+    if "grain" in config:
+        round_matrices(transformer, config["grain"])
     bundle = Bundle(
         transformer=transformer,
         vae=vae.to(half),

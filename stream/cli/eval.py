@@ -179,7 +179,7 @@ def draw(result: Result, out: Path) -> None:
             plots.draw_rivals(result.figures, out / "eval-curve.png")
         if result.moments:
             plots.draw_long(result.moments, out / "eval-long.png")
-        contact_sheet(result.columns, result.tasks).quantize(128).save(out / "eval-sheet.png", optimize=True)
+        contact_sheet(result.columns, result.tasks).save(out / "eval-sheet.webp", quality=75, method=6)
     except OSError as error:
         raise ConfigError(f"{out} cannot be written: {error.strerror}. Choose another --out.") from None
 
@@ -198,7 +198,7 @@ def show_comparison(makers: Mapping[str, Any], plan: Plan, out: Path | None, jso
         try:
             out.mkdir(parents=True, exist_ok=True)
             plots.draw_comparison(made.figures, out / "compare.png")
-            contact_sheet(made.sheet(), made.tasks).quantize(128).save(out / "compare-sheet.png", optimize=True)
+            contact_sheet(made.sheet(), made.tasks).save(out / "compare-sheet.webp", quality=75, method=6)
         except OSError as error:
             raise ConfigError(f"{out} cannot be written: {error.strerror}. Choose another --out.") from None
         write_text(out / "compare.json", as_json(document))

@@ -28,7 +28,7 @@ def test_json(tmp_path: Path) -> None:
     assert document["figures"]["t2v"]["truth"]["colour"]["value"] == 1.0
     assert {"name", "value", "op", "bound", "holds"} == set(document["bars"][0])
     written = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert written == ["eval-sheet.png", "eval-steps.png", "eval.json"]
+    assert written == ["eval-sheet.webp", "eval-steps.png", "eval.json"]
 
 
 def test_vbench(tmp_path: Path) -> None:
@@ -77,6 +77,6 @@ def test_four_checkpoints_in_one_plot(tmp_path: Path) -> None:
     assert qualities["flowmap"]["1"] == qualities["consistency"]["1"]
     assert [bar["name"].partition(" ")[0] for bar in document["bars"]] == ["anyflow:", "anyflow"]
     written = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert written == ["compare-sheet.png", "compare.json", "compare.png"]
+    assert written == ["compare-sheet.webp", "compare.json", "compare.png"]
     plain = RUNNER.invoke(command.app, ["--prompts", "1", "--steps", "1", "--compare", *names], catch_exceptions=False)
     assert "paired differences" in plain.stdout

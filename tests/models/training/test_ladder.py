@@ -18,13 +18,14 @@ from models.bundle import open_bundle
 from models.generate import generate
 from models.training import ladder
 from models.training.ladder import RecipeError, stage_of, trainer_of
+from models.training.rounding import step_of
 from models.training.stages import TINY_CPU, TrainingError, fresh, join, run
 from stream.cli import train
 
 LADDER = """
 folder = "{folder}"
 export = "{folder}/out"
-bits = 5
+grain = 8
 guidance = 2.5
 prompts = ["a red star"]
 [vae_model]
@@ -170,7 +171,7 @@ def test_the_whole_ladder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         1.0,
         2.5,
     ]
-    assert rounded(tmp_path / "out", 5)
+    assert rounded(tmp_path / "out", 8)
     config.write_text(config.read_text().replace("steps = 2 # at first", "steps = 4"))
     assert CliRunner().invoke(train.app, ["teacher", "--config", str(config)], catch_exceptions=False).exit_code == 0
     assert int(load_file(tmp_path / "teacher" / "state.safetensors")["step"]) == 4  # from step 2
@@ -192,14 +193,14 @@ def test_the_shipped_config_describes_the_embedded_model() -> None:
     shipped = json.loads((Path("models/tiny/transformer/config.json")).read_text())
     for key, value in config["transformer"].items():
         assert shipped[key] == value, key
-    assert rounded(Path("models/tiny"), config["bits"])
+    assert rounded(Path("models/tiny"), config["grain"])
 
 
-def rounded(checkpoint: Path, bits: int) -> bool:
-    """Have all matrices of the transformer in `checkpoint` no more than so many significant bits?"""
+def rounded(checkpoint: Path, grain: float) -> bool:
+    """Are the transformer's matrices on the grid, or one twice as fine where rounding moved their mean?"""
     weights = load_file(checkpoint / "transformer" / "diffusion_pytorch_model.safetensors")
-    shares = [torch.frexp(value.float())[0] * 2**bits for value in weights.values() if value.ndim > 1]
-    return all(torch.equal(share, share.round()) for share in shares)
+    counts = [value.float() / step_of(value, 2 * grain) for value in weights.values() if value.ndim > 1]
+    return all(torch.equal(count, count.round()) for count in counts)
 
 
 @pytest.mark.parametrize("name", ["tiny-cpu.toml", "tiny-gpu.toml"])
