@@ -24,3 +24,12 @@ def test_motion(motion: str, size: str) -> None:
         if found != motion:
             wrong.append((found, facts))
     assert wrong == []
+
+
+@pytest.mark.parametrize("motion", ["spinning", "pulsing"])
+def test_a_spin_that_shrinks_a_little_is_a_spin_and_a_pulse_that_narrows_a_pulse(motion: str) -> None:
+    track = simulate([(0, Scene("star", "red", "big", motion, "navy"))], 49, np.random.default_rng(1))
+    width = track.width * (track.radius / track.radius.max()) ** 0.3
+    radius = track.radius * track.width**0.3
+    found, facts = find_motion(track.x, track.y, width, radius)
+    assert (found, min(facts["beat"], facts["turn"]) > 0.05) == (motion, True)
