@@ -11,15 +11,15 @@ from farcast.protocol import RenderRequest, SessionRequest
 from fastapi import FastAPI, WebSocket
 from starlette.responses import JSONResponse, Response
 
-from . import control
+from stream.api.requests import token_of
+from stream.score.render_queue import Renders
+from stream.session.manager import Manager
+from stream.webrtc.viewer import Viewer
+
+from .api import control, pages, problems, recordings, renders, sessions, whep
 from .config import ServerConfig
 from .errors import StreamError
-from .http import pages, problems, recordings, renders, sessions, whep
-from .http.auth import token_of
-from .manager import Manager
 from .metrics import Metrics
-from .renders import Renders
-from .viewer import Viewer
 
 log = logging.getLogger("farcast")
 

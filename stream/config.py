@@ -19,7 +19,8 @@ class ServerConfig:
     port: int = 8000
     model: str | None = None  # folder or hub id; None = the embedded model
     device: str = "auto"
-    engine: str = "stream.engine.torch_model:open_model"  # "module:function" that opens the model in the engine process
+    # "module:function" that opens the model in the engine process
+    engine: str = "stream.engine.torch_backend:open_model"
     fast: str = "plain"  # how passes through the network run: plain, compile, graphs or compile+graphs
     engine_threads: int = 0  # torch threads of the engine; 0 = chosen from the number of cores
 
@@ -33,7 +34,7 @@ class ServerConfig:
 
     renders: bool = True  # make takes again for those who ask
     render_seconds: float = 600.0  # the longest take that is
-    renderer: str = "stream.render_job:open_renderer"  # "module:function", see there
+    renderer: str = "stream.score.render_job:open_renderer"  # "module:function", see there
 
     max_lead: float = 6.0  # seconds of video that may wait for playout, whatever the dial says
     min_fps: float = 8.0  # elastic playout never goes slower than this

@@ -12,8 +12,11 @@ import hashlib
 import hmac
 import re
 import secrets
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from starlette.responses import Response
 
 from .errors import ConfigError
 
@@ -67,3 +70,14 @@ def links(servers: Sequence[IceServer], secret: str | None, now: float, *, relay
                 f'{value}; username="{made.username}"; credential="{made.password}"; credential-type="password"'
             )
     return values
+
+
+def name_ice_servers(
+    response: Response, servers: Sequence[IceServer], secret: str | None, *, relays: bool = True
+) -> None:
+    """Add `Link` headers: a viewer needs the servers before its first offer, to gather every candidate at once.
+
+    With `relays`, TURN servers too, with credentials: only for those who may watch.
+    """
+    for link in links(servers, secret, time.time(), relays=relays):
+        response.headers.append("Link", link)

@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from models.evaluation import t2v
-from models.evaluation.examine import Plan
+from models.evaluation.judge.worker_pool import Readers
 from models.evaluation.prompts import Task, draw
-from models.evaluation.readers import Readers
-from models.evaluation.takes import Maker
+from models.evaluation.suite import Plan
+from models.evaluation.tasks import t2v
+from models.evaluation.tasks.sampler import Maker
 
 NEAR = 0.05  # so near a teacher's quality counts as near
 

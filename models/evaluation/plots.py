@@ -11,8 +11,8 @@ import matplotlib
 matplotlib.use("Agg")  # no display is needed to write a file
 from matplotlib import pyplot as plt
 
-from models.evaluation.analyser import ATTRIBUTES
-from models.evaluation.longrun import Moment
+from models.evaluation.judge.analyser import ATTRIBUTES
+from models.evaluation.tasks.long_video import Moment
 
 _PANELS = {
     "fidelity": "fidelity to the world, dB",

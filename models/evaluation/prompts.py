@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.world import Scene, caption, random_scene
-from models.world.captions import named
+from models.toyworld import Scene, caption, random_scene
+from models.toyworld.captions import named
 
 _APART = 0xFA2CA57  # a spawn key no training run uses: training draws from default_rng(1), default_rng(2), ...
 

@@ -22,16 +22,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.training.dmd import matching_gradient, matching_loss
-from models.training.forward import forward_losses, mean_over_processes
-from models.training.network import Network, Text
-from models.training.reader import Reader
-from models.training.reading import Reading, Shown
-from models.training.recipe import guided, noised
+from models.training.data.windows import Clips, Levels, draw_window
+from models.training.losses.attribute_classifier import Reader
+from models.training.losses.attribute_reward import Reading, Shown
+from models.training.losses.backward_simulation import STEP_COUNTS, draw_cut, roll_out
+from models.training.losses.dmd import matching_gradient, matching_loss
+from models.training.losses.flow_map_loss import forward_losses, mean_over_processes
+from models.training.losses.flow_matching import guided, noised
+from models.training.network.passes import Network, Text
 from models.training.run import Average, Run
-from models.training.simulation import STEP_COUNTS, draw_cut, roll_out
 from models.training.trainer import Sheet, Stage, Trainer, trained
-from models.training.windows import Clips, Levels, draw_window
 
 
 @dataclass(frozen=True, kw_only=True)

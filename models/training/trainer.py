@@ -16,10 +16,10 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from models.training.forward import Forward, forward_losses
-from models.training.network import Network
+from models.training.data.windows import Clips, Window, draw_window
+from models.training.losses.flow_map_loss import Forward, forward_losses
+from models.training.network.passes import Network
 from models.training.run import Average, Run, learning_rate, rank_and_world, share_gradients
-from models.training.windows import Clips, Window, draw_window
 
 Sheet = Callable[[Path, Mapping[str, torch.Tensor]], None]  # (file, averaged weights) to a picture of samples
 

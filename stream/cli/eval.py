@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
-from stream.cli import report
+from models.evaluation import report
 from stream.errors import ConfigError
 
 if TYPE_CHECKING:
-    from models.bundle import Bundle
-    from models.evaluation.examine import Plan, Result
+    from models.checkpoint.bundle import Bundle
+    from models.evaluation.suite import Plan, Result
 
 app = typer.Typer(add_completion=False)
 MANY = 20  # prompts from which on clips are read in processes of their own
@@ -64,8 +64,8 @@ def evaluate(
     folder = out if out is not None else vbench
     if folder is not None and folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder} is a file; give a folder to write into.")
-    from models.evaluation.examine import QUICK, Plan
-    from models.evaluation.takes import SAMPLERS, Maker
+    from models.evaluation.suite import QUICK, Plan
+    from models.evaluation.tasks.sampler import SAMPLERS, Maker
 
     if sampler not in SAMPLERS:
         raise ConfigError(f"--sampler must be {' or '.join(SAMPLERS)}, not {sampler!r}.")
@@ -86,8 +86,8 @@ def evaluate(
     if others and model is None:
         show_comparison(others, plan, out, json)
         return
-    from models.evaluation.bars import bars
-    from models.evaluation.examine import examine
+    from models.evaluation.suite import examine
+    from models.evaluation.thresholds import bars
 
     result = examine(Maker(opened(model, device), sampler, guidance), plan, teller(), others)
     measured = [report.Bar(*bar) for bar in bars(result.figures)]
@@ -153,7 +153,8 @@ def rival(text: str, samplers: tuple[str, ...]) -> tuple[str, str, str, float | 
 
 def opened(model: str | None, device: str) -> Bundle:
     """The checkpoint. Raises ModelError."""
-    from models.bundle import open_bundle, random_bundle
+    from models.checkpoint.bundle import open_bundle
+    from models.checkpoint.random_weights import random_bundle
 
     if model is not None and model.startswith("random:"):
         return random_bundle(model.removeprefix("random:"), device=device if device != "auto" else "cpu")
@@ -169,8 +170,8 @@ def teller() -> Callable[[str], None]:
 
 def draw(result: Result, out: Path) -> None:
     """Plots and the contact sheet into `out`. Raises ConfigError."""
-    from models.evaluation import plots  # matplotlib is slow to import
-    from models.evaluation.sheet import contact_sheet
+    from models.evaluation import plots
+    from models.evaluation.contact_sheet import contact_sheet
 
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -193,7 +194,7 @@ def show_comparison(makers: Mapping[str, Any], plan: Plan, out: Path | None, jso
     document = report.document("eval-compare", finite(made.figures), measured)
     if out is not None:
         from models.evaluation import plots
-        from models.evaluation.sheet import contact_sheet
+        from models.evaluation.contact_sheet import contact_sheet
 
         try:
             out.mkdir(parents=True, exist_ok=True)
@@ -217,8 +218,8 @@ def write_vbench(
     maker: Any, folder: Path, prompt_list: Path, steps: int, samples: int | None, frames: int, seed: int
 ) -> dict[str, Any]:
     """Videos for every list; how many there are and how steady the new ones are."""
-    from models.evaluation import vbench
-    from stream.mp4 import Mp4
+    from models.evaluation.tasks import vbench
+    from models.media.write import Mp4
 
     if frames < 2:
         raise ConfigError(f"--frames is {frames}; VBench needs 2 or more.")
@@ -248,7 +249,7 @@ def show_vbench(figures: Mapping[str, Any], json: bool) -> None:
 
 def readable(figures: Mapping[str, Any], measured: list[report.Bar]) -> str:
     """For people."""
-    from models.evaluation.bars import table
+    from models.evaluation.thresholds import table
 
     machine = ", ".join(f"{key} {value}" for key, value in report.machine().items())
     lines = [f"farcast eval {figures['model']}, {figures['prompts']} prompts, seed {figures['seed']}", machine, ""]

@@ -12,8 +12,9 @@ from typing import Annotated
 
 import typer
 
-from stream.cli.options import Fast, Model
-from stream.mp4 import Mp4, OutputError, check_folder
+from models.media.write import Mp4, OutputError, check_folder
+
+from .options import Fast, Model
 
 app = typer.Typer(add_completion=False)
 
@@ -39,9 +40,9 @@ def generate(
     if image is not None and video is not None:
         raise OutputError("Give --image or --video, not both.", code="invalid")
     check_folder(output)
-    from models.generate import generate as make
-    from models.media import open_image, read_clip
-    from stream.engine.torch_model import open_weights
+    from models.checkpoint.load import open_weights
+    from models.media.read import open_image, read_clip
+    from models.rollout.generate import generate as make
 
     start = open_image(existing(image)) if image is not None else None
     clip, clip_fps = read_clip(existing(video)) if video is not None else (None, None)

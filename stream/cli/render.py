@@ -13,8 +13,8 @@ import typer
 from farcast.commands.score import read_score
 from farcast.protocol import Score, limits
 
+from models.media.write import Mp4, check_folder
 from stream.errors import ConfigError
-from stream.mp4 import Mp4, check_folder
 
 app = typer.Typer(add_completion=False)
 LIVE = "live"
@@ -46,8 +46,8 @@ def render(
         raise ConfigError("The take has no finished chunk, so there is nothing to render.")
     import torch
 
-    from stream.engine.torch_model import default_threads, open_weights
-    from stream.replay import Replay
+    from models.checkpoint.load import default_threads, open_weights
+    from stream.score.replay import Replay
 
     torch.set_num_threads(threads or take.made_with.threads or default_threads())
     replay = Replay(open_weights(model, device), take, steps=budget, any_model=any_model)

@@ -23,6 +23,6 @@ def train(
     ] = None,
 ) -> None:
     """Run one stage of training; it goes on from where it was stopped."""
-    from models.training.stages import TINY_CPU, run
+    from models.training.commands import TINY_CPU, run
 
     run(stage, config or TINY_CPU)

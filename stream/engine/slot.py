@@ -10,13 +10,15 @@ import time
 from collections.abc import Callable
 
 from stream.governor import ChunkPlan, CostModel, Dial, Governor, Moment, decide
-from stream.governor.turn import DELIVERY_S, GOES_BACK, REPLACES
+from stream.governor.dial import DialSetting
+from stream.governor.prompt_policy import DELIVERY_S, GOES_BACK, REPLACES
+from stream.types import Pixels
 
-from .inhand import InHand
-from .messages import (
+from .backend import Take, TakeError, Unit
+from .playout_mirror import InHand
+from .protocol import (
     ChunkMade,
     Cut,
-    DialSetting,
     DialTaken,
     Event,
     Measured,
@@ -24,7 +26,6 @@ from .messages import (
     NewShot,
     Open,
     Opened,
-    Pixels,
     Refused,
     Rewind,
     Rewound,
@@ -32,7 +33,6 @@ from .messages import (
     SetPrompt,
     Superseded,
 )
-from .model import Take, TakeError, Unit
 
 MARGIN = 2  # frames that may leave before the server hears that they should not
 OPENINGS = 2  # times a chunk may be opened, before a flood of prompts keeps it from ever being begun

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from stream.governor.errors import GovernorError
-
 LATENCY_MS = (200.0, 30_000.0)
 STEPS = (1, 50)  # the most steps AnyFlow's on-policy training used
 
@@ -64,3 +62,19 @@ def _count(name: str, value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise GovernorError(f"{name} must be a whole number from {low} to {high}, got {value!r}")
     return value
+
+
+@dataclass(frozen=True)
+class DialSetting:
+    """The dial as the governor takes it."""
+
+    latency_ms: float = 1500.0
+    floor: int = 1
+    ceiling: int = 32
+    steps: int | None = None
+
+
+class GovernorError(ValueError):
+    """A dial or a setting that makes no sense. The message says what to send instead."""
+
+    code = "invalid_dial"

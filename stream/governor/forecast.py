@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 
-from stream.governor.costs import CostModel, Window
+from .costs import CostModel, Window
 
 RATIOS = 48  # chunks remembered
 FEW = 8  # with fewer than so many, a guess stands in

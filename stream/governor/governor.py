@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from stream.governor import sigmas
-from stream.governor.costs import CostModel
-from stream.governor.dial import Dial
-from stream.governor.forecast import Forecast
-from stream.governor.turn import DELIVERY_S
+from . import sigmas
+from .costs import CostModel
+from .dial import Dial
+from .forecast import Forecast
+from .prompt_policy import DELIVERY_S
 
 LEAD_CAP_S = 30.0
 TICK_S = 0.001  # no use in waiting for less

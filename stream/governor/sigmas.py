@@ -1,7 +1,7 @@
 """Noise levels a chunk passes through: the shifted linear schedule, and its tail from any level.
 
 The flow map is trained for every pair 1 >= t >= r >= 0 (AnyFlow), so a schedule may be cut short or spread again from
-wherever a chunk happens to be. `models.flowmap.schedule` is the same formula; it is repeated here so that the governor
+wherever a chunk is. `models.rollout.flowmap.schedule` is the same formula; it is repeated here so that the governor
 needs nothing of the model.
 """
 

@@ -17,11 +17,11 @@ from pathlib import Path
 
 import av
 
-from stream.broadcast import Broadcast
-from stream.encoders import VideoPacket
 from stream.metrics import Metrics
+from stream.video.broadcast import Broadcast
+from stream.video.encoder import VideoPacket
 
-from .mp4 import Mp4Writer
+from .fmp4 import Mp4Writer
 from .timeline import Timeline
 
 log = logging.getLogger("farcast.recording")

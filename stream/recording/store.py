@@ -16,10 +16,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from stream.broadcast import Broadcast
 from stream.config import ServerConfig
 from stream.errors import ConfigError, NotFound, Unauthorised
 from stream.metrics import Metrics
+from stream.video.broadcast import Broadcast
 
 from .recording import Limits, Recording
 

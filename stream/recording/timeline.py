@@ -7,7 +7,7 @@ somebody asked for is in it as what it was, a picture that stands for as many wh
 
 from __future__ import annotations
 
-from stream.playout import TICKS
+from stream.video.playout import TICKS
 
 HOLD = 5.0  # seconds; a pause of an hour is no hour of film
 

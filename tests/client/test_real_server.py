@@ -23,7 +23,7 @@ def server() -> Iterator[str]:
     """The address of a server in a process of its own, started as a user starts it."""
     command = [sys.executable, "-m", "farcast", "serve", "--port", "0", "--model", "fake?step=0.01"]
     process = subprocess.Popen(
-        [*command, "--engine", "tests.stream.fake_model:open_model"],
+        [*command, "--engine", "tests.support.fake_backend:open_model"],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from stream.lab.eye import FLAGS
+from bench.transport.browser_viewer import FLAGS
 
 FAKE_CAMERA = "--use-fake-device-for-media-stream"
 FIRST_FRAME_MS = 60_000  # a busy machine is no failure; the real bound is measured in test_live.py

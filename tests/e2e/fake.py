@@ -20,7 +20,7 @@ from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 from PIL import Image, UnidentifiedImageError
 
-from stream.aiortc_hooks import IceAddresses, offer_addresses
+from stream.webrtc.aiortc_hooks import IceAddresses, offer_addresses
 from tests.e2e.fake_session import FPS, SIDE, FakeSession, Picture, film, last_frame
 
 PAGE = Path(__file__).parents[2] / "client" / "web"

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from tests.e2e.conftest import Server, bluish
-from tests.e2e.hands import Tabs
+from tests.support.page_actions import Tabs
 
 pytestmark = pytest.mark.browser
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tests.e2e.conftest import Server, bluish
-from tests.e2e.hands import Tabs, give, greenish, picture, upload
+from tests.support.page_actions import Tabs, give, greenish, picture, upload
 
 pytestmark = pytest.mark.browser
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.e2e.conftest import Server, bluish, reddish
-from tests.e2e.hands import GREEN, Tabs, greenish
+from tests.support.page_actions import GREEN, Tabs, greenish
 
 pytestmark = pytest.mark.browser
 

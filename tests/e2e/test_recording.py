@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser
 
-from tests.stream.conftest import running, wait_for
+from tests.support.running_server import running, wait_for
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.e2e.conftest import Server, bluish, reddish
-from tests.e2e.hands import Tabs, clip, give, greenish, live, picture, upload
+from tests.support.page_actions import Tabs, clip, give, greenish, live, picture, upload
 
 pytestmark = pytest.mark.browser
 

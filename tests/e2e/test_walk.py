@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import Server, Tab, bluish
-from tests.e2e.hands import Tabs, clip, give, greenish, live, picture, upload
+from tests.support.page_actions import Tabs, clip, give, greenish, live, picture, upload
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(300)]
 

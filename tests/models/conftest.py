@@ -3,15 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from models.bundle import Bundle
-from tests.models.small import small_bundle
-
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)  # these tensors are too small to share, and the machine has other work
-
-
-@pytest.fixture(scope="session")
-def bundle() -> Bundle:
-    return small_bundle()

@@ -1,96 +1,10 @@
-"""A real server over a mock model, for the tests of the service's outer rooms."""
-
 from __future__ import annotations
 
-import asyncio
-import socket
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
-
-import httpx
 import pytest
-import uvicorn
-from fastapi import FastAPI
 
-from stream.app import create_app
-from stream.config import ServerConfig
-from stream.control import MAX_MESSAGE
-
-FAKE = "tests.stream.fake_model:open_model"
-FAKE_RENDERER = "tests.stream.fake_model:open_renderer"
-
-
-@dataclass
-class Running:
-    """A server on a thread of its own."""
-
-    url: str
-    app: FastAPI
-    loop: asyncio.AbstractEventLoop
-
-    @property
-    def manager(self) -> Any:
-        return self.app.state.manager
-
-    def create(self, prompt: str = "a red circle", **more: Any) -> dict[str, Any]:
-        """A new session, as the server describes it."""
-        answer = httpx.post(f"{self.url}/v1/sessions", json={"prompt": prompt, **more}, timeout=20)
-        assert answer.status_code == 201, answer.text
-        created: dict[str, Any] = answer.json()
-        return created
-
-    def headers(self, created: dict[str, Any]) -> dict[str, str]:
-        return {"Authorization": f"Bearer {created['token']}"}
-
-    def delete(self, created: dict[str, Any]) -> None:
-        httpx.delete(self.url + created["urls"]["session"], headers=self.headers(created), timeout=20)
-
-    def socket(self, created: dict[str, Any]) -> str:
-        return f"ws{self.url[4:]}{created['urls']['control']}?token={created['token']}"
-
-
-@contextmanager
-def running(model: str = "fake?step=0.002", at: int = 0, **options: Any) -> Iterator[Running]:
-    """A server with the mock model, ready, and gone afterwards. `at`: its port, 0 = any."""
-    settings = {"start_grace": 0.1, "max_sessions": 8, "renderer": FAKE_RENDERER, **options}
-    config = ServerConfig(port=0, model=model, engine=FAKE, **settings)
-    app = create_app(config)
-    sock = socket.create_server(("127.0.0.1", at))
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app, log_config=None, ws="websockets-sansio", ws_max_size=MAX_MESSAGE, timeout_graceful_shutdown=1
-        )
-    )
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=lambda: loop.run_until_complete(server.serve(sockets=[sock])), daemon=True)
-    thread.start()
-    url = f"http://127.0.0.1:{sock.getsockname()[1]}"
-    try:
-        wait_for(lambda: server.started, 20)
-        yield Running(url, app, loop)
-    finally:
-        server.should_exit = True
-        thread.join(20)
-        loop.close()
-        sock.close()
-        assert not thread.is_alive(), "the server does not end"
+from tests.support.running_server import Running
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[Running]:
-    """One server for all tests that do not need their own."""
-    with running() as run:
-        wait_for(lambda: httpx.get(f"{run.url}/readyz").status_code == 200, 30)
-        yield run
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 10.0, what: str = "") -> None:
-    """Poll until `condition`."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"not within {seconds} s: {what or condition}"
-        time.sleep(0.02)
+def server(running_server: Running) -> Running:
+    return running_server

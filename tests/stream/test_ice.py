@@ -9,10 +9,10 @@ import re
 
 import pytest
 
-from stream import viewer
 from stream.config import ServerConfig
 from stream.errors import ConfigError
 from stream.ice import IceServer, credentials, links
+from stream.webrtc import viewer
 
 STUN, TURN = IceServer("stun:stun.example.org"), IceServer("turn:turn.example.org:3478?transport=udp")
 

@@ -21,7 +21,6 @@ from .errors import FarcastError, ProtocolError, RenderFailed, RequestRefused, S
 from .events import Event
 from .fanout import Fanout, Reader
 from .frames import Frame
-from .pictures import Picture, encoded, read
 from .protocol import (
     Dial,
     DialApplied,
@@ -44,6 +43,7 @@ from .protocol import (
 from .protocol.parse import checked
 from .recorder import Recorder
 from .renders import follow, writable
+from .uploads import Picture, encoded, read
 from .whep import MediaStats, Player
 
 _FRAMES = 32  # frames kept for a slow reader: two seconds at 16 fps

@@ -20,9 +20,9 @@ from .errors import SessionEnded
 from .events import Event
 from .fanout import Reader
 from .frames import Frame
-from .pictures import Picture
 from .protocol import DialApplied, ImageApplied, PromptApplied, RenderInfo, Session
 from .recorder import Recorder
+from .uploads import Picture
 
 T = TypeVar("T")
 

@@ -1,19 +1,19 @@
 // Puts the parts together, and starts a take as soon as the page is open.
 
-import { Problem, endSession, getModel } from "./api.js";
-import { Camera } from "./camera.js";
-import { Charts } from "./charts.js";
-import { DialView } from "./dial.js";
-import { byId } from "./dom.js";
-import { ImageDrop } from "./image.js";
-import { Keep } from "./keep.js";
-import { memory } from "./memory.js";
-import { PromptBox } from "./prompt.js";
-import { Session } from "./session.js";
-import { Stage } from "./stage.js";
-import { StatusView } from "./status.js";
-import { Timeline } from "./timeline.js";
-import { Transport } from "./transport.js";
+import { Problem, endSession, getModel } from "./net/api.js";
+import { Camera } from "./ui/camera.js";
+import { Charts } from "./ui/charts.js";
+import { DialView } from "./ui/dial.js";
+import { byId } from "./lib/dom.js";
+import { ImageDrop } from "./ui/image.js";
+import { Keep } from "./ui/downloads.js";
+import { memory } from "./lib/storage.js";
+import { PromptBox } from "./ui/prompt.js";
+import { Session } from "./net/session.js";
+import { Stage } from "./ui/stage.js";
+import { StatusView } from "./ui/status.js";
+import { Timeline } from "./ui/timeline.js";
+import { Transport } from "./ui/controls.js";
 
 /** @import { ModelCard, Start, Wish } from "./types.js" */
 

@@ -12,17 +12,17 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from models.flowmap import schedule
-from models.training.data import LatentClips
+from models.rollout.flowmap import schedule
+from models.training.data.toy_clips import LatentClips
+from models.training.data.windows import CaptionedClips, Levels, WorldClips, draw_window
 from models.training.distill import Distillation, Distiller
-from models.training.dmd import clean_from, matching_gradient, matching_loss
-from models.training.forward import Forward, forward_losses
-from models.training.network import Network
-from models.training.recipe import noised
-from models.training.simulation import STEP_COUNTS, Cut, draw_cut, roll_out
+from models.training.losses.backward_simulation import STEP_COUNTS, Cut, draw_cut, roll_out
+from models.training.losses.dmd import clean_from, matching_gradient, matching_loss
+from models.training.losses.flow_map_loss import Forward, forward_losses
+from models.training.losses.flow_matching import noised
+from models.training.network.passes import Network
 from models.training.trainer import Stage, Trainer
-from models.training.windows import CaptionedClips, Levels, WorldClips, draw_window
-from tests.models.training.test_network import network
+from tests.models.training.network.test_passes import network
 
 STAGE = Distillation(
     steps=4, windows=(0.3, 0.3, 0.4), batch=(3,), fake_first=1, save_every=2, pairs=(0.5, 0.25, 0.25), guidance=3.0,

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.models.training.worker import gradients, whole_window
+from tests.support.torchrun_worker import gradients, whole_window
 
 ROOT = Path(__file__).parents[3]
 
@@ -21,7 +21,7 @@ def test_two_processes_agree_with_one(tmp_path: Path) -> None:
     """Their gradients are those of one process at the same global batch, and they keep the same weights."""
     command = [
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-        "-m", "tests.models.training.worker", str(tmp_path),
+        "-m", "tests.support.torchrun_worker", str(tmp_path),
     ]  # fmt: skip
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}:{ROOT / 'client' / 'python'}"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=170, check=False)

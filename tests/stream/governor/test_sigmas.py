@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.flowmap import schedule as reference
+from models.rollout.flowmap import schedule as reference
 from stream.governor import sigmas
 
 STEPS = st.integers(1, 50)

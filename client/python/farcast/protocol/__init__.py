@@ -6,7 +6,6 @@ The server imports these too, and JSON Schema and AsyncAPI are generated from th
 from __future__ import annotations
 
 from ..errors import ProtocolError
-from . import limits
 from .base import mix_text
 from .client import ClientMessage, Pause, Ping, Prompt, Resume, Rewind, SetDial, Stop
 from .dial import Dial, DialChange

@@ -1,0 +1,1 @@
+"""One module per bench: `farcast bench NAME` runs `bench.commands.NAME`."""

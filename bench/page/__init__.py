@@ -1,0 +1,1 @@
+"""Pictures and animations of the page in use, for the docs."""

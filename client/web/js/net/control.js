@@ -1,0 +1,94 @@
+// One WebSocket: typed messages out with an id each, messages in, and a heartbeat that measures the round trip.
+
+import { Emitter } from "../lib/emitter.js";
+
+/** @import { Message } from "../types.js" */
+
+const HEARTBEAT_MS = 2000;
+const SILENCE_MS = 9000; // so long without a word, and the socket counts as dead even if TCP has not noticed
+
+/** @extends {Emitter<{message: Message, open: null, close: {code: number}, roundtrip: number}>} */
+export class Control extends Emitter {
+  /** @type {WebSocket | null} */
+  #socket = null;
+  #heard = 0;
+  /** @type {ReturnType<typeof setInterval> | undefined} */
+  #heart;
+  static #count = 0;
+
+  /** @param {string} url  address of the control socket, http or ws, token included */
+  constructor(url) {
+    super();
+    const address = new URL(url, document.baseURI);
+    address.protocol = address.protocol.replace("http", "ws");
+    this.url = address.href;
+  }
+
+  open() {
+    const socket = new WebSocket(this.url);
+    this.#socket = socket;
+    socket.onopen = () => {
+      this.#heard = performance.now();
+      this.#heart = setInterval(() => this.#beat(), HEARTBEAT_MS);
+      this.emit("open", null);
+    };
+    socket.onmessage = (event) => this.#receive(event);
+    socket.onclose = (event) => {
+      clearInterval(this.#heart);
+      if (this.#socket !== socket) return; // closed by us
+      this.#socket = null;
+      this.emit("close", { code: event.code });
+    };
+  }
+
+  close() {
+    const socket = this.#socket;
+    this.#socket = null;
+    clearInterval(this.#heart);
+    socket?.close();
+  }
+
+  get ready() {
+    return this.#socket?.readyState === WebSocket.OPEN;
+  }
+
+  static nextId() {
+    return `p${(Control.#count += 1).toString(36)}-${Math.floor(Math.random() * 1e6).toString(36)}`;
+  }
+
+  /**
+   * Send one message; false where the socket is not open (the caller keeps what matters).
+   * @param {string} type
+   * @param {Record<string, unknown>} [fields]
+   * @param {string} [id]
+   */
+  send(type, fields = {}, id = Control.nextId()) {
+    if (!this.ready) return false;
+    this.#socket?.send(JSON.stringify({ type, id, ...fields }));
+    return true;
+  }
+
+  #beat() {
+    if (performance.now() - this.#heard > SILENCE_MS) {
+      const socket = this.#socket;
+      this.close();
+      if (socket) this.emit("close", { code: 1006 });
+      return;
+    }
+    this.send("ping", { t: performance.now() });
+  }
+
+  /** @param {MessageEvent} event */
+  #receive(event) {
+    this.#heard = performance.now();
+    /** @type {Message} */
+    let message;
+    try {
+      message = JSON.parse(event.data);
+    } catch {
+      return; // not ours; a proxy's banner, say
+    }
+    if (message.type === "pong") this.emit("roundtrip", performance.now() - message.t);
+    else this.emit("message", message);
+  }
+}

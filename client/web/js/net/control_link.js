@@ -1,0 +1,66 @@
+// Keeps one control socket open to a session, as media.js keeps the picture coming: lost, it is opened again.
+
+import { Problem, describeSession } from "./api.js";
+import { Backoff } from "./backoff.js";
+import { Control } from "./control.js";
+import { sleep } from "../lib/dom.js";
+import { Emitter } from "../lib/emitter.js";
+import { isOver } from "./status_model.js";
+
+/** @import { Message, SessionInfo } from "../types.js" */
+
+/** @extends {Emitter<{message: Message, up: null, down: null, over: string, problem: Problem, roundtrip: number}>} */
+export class Line extends Emitter {
+  #backoff = new Backoff();
+  #closed = false;
+
+  /** @param {SessionInfo} info */
+  constructor(info) {
+    super();
+    this.info = info;
+    const address = new URL(info.urls.control ?? `v1/sessions/${encodeURIComponent(info.id)}/control`, document.baseURI);
+    address.searchParams.set("token", info.token);
+    this.control = new Control(address.href);
+    this.control.on("message", (message) => this.emit("message", message));
+    this.control.on("roundtrip", (ms) => this.emit("roundtrip", ms));
+    this.control.on("close", () => this.#reopen());
+    this.control.on("open", () => {
+      this.#backoff.reset();
+      this.emit("up", null);
+    });
+  }
+
+  open() {
+    this.control.open();
+  }
+
+  /**
+   * False where the socket is not open: the caller keeps what matters.
+   * @param {string} type
+   * @param {Record<string, unknown>} [fields]
+   */
+  send(type, fields) {
+    return this.control.send(type, fields);
+  }
+
+  async #reopen() {
+    if (this.#closed) return;
+    this.emit("down", null);
+    await sleep(this.#backoff.next());
+    if (this.#closed) return;
+    try {
+      const { state } = await describeSession(this.info.id, this.info.token);
+      if (this.#closed) return;
+      if (isOver(state)) this.emit("over", state);
+      else this.control.open();
+    } catch (error) {
+      if (error instanceof Problem && error.gone) this.emit("problem", error);
+      else await this.#reopen();
+    }
+  }
+
+  close() {
+    this.#closed = true;
+    this.control.close();
+  }
+}

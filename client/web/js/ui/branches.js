@@ -1,0 +1,74 @@
+// What lay after a chunk the take went back to: a row under the strip, hanging from its fork. Choosing one takes that turn again.
+
+import { byId, make } from "../lib/dom.js";
+import { nameOf, wishOf } from "./mix.js";
+
+/** @import { Session } from "../net/session.js" */
+/** @import { Tile } from "./tile.js" */
+
+const MOST = 4;
+const PICTURES = 12;
+
+/** @typedef {{from: number, row: HTMLElement, anchor: HTMLElement | undefined}} Branch */
+
+export class Branches {
+  #area = byId("branches", HTMLElement);
+  /** @type {Branch[]} */
+  #branches = [];
+  /** @type {Session | null} */
+  #session = null;
+
+  /** @param {Session} session */
+  attach(session) {
+    this.#session = session;
+    this.#branches = [];
+    this.#area.replaceChildren();
+  }
+
+  /**
+   * @param {number} from  the chunk the take goes on from
+   * @param {Tile[]} tiles  what was left
+   * @param {Tile} [before]  the newest that stays
+   */
+  leave(from, tiles, before) {
+    this.#drop(({ from: fork }) => fork > from); // their fork went with what was left now
+    const pictures = tiles.flatMap(({ picture }) => picture ?? []).slice(0, PICTURES);
+    if (!pictures.length) return; // made, but nobody saw it
+    const prompt = tiles[0].prompt;
+    const last = tiles.at(-1)?.prompt ?? prompt;
+    const count = `${tiles.length} ${tiles.length === 1 ? "chunk" : "chunks"}`;
+    const words = make("span", { class: "branch-words" }, make("span", {}, nameOf(last)), make("small", {}, `left, ${count}`));
+    const button = make("button", { type: "button", class: "branch" }, ...pictures, words);
+    const label = `Branch left at chunk ${from}, ${count}, ${nameOf(last)}: take that turn again`;
+    button.setAttribute("aria-label", label);
+    button.title = label;
+    button.disabled = !this.#session?.canSteer;
+    button.addEventListener("click", () => {
+      if (this.#session?.rewind(from)) this.#session.prompt(wishOf(last));
+    });
+    this.#branches.unshift({ from, row: button, anchor: before?.button });
+    this.#area.prepend(button);
+    for (const old of this.#branches.splice(MOST)) old.row.remove();
+    this.#place();
+  }
+
+  /** Each hangs from the tile before its fork. */
+  #place() {
+    for (const { row, anchor } of this.#branches) {
+      const x = anchor?.isConnected ? anchor.offsetLeft + anchor.offsetWidth / 2 : 0;
+      row.style.setProperty("--fork", `${x}px`);
+    }
+  }
+
+  /** @param {number} first  the oldest chunk still in the strip: branches from before have lost their fork */
+  forget(first) {
+    this.#drop(({ from }) => from < first);
+    this.#place();
+  }
+
+  /** @param {(branch: Branch) => boolean} which */
+  #drop(which) {
+    for (const { row } of this.#branches.filter(which)) row.remove();
+    this.#branches = this.#branches.filter((branch) => !which(branch));
+  }
+}

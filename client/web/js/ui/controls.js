@@ -1,0 +1,96 @@
+// The row of buttons under the picture: pause, stop, snapshot, record; and at the top who watches and the link to watch by.
+
+import { byId, download, fileName } from "../lib/dom.js";
+import { Recorder } from "./recorder.js";
+
+/** @import { Session } from "../net/session.js" */
+/** @import { Stage } from "./stage.js" */
+/** @import { SessionInfo, State } from "../types.js" */
+
+const button = (/** @type {string} */ id) => byId(id, HTMLButtonElement);
+
+/** There has been a picture on this page. */
+const stageLit = () => "lit" in document.body.dataset;
+
+export class Transport {
+  #pause = button("pause");
+  #stop = button("stop");
+  #snapshot = button("snapshot");
+  #record = button("record");
+  #share = button("share");
+  #viewers = byId("viewers", HTMLElement);
+  /** @type {Session | null} */
+  #session = null;
+
+  /**
+   * @param {Stage} stage
+   * @param {(text: string) => void} say  a short word to the user
+   */
+  constructor(stage, say) {
+    this.say = say;
+    this.recorder = new Recorder((on) => {
+      this.#record.setAttribute("aria-pressed", String(on));
+      byId("record-text", HTMLElement).textContent = on ? "Save" : "Record";
+    });
+    this.#pause.addEventListener("click", () => {
+      if (this.#session?.status.state === "paused") this.#session.resume();
+      else this.#session?.pause();
+    });
+    this.#stop.addEventListener("click", () => this.#session?.stop());
+    this.#snapshot.addEventListener("click", async () => {
+      const picture = await stage.snapshot();
+      if (picture) download(picture, fileName("png"));
+    });
+    this.#record.addEventListener("click", () => {
+      const stream = stage.video.srcObject;
+      if (this.recorder.on) this.recorder.stop();
+      else if (stream instanceof MediaStream) this.recorder.start(stream, fileName());
+    });
+    this.#share.addEventListener("click", () => this.#shareLink());
+  }
+
+  /** @param {Session} session */
+  attach(session) {
+    this.recorder.stop();
+    this.#session = session;
+    this.#state(session.status.state);
+    session.on("status", ({ state }) => this.#state(state));
+    session.on("info", (info) => this.#info(info));
+  }
+
+  /** @param {State} state */
+  #state(state) {
+    const going = state === "live" || state === "paused" || state === "warming";
+    const steering = this.#session?.canSteer ?? false;
+    this.#pause.disabled = !going || !steering;
+    this.#stop.disabled = !going || !steering;
+    this.#pause.setAttribute("aria-pressed", String(state === "paused"));
+    byId("pause-text", HTMLElement).textContent = state === "paused" ? "Resume" : "Pause";
+    this.#snapshot.disabled = !stageLit();
+    this.#record.disabled = !going && !this.recorder.on;
+    if (state === "ended" || state === "lost") this.recorder.stop();
+  }
+
+  /** @param {SessionInfo} info */
+  #info(info) {
+    this.#share.setAttribute("aria-label", info.view_token ? "Share a view-only link" : "Share a link");
+    this.#share.hidden = info.role === "watch";
+    const viewers = info.viewers ?? 0;
+    this.#viewers.hidden = viewers < 2;
+    this.#viewers.textContent = `${viewers} watching`;
+  }
+
+  async #shareLink() {
+    const info = this.#session?.info;
+    if (!info) return;
+    const link = new URL(location.pathname, location.href);
+    link.hash = new URLSearchParams({ watch: info.id, token: info.view_token ?? info.token }).toString();
+    const rights = info.view_token ? "watches, and cannot steer" : "watches, and can steer as well";
+    try {
+      await navigator.clipboard.writeText(link.href);
+      this.say(`The link is copied. Who opens it ${rights}.`);
+    } catch {
+      this.say(`Who opens this link ${rights}: ${link.href}`); // no clipboard outside HTTPS and localhost
+    }
+  }
+}

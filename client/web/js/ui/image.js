@@ -1,0 +1,138 @@
+// Pictures and clips, however they come: dropped, pasted, chosen, or from the camera. Looked at here before they are sent.
+
+import { Problem } from "../net/api.js";
+import { byId } from "../lib/dom.js";
+import { fit, playable, refuseScore } from "./uploads.js";
+
+/** @import { Session } from "../net/session.js" */
+
+const SAID_MS = 10_000;
+const MOST_BYTES = 20 * 2 ** 20;
+
+export class ImageDrop {
+  #file = byId("file", HTMLInputElement);
+  #error = byId("image-error", HTMLElement);
+  #why = byId("image-why", HTMLElement);
+  #again = byId("image-again", HTMLButtonElement);
+  #given = byId("given", HTMLElement);
+  #thumb = byId("given-thumb", HTMLImageElement);
+  #text = byId("given-text", HTMLElement);
+  /** @type {Session | null} */
+  #session = null;
+  #waiting = ""; // id of the picture the server has not applied yet
+  #sending = false; // the server may apply it before its answer to the upload is here
+  /** What could not be sent for want of a connection, to be sent again. @type {Blob | null} */
+  #unsent = null;
+
+  /** @param {{startFrom: (what: {image?: Blob, clip?: Blob}) => void}} actions  begin a new take from this */
+  constructor({ startFrom }) {
+    this.startFrom = startFrom;
+    this.#file.addEventListener("change", () => {
+      const [file] = this.#file.files ?? [];
+      this.#file.value = "";
+      if (file) this.take(file);
+    });
+    this.#again.addEventListener("click", () => this.#unsent && this.take(this.#unsent));
+    this.#listenDrop();
+    addEventListener("paste", (event) => {
+      const file = [...(event.clipboardData?.files ?? [])][0];
+      if (!file) return;
+      event.preventDefault();
+      this.take(file);
+    });
+  }
+
+  #listenDrop() {
+    let depth = 0;
+    const files = (/** @type {DragEvent} */ event) => event.dataTransfer?.types.includes("Files") ?? false;
+    const mark = (/** @type {number} */ value) => {
+      depth = Math.max(0, value);
+      document.body.toggleAttribute("data-dragging", depth > 0 && document.body.dataset.role !== "watch");
+    };
+    addEventListener("dragenter", (event) => files(event) && mark(depth + 1));
+    addEventListener("dragleave", (event) => files(event) && mark(depth - 1));
+    addEventListener("dragover", (event) => files(event) && event.preventDefault());
+    addEventListener("drop", (event) => {
+      mark(0);
+      const file = event.dataTransfer?.files[0];
+      if (!file) return;
+      event.preventDefault();
+      this.take(file);
+    });
+  }
+
+  /** @param {Session} session */
+  attach(session) {
+    this.#session = session;
+    session.on("message", (message) => {
+      const mine = message.re === this.#waiting || this.#sending;
+      if (message.type === "image_applied" && mine) {
+        this.#waiting = "";
+        this.#text.textContent = "The shot goes on from this picture.";
+        setTimeout(() => (this.#given.hidden = this.#given.hidden || !this.#waiting), SAID_MS); // the timeline keeps it
+      }
+      if (message.type === "error" && message.re && message.re === this.#waiting) this.#refuse(message.message);
+    });
+  }
+
+  /** @param {Blob} file */
+  async take(file) {
+    if (this.#session?.info?.role === "watch") return; // someone else's take: not ours to change
+    this.#error.hidden = true;
+    this.#unsent = null;
+    const name = file instanceof File && file.name ? `“${file.name}”` : "This";
+    try {
+      if (file.size > MOST_BYTES) throw new Problem(`${name} is larger than 20 MB. Give a smaller one.`);
+      if (file.type.startsWith("video/")) return await this.#clip(file);
+      await refuseScore(file, name);
+      if (!file.type.startsWith("image/")) throw new Problem(`${name} is not a picture. Give a PNG, JPEG or WebP.`);
+      await this.#send(await fit(file, name));
+    } catch (error) {
+      this.#refuse(error instanceof Error ? error.message : String(error));
+      const broken = error instanceof Problem && error.status === 0 && error.code === "network";
+      if (broken && this.#preview(file, "Not sent. It is kept here.")) this.#unsent = file;
+      this.#again.hidden = !this.#unsent;
+    }
+  }
+
+  /** @param {Blob} picture */
+  async #send(picture) {
+    this.#preview(picture, "Sent; the shot changes at the next chunk.");
+    if (!this.#session?.canSteer) return this.startFrom({ image: picture });
+    this.#sending = true;
+    try {
+      const { re } = (await this.#session.image(picture)) ?? {};
+      if (!this.#text.textContent?.startsWith("The shot goes on")) this.#waiting = re ?? "";
+    } finally {
+      this.#sending = false;
+    }
+  }
+
+  /** @param {Blob} clip */
+  async #clip(clip) {
+    await playable(clip); // the running take is only given up for a clip that can be read
+    this.#given.hidden = true;
+    this.startFrom({ clip });
+  }
+
+  /**
+   * @param {Blob} picture
+   * @param {string} text
+   */
+  #preview(picture, text) {
+    URL.revokeObjectURL(this.#thumb.src);
+    this.#thumb.src = URL.createObjectURL(picture);
+    this.#text.textContent = text;
+    this.#given.hidden = false;
+    return true;
+  }
+
+  /** @param {string} text */
+  #refuse(text) {
+    this.#waiting = "";
+    this.#given.hidden = true;
+    this.#why.textContent = text;
+    this.#again.hidden = true;
+    this.#error.hidden = false;
+  }
+}

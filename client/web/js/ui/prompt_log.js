@@ -1,0 +1,170 @@
+// The prompts of this take, each followed from pending to live and past. A mix that only moves its weights is one line.
+
+import { byId, clock, duration, make } from "../lib/dom.js";
+import { nameOf, wishOf } from "./mix.js";
+
+/** @import { Session } from "../net/session.js" */
+/** @import { Chunk, PromptEvent } from "../types.js" */
+
+const KEPT = 4; // lines; the history has the others
+
+/**
+ * @typedef {object} Entry
+ * @property {string[]} ids  of the messages this line stands for, the newest last
+ * @property {string} text
+ * @property {HTMLLIElement} line
+ * @property {HTMLElement} words
+ * @property {HTMLElement} mark
+ * @property {PromptEvent["status"] | "over"} status
+ * @property {string} from
+ */
+
+export class PromptLog {
+  #list = byId("prompt-log", HTMLOListElement);
+  #announce = byId("announce", HTMLElement);
+  /** @type {Session | null} */
+  #session = null;
+  /** @type {Entry[]} */
+  #entries = [];
+  #foreign = ""; // someone else's prompt that is about to be on screen
+  /** The words on screen now. */
+  current = "";
+
+  /**
+   * @param {(text: string) => void} again  a line was chosen
+   * @param {(text: string) => void} changed  something else is on screen
+   */
+  constructor(again, changed) {
+    this.again = again;
+    this.changed = changed;
+  }
+
+  /** @param {Session} session */
+  attach(session) {
+    this.#session = session;
+    this.#entries = [];
+    this.#list.replaceChildren();
+    const seen = session.on("info", (info) => {
+      seen(); // only the first names the prompt the take began with
+      this.current = info.prompt;
+      if (info.prompt) this.#follow(session, { id: "", text: info.prompt, status: "live", frame: session.joined ? undefined : 0 });
+    });
+    session.on("prompt", (event) => this.#follow(session, event));
+    session.on("chunk", (chunk) => this.#notice(session, chunk));
+  }
+
+  /** @param {string} text */
+  say(text) {
+    this.#announce.textContent = text;
+  }
+
+  /**
+   * A prompt in the chunks that was not said here: someone else steers too. It is on screen when what lies before it has played.
+   * @param {Session} session
+   * @param {Chunk} chunk
+   */
+  #notice(session, { index, prompt: text, frame, frames, lead_ms }) {
+    const known = text === this.current || this.#entries.some((entry) => entry.status === "pending" && nameOf(entry.text) === nameOf(text));
+    if (known || !text || this.#foreign === text) return;
+    this.#foreign = text;
+    const wait = Math.max(0, lead_ms - (1000 * frames) / (session.info?.fps ?? 16));
+    setTimeout(() => {
+      if (this.#foreign === text) this.#foreign = "";
+      if (session === this.#session && text !== this.current) this.#follow(session, { id: `chunk ${index}`, text, status: "live", frame });
+    }, wait);
+  }
+
+  /**
+   * @param {Session} session
+   * @param {PromptEvent} event
+   */
+  #follow(session, event) {
+    const entry = this.#entries.find(({ ids }) => ids.includes(event.id)) ?? this.#moved(event) ?? this.#add(session, event);
+    if (event.id !== entry.ids.at(-1) && event.status !== "live") return; // of weights that have moved on since
+    entry.status = event.status;
+    entry.line.dataset.status = event.status;
+    entry.text = event.text;
+    entry.words.replaceChildren(...lines(event.text));
+    if (event.status === "pending") entry.mark.textContent = "pending…";
+    if (event.status === "replaced") entry.mark.textContent = "replaced";
+    if (event.status === "refused") this.#refused(entry, event.message || "The server did not accept it.");
+    if (event.status === "live") this.#live(entry, event, session.info?.fps ?? 16);
+  }
+
+  /**
+   * The same prompts at other weights take over the line at the top.
+   * @param {PromptEvent} event
+   * @returns {Entry | null}
+   */
+  #moved(event) {
+    const [top] = this.#entries;
+    if (!top || event.status !== "pending" || !wishOf(event.text).mix || nameOf(top.text) !== nameOf(event.text)) return null;
+    top.ids = [...top.ids.slice(-8), event.id];
+    return top;
+  }
+
+  /**
+   * @param {Entry} entry
+   * @param {string} why
+   */
+  #refused(entry, why) {
+    entry.mark.textContent = "refused";
+    entry.line.append(make("span", { class: "why" }, why));
+    this.say(`Prompt refused: ${why}`);
+  }
+
+  /**
+   * @param {Entry} entry
+   * @param {PromptEvent} event
+   * @param {number} fps
+   */
+  #live(entry, event, fps) {
+    const at = event.frame === undefined ? "before" : clock(event.frame / fps); // before this page came to it
+    for (const other of this.#entries) {
+      if (other === entry || other.status !== "live") continue;
+      other.status = "over";
+      other.line.dataset.status = "over";
+      other.mark.textContent = `${other.from} – ${at}`;
+    }
+    entry.from ||= at;
+    const after = event.latencyMs === undefined ? "" : ` · ${duration(event.latencyMs)}`;
+    entry.mark.textContent = event.frame === undefined ? "live" : `live · ${at}${after}`;
+    entry.mark.title = event.frame === undefined ? "" : `On screen since ${at} of the take` + (after && `, ${duration(event.latencyMs ?? 0)} after it was sent`);
+    this.current = event.text;
+    this.changed(event.text);
+    this.say(event.id ? `Now showing: ${event.text}` : "");
+  }
+
+  /**
+   * @param {Session} session
+   * @param {PromptEvent} event
+   * @returns {Entry}
+   */
+  #add(session, event) {
+    const mark = make("span", { class: "mark" });
+    const words = make(session.info?.role === "watch" ? "span" : "button", { class: "text", title: event.text });
+    if (words instanceof HTMLButtonElement) {
+      words.type = "button";
+      words.title = "Bring it back into the box";
+      words.addEventListener("click", () => this.again(entry.text));
+    }
+    const line = make("li", {}, words, mark);
+    /** @type {Entry} */
+    const entry = { ids: [event.id], text: event.text, line, words, mark, status: event.status, from: "" };
+    const opening = event.id === ""; // may be told of after the first wish was made
+    this.#entries[opening ? "push" : "unshift"](entry);
+    this.#list[opening ? "append" : "prepend"](line);
+    for (const old of this.#entries.splice(KEPT)) old.line.remove();
+    return entry;
+  }
+}
+
+/**
+ * A prompt is one line, a mix one for each of its prompts.
+ * @param {string} text
+ */
+function lines(text) {
+  const { mix } = wishOf(text);
+  if (!mix) return [make("span", {}, text)];
+  return mix.map(([words, weight]) => make("span", {}, make("b", {}, `${Math.round(100 * weight)} % `), words));
+}

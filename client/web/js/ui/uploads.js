@@ -1,0 +1,73 @@
+// What a file is before it is sent: a picture of a size worth sending, a clip that plays, or a score that belongs elsewhere.
+
+import { Problem } from "../net/api.js";
+
+const MOST_SIDE = 1600; // larger pictures are made smaller here: the model works far below this
+const MOST_PIXELS = 100_000_000; // beyond this a browser may run out of memory over one picture
+const SCORE_VERSION = 1;
+
+/**
+ * The picture, no larger than worth sending; a Problem if the browser cannot read it.
+ * @param {Blob} file
+ * @param {string} name
+ * @returns {Promise<Blob>}
+ */
+export async function fit(file, name) {
+  let bitmap;
+  try {
+    bitmap = await createImageBitmap(file);
+  } catch {
+    throw new Problem(`${name} cannot be read as a picture; the file may be damaged. Give a PNG, JPEG or WebP.`, { code: "media" });
+  }
+  const { width, height } = bitmap;
+  const scale = MOST_SIDE / Math.max(width, height);
+  if (scale >= 1 || width * height > MOST_PIXELS) {
+    bitmap.close();
+    if (scale >= 1) return file;
+    throw new Problem(`${name} has ${width} × ${height} pixels. Give one of at most 100 megapixels.`, { code: "media" });
+  }
+  const canvas = new OffscreenCanvas(Math.round(width * scale) || 1, Math.round(height * scale) || 1);
+  canvas.getContext("2d")?.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+  bitmap.close();
+  return canvas.convertToBlob({ type: "image/png" });
+}
+
+/**
+ * A Problem unless the browser can read this as a video with a picture.
+ * @param {Blob} clip
+ * @returns {Promise<void>}
+ */
+export async function playable(clip) {
+  const video = document.createElement("video");
+  const url = URL.createObjectURL(clip);
+  try {
+    await new Promise((resolve, reject) => {
+      video.onloadeddata = () => (video.videoWidth ? resolve(null) : reject());
+      video.onerror = reject;
+      setTimeout(reject, 8000);
+      video.muted = true;
+      video.preload = "auto";
+      video.src = url;
+    });
+  } catch {
+    throw new Problem("This clip cannot be read as a video. Give a short MP4 or WebM.", { code: "media" });
+  } finally {
+    video.removeAttribute("src");
+    URL.revokeObjectURL(url);
+  }
+}
+
+/**
+ * A Problem that says where a score belongs, if this is one.
+ * @param {Blob} file
+ * @param {string} name
+ */
+export async function refuseScore(file, name) {
+  if (!file.type.includes("json") && !name.includes(".json")) return;
+  /** @type {Record<string, unknown>} */
+  const score = await file.text().then(JSON.parse).catch(() => ({}));
+  const version = Number(score?.version);
+  if (!version || !("seed" in score)) throw new Problem(`${name} is JSON, but no score. The page takes pictures and short clips.`, { code: "media" });
+  if (version > SCORE_VERSION) throw new Problem(`${name} is a score of version ${version}, from a newer Farcast than this one. Bring this one up to date to render it.`, { code: "media" });
+  throw new Problem(`${name} is a score. It is rendered on the command line: farcast render ${name.replace(/[“”]/g, "")} --steps 32 -o take.mp4`, { code: "media" });
+}

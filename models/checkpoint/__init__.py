@@ -1,0 +1,1 @@
+"""Checkpoints: files to loaded parts, adapters, fingerprints, random weights."""

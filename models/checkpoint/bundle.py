@@ -1,0 +1,218 @@
+"""A checkpoint, opened: the five parts of an AnyFlow pipeline and what is known about them.
+
+`open_bundle` reads a folder or hub id in diffusers layout (`models.checkpoint.files` checks it first); `random_bundle`
+makes one with random weights at a published size. A bundle is shared by all sessions and holds nothing of any.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from models.checkpoint.files import find_bundle, load_parts
+from models.checkpoint.lora import fuse_lora
+from models.errors import ModelError
+from models.network.execution import WAYS, check_way
+from models.network.text_encoder import PromptEncoder
+from models.network.transformer import StreamingTransformer
+from models.vae.base import Decoder
+from models.vae.taehv import TinyDecoder, open_tiny_decoder
+from models.vae.wan import Codec
+
+TINY = Path(__file__).parents[1] / "tiny"
+CARD = "farcast.json"  # optional beside model_index.json: name, width, height, fps, examples, guidance
+DEFAULT_EXAMPLES = (
+    "a big red circle bouncing on a navy background",
+    "a small yellow star spinning on a black background",
+)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """Everything needed to stream. width, height: pixels; fps: frames a second; chunk_frames: latent frames a chunk."""
+
+    transformer: Any
+    vae: Any
+    text_encoder: Any
+    tokenizer: Any
+    scheduler: Any
+    device: torch.device
+    dtype: torch.dtype
+    name: str
+    width: int
+    height: int
+    fps: int = 16
+    examples: tuple[str, ...] = DEFAULT_EXAMPLES
+    guidance: float = 1.0  # classifier-free guidance it looks best under; 1 = off, as for distilled checkpoints
+    tiny_decoder: TinyDecoder | None = None  # stands in for the VAE's decoder where a user supplies one
+    fast: str = "plain"  # how passes through the network run, see `models.network.execution.WAYS`
+    streams: bool = True  # False for bidirectional checkpoints, which only `generate` can run
+
+    @property
+    def chunk_frames(self) -> int:
+        """Latent frames of a full chunk."""
+        return max(self.partition)
+
+    @property
+    def partition(self) -> tuple[int, ...]:
+        """Latent frames of each chunk of the longest video the model was trained on."""
+        return tuple(getattr(self.transformer.config, "chunk_partition", (1,)))
+
+    @property
+    def frames_per_latent(self) -> int:
+        """Pixel frames every latent frame but the first stands for."""
+        return int(self.vae.config.scale_factor_temporal or 4)
+
+    @property
+    def shift(self) -> float:
+        """Shift of the sigma schedule."""
+        return float(self.scheduler.config.shift)
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of a latent frame."""
+        factor = int(self.vae.config.scale_factor_spatial or 8)
+        return int(self.transformer.config.in_channels), self.height // factor, self.width // factor
+
+    @cached_property
+    def network(self) -> StreamingTransformer:
+        """The streaming forward passes over `transformer`."""
+        if not self.streams:
+            raise ModelError(
+                f"{self.name} is a bidirectional checkpoint and cannot stream; open a FAR one "
+                "(nvidia/AnyFlow-FAR-...), or use `farcast generate`, which runs it offline",
+                code="model_cannot_stream",
+            )
+        return StreamingTransformer(self.transformer, WAYS[check_way(self.fast, self.device)]())
+
+    @cached_property
+    def codec(self) -> Codec:
+        """The VAE, chunk by chunk."""
+        return Codec(self.vae)
+
+    @property
+    def decoder(self) -> Decoder:
+        """What turns latents into pictures: the tiny decoder if there is one, else the VAE's."""
+        return self.tiny_decoder or self.codec
+
+    @cached_property
+    def prompts(self) -> PromptEncoder:
+        """The text encoder."""
+        return PromptEncoder(self.text_encoder, self.tokenizer)
+
+
+def open_bundle(
+    source: str | Path | None = None, *, device: str = "auto", dtype: torch.dtype | None = None,
+    width: int | None = None, height: int | None = None, lora: Sequence[str | Path | tuple[str | Path, float]] = (),
+    decoder: str | Path | None = None, fast: str = "plain",
+) -> Bundle:  # fmt: skip
+    """Open a checkpoint: a folder, a hub id, or None for the embedded model. Raises ModelError.
+
+    lora: adapters to fuse, each a .safetensors file or (file, scale). decoder: a TAEHV file to decode with (`taehv`).
+    fast: "plain", or for a GPU "compile", "graphs", "compile+graphs": slower to start, quicker a step (`fast`).
+    device: "auto" takes a GPU when there is one. dtype: None takes bfloat16 on a GPU and float32 on a CPU.
+    """
+    if source is None:
+        source = TINY
+        if not (TINY / "model_index.json").is_file():
+            raise ModelError(
+                "the embedded model is not in this installation; name a folder or a hub id with --model",
+                code="model_not_found",
+            )
+    place = pick_device(device)
+    check_way(fast, place)
+    kind = dtype or pick_dtype(place)
+    folder = find_bundle(source)
+    parts, streams = load_parts(folder, place, kind)
+    card = _read_card(folder)
+    factor = int(parts["vae"].config.scale_factor_spatial or 8)
+    default = (832, 480) if factor == 8 else (128, 128)
+    bundle = Bundle(
+        **parts, device=place, dtype=kind, streams=streams,
+        name=str(card.get("name", folder.name if Path(source).exists() else source)),
+        width=width or int(card.get("width", default[0])),
+        height=height or int(card.get("height", default[1])),
+        fps=int(card.get("fps", 16)),
+        examples=tuple(card.get("examples", DEFAULT_EXAMPLES)),
+        guidance=float(card.get("guidance", 1.0)),
+        fast=fast,
+    )  # fmt: skip
+    check_sizes(bundle)
+    if decoder is not None:
+        if factor != 8:
+            raise ModelError(f"{bundle.name} has latents of another kind; the tiny decoder is for Wan 2.1 ones")
+        tiny = open_tiny_decoder(decoder, device=place, dtype=kind, channels=bundle.latent_shape[0])
+        bundle = replace(bundle, tiny_decoder=tiny)
+    for adapter in lora:
+        file, scale = adapter if isinstance(adapter, tuple) else (adapter, 1.0)
+        fuse_lora(bundle.transformer, file, scale)
+    return bundle
+
+
+def save_bundle(bundle: Bundle, folder: Path) -> None:
+    """Write `bundle` in diffusers layout with safetensors, plus the card that says what it is for."""
+    from diffusers import AnyFlowFARPipeline, AnyFlowPipeline
+
+    cls: Any = AnyFlowFARPipeline if bundle.streams else AnyFlowPipeline
+    pipeline = cls(
+        tokenizer=bundle.tokenizer, text_encoder=bundle.text_encoder, transformer=bundle.transformer,
+        vae=bundle.vae, scheduler=bundle.scheduler,
+    )  # fmt: skip
+    pipeline.save_pretrained(folder, safe_serialization=True)
+    card = {key: getattr(bundle, key) for key in ("name", "width", "height", "fps", "examples", "guidance")}
+    (folder / CARD).write_text(json.dumps(card, indent=2) + "\n")
+
+
+def pick_device(device: str) -> torch.device:
+    """ "auto", "cpu", "cuda" or "cuda:1" to a device that is there, or ModelError."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        place = torch.device(device)
+    except RuntimeError as error:
+        raise ModelError(f"unknown device {device!r}; use auto, cpu or cuda", code="invalid_device") from error
+    if place.type == "cuda" and not torch.cuda.is_available():
+        raise ModelError("no CUDA device is visible to PyTorch; use --device cpu", code="invalid_device")
+    return place
+
+
+def pick_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where it is fast, float32 elsewhere."""
+    return torch.bfloat16 if device.type == "cuda" else torch.float32
+
+
+def check_sizes(bundle: Bundle) -> None:
+    """ModelError when the picture size cannot be cut into the model's patches."""
+    factor = int(bundle.vae.config.scale_factor_spatial or 8)
+    config = bundle.transformer.config
+    patch = getattr(config, "compressed_patch_size", config.patch_size)
+    for side, value, cells in (("height", bundle.height, patch[1]), ("width", bundle.width, patch[2])):
+        unit = factor * cells
+        if value < unit or value % unit:
+            below, above = max(unit, value // unit * unit), value // unit * unit + unit
+            raise ModelError(
+                f"{side} is {value}; it must be a multiple of {unit} for this model, such as {below} or {above}",
+                code="invalid_size",
+            )
+
+
+def _read_card(folder: Path) -> Mapping[str, Any]:
+    try:
+        card = json.loads((folder / CARD).read_text())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{folder / CARD} cannot be read ({error}); correct it or delete it") from error
+    if not isinstance(card, dict):
+        raise ModelError(f"{folder / CARD} must hold one JSON object; correct it or delete it")
+    return card
+
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # it would warn after a fork, and prompts are short

@@ -1,0 +1,1 @@
+"""Measures what a clip shows: shape, colour, size, motion, background, and picture quality."""

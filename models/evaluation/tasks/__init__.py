@@ -1,0 +1,1 @@
+"""What `farcast eval` makes and measures: one module per task."""

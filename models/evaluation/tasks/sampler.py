@@ -1,0 +1,98 @@
+"""Makes the clips that are examined: by a checkpoint at a number of steps, with one of two samplers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+
+from models.checkpoint.bundle import Bundle
+from models.media.read import fit_clip
+from models.rollout import flowmap
+from models.rollout.batch import batch_takes
+from models.rollout.generate import next_chunk
+from models.rollout.noise import chunk_noise
+from models.rollout.rollout import Rollout
+
+SAMPLERS = ("flowmap", "renoise")
+
+
+@dataclass(frozen=True)
+class Maker:
+    """A checkpoint and how to sample from it.
+
+    sampler: "flowmap" moves from t to r by the learned map. "renoise" jumps to 0 at every step and adds fresh noise for
+    the next, which is how an endpoint-consistency student is run (arXiv 2303.01469, algorithm 1).
+    """
+
+    bundle: Bundle
+    sampler: str = "flowmap"
+    guidance: float | None = None
+
+    @property
+    def scale(self) -> float:
+        """Guidance as it is run, 1 = off."""
+        return self.bundle.guidance if self.guidance is None else self.guidance
+
+    def borders(self, frames: int) -> list[int]:
+        """First frame of every chunk but the first, in a clip of `frames` frames."""
+        return list(range(1, frames, self.bundle.chunk_frames * self.bundle.frames_per_latent))
+
+    def begin(
+        self, prompt: str, seed: int, *, image: Image.Image | None = None, clip: np.ndarray | None = None
+    ) -> Rollout:
+        """A new take."""
+        return Rollout(
+            self.bundle, prompt=prompt, seed=seed, image=image, clip=clip, clip_fps=None, guidance=self.guidance
+        )
+
+    def chunks(self, rollout: Rollout, steps: int) -> Iterator[np.ndarray]:
+        """The take's chunks without end, uint8 (n, H, W, 3)."""
+        sigmas = flowmap.schedule(steps, self.bundle.shift)
+        while True:
+            yield next_chunk(rollout, sigmas) if self.sampler == "flowmap" else self._renoised(rollout, sigmas)
+
+    def take(self, rollout: Rollout, frames: int, steps: int) -> np.ndarray:
+        """The next chunks, together at least `frames` frames, cut to that."""
+        out: list[np.ndarray] = []
+        for chunk in self.chunks(rollout, steps):
+            out.append(chunk)
+            if sum(map(len, out)) >= frames:
+                break
+        return np.concatenate(out)[:frames]
+
+    def takes(self, prompts: Sequence[str], seeds: Sequence[int], frames: int, steps: int) -> Iterator[np.ndarray]:
+        """A clip a prompt, as `take` makes it up to rounding; many are made together, which is quicker."""
+        renoise = self.sampler == "renoise"
+        return batch_takes(self.bundle, prompts, seeds, frames, steps, guidance=self.scale, renoise=renoise)
+
+    def through_codec(self, frames: np.ndarray) -> np.ndarray:
+        """A clip encoded and decoded chunk by chunk, as a take that starts from it would show it."""
+        bundle = self.bundle
+        fitted = fit_clip(frames, None, width=bundle.width, height=bundle.height, fps=bundle.fps)
+        encoder, decoder = bundle.codec.start_encoder(), bundle.codec.start()
+        parts = np.split(fitted, self.borders(len(fitted)))
+        with torch.no_grad():
+            latents = [bundle.codec.encode(encoder, part).to(bundle.dtype) for part in parts]
+            return np.concatenate([bundle.codec.decode(decoder, z).cpu().numpy() for z in latents])
+
+    def _renoised(self, rollout: Rollout, sigmas: list[float]) -> np.ndarray:
+        out: np.ndarray | None = None
+        while True:
+            unit = rollout.next()
+            result = rollout.run(unit)  # a step goes to 0
+            if unit.kind == "step" and len(sigmas) > 2:
+                sigmas = sigmas[1:]
+                assert rollout.latents is not None
+                clean = rollout.latents
+                noise = chunk_noise(rollout.seed + (len(sigmas) << 40), rollout.chunk, clean.shape[1:]).to(clean)[None]
+                rollout._latents = (1 - sigmas[0]) * clean + sigmas[0] * noise
+                rollout.sigma = sigmas[0]
+            if result is not None:
+                out = result
+            if unit.kind == "append":
+                assert out is not None
+                return out

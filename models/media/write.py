@@ -1,0 +1,63 @@
+"""A clip written to an MP4 file, frame by frame."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+from stream.errors import StreamError
+
+
+class OutputError(StreamError):
+    """The clip cannot be written where it should go."""
+
+    code = "output"
+
+
+def check_folder(path: Path) -> None:
+    """Raises OutputError, before any work is done for a file that cannot be written."""
+    if not path.parent.is_dir():
+        raise OutputError(f"The folder {path.parent} does not exist. Make it first, or choose another -o.")
+
+
+def part_of(path: Path) -> Path:
+    """Where a clip is while it is written."""
+    return path.with_name(f".{path.name}.part")
+
+
+class Mp4:
+    """A clip being written. Nothing is left behind when it fails: it is renamed into place at the end."""
+
+    def __init__(self, path: Path, width: int, height: int, fps: float) -> None:
+        self.path = path
+        self.part = part_of(path)
+        try:
+            self._container = av.open(str(self.part), "w", format="mp4", options={"movflags": "faststart"})
+        except (OSError, av.error.FFmpegError) as error:
+            raise OutputError(f"{path} cannot be written: {error}. Choose another -o.") from None
+        self._stream = self._container.add_stream("libx264", rate=round(fps))
+        self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
+        self._stream.options = {"crf": "16", "preset": "medium"}
+        # One thread, so that the same frames give the same file.
+        self._stream.codec_context.thread_count = 1
+
+    def write(self, frames: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
+        """uint8 (n, H, W, 3)."""
+        for pixels in frames:
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            self._container.mux(self._stream.encode(frame))
+
+    def __enter__(self) -> Mp4:
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if error is None:
+            self._container.mux(self._stream.encode(None))
+        self._container.close()
+        if error is None:
+            self.part.replace(self.path)
+        else:
+            self.part.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""Forward passes of the transformer over a KV cache, and the text encoder."""

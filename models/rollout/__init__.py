@@ -1,0 +1,1 @@
+"""The streaming rollout: chunks, the KV cache, prompts that change, snapshots."""

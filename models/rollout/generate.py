@@ -1,0 +1,100 @@
+"""A clip of a given length, offline: the loop of the live rollout with every chunk given the same steps."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from PIL import Image
+
+from models.checkpoint.bundle import Bundle
+from models.errors import RequestError
+from models.rollout import flowmap
+from models.rollout.bidirectional import generate_whole
+from models.rollout.kv_cache import window
+from models.rollout.rollout import Rollout
+
+MAX_FRAMES = 1_000_000
+
+
+def generate(
+    bundle: Bundle,
+    *,
+    prompt: str,
+    frames: int = 81,
+    steps: int = 4,
+    seed: int = 0,
+    image: Image.Image | None = None,
+    video: np.ndarray | None = None,
+    video_fps: float | None = None,
+    guidance: float | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Iterator[np.ndarray]:
+    """Yield uint8 (n, H, W, 3), chunk after chunk, until `frames` pixel frames are made; the last one is cut to fit.
+
+    A bidirectional checkpoint makes the whole clip at once (see `offline`), from text only.
+    guidance: None takes the bundle's own.
+    progress(frames made, frames asked for) is called after every chunk. Arguments are checked before the first chunk.
+    """
+    if isinstance(frames, bool) or not isinstance(frames, int) or not 1 <= frames <= MAX_FRAMES:
+        raise RequestError(f"frames is {frames!r}; it must be a whole number from 1 to {MAX_FRAMES}")
+    sigmas = flowmap.schedule(steps, bundle.shift)
+    if not bundle.streams:
+        if image is not None or video is not None:
+            raise RequestError(f"{bundle.name} makes video from text alone; an image or a clip needs a FAR checkpoint")
+        scale = bundle.guidance if guidance is None else guidance
+        whole = generate_whole(bundle, prompt=prompt, frames=frames, steps=steps, seed=seed, guidance=scale)
+        return _counted(whole, frames, progress)
+    partition, context_frames = as_trained(bundle, frames)
+    rollout = Rollout(
+        bundle,
+        prompt=prompt,
+        seed=seed,
+        image=image,
+        clip=video,
+        clip_fps=video_fps,
+        guidance=guidance,
+        partition=partition,
+        context_frames=context_frames,
+    )
+    return _counted((next_chunk(rollout, sigmas) for _ in itertools.count()), frames, progress)
+
+
+def as_trained(bundle: Bundle, frames: int) -> tuple[tuple[int, ...], int | None]:
+    """Chunks and context for a clip no longer than the model was trained on: the reference's, with nothing dropped.
+
+    Longer ones use the window of a live stream: (), None.
+    """
+    latents = 1 - (1 - frames) // bundle.frames_per_latent
+    if latents > sum(bundle.partition):
+        return (), None
+    full, rest = divmod(latents - 1, bundle.chunk_frames)
+    partition = (1, *[bundle.chunk_frames] * full, *([rest] if rest else []))
+    return partition, max(window(bundle).context_frames, latents - partition[-1])
+
+
+def _counted(
+    chunks: Iterator[np.ndarray], frames: int, progress: Callable[[int, int], None] | None
+) -> Iterator[np.ndarray]:
+    made = 0
+    while made < frames:
+        chunk = next(chunks)[: frames - made]
+        made += len(chunk)
+        if progress is not None:
+            progress(made, frames)
+        yield chunk
+
+
+def next_chunk(rollout: Rollout, sigmas: list[float]) -> np.ndarray:
+    """Run one whole chunk of `rollout` along `sigmas`; its frames, uint8 (n, H, W, 3)."""
+    stops = iter(sigmas[1:])
+    out: np.ndarray | None = None
+    while True:
+        unit = rollout.next()
+        result = rollout.run(unit, r=next(stops) if unit.kind == "step" else None)
+        if result is not None:
+            out = result
+        if unit.kind == "append":
+            assert out is not None
+            return out

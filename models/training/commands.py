@@ -1,0 +1,200 @@
+"""The ladder's rungs: `farcast train STAGE --config FILE`.
+
+Every stage reads one TOML file, writes under its `folder`, and goes on from where it was stopped. `torchrun
+--nproc-per-node N -m models.training.commands STAGE [FILE]` trains on N processes.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from diffusers import AutoencoderKLWan, FlowMapEulerDiscreteScheduler
+
+from models.errors import FarcastError
+from models.training.data.toy_clips import encode_clips
+from models.training.network.build import fresh, load_average
+from models.training.run import device_of, rank_and_world
+from models.training.vae.latent_pca import project_latents, project_vae
+from models.training.vae.train import VaeConfig, train_vae
+from models.training.weight_rounding import round_matrices
+
+TINY_CPU = Path(__file__).parent / "configs" / "tiny-cpu.toml"
+
+
+class TrainingError(FarcastError):
+    """A stage cannot run as asked."""
+
+
+def vae(config: dict[str, Any]) -> None:
+    """Train the VAE."""
+    folder = Path(config["folder"])
+    out, size = str(folder / "vae"), config.get("size", 128)
+    settings = VaeConfig(out=out, size=size, device=device_of(config), model=config["vae_model"], **config["vae"])
+    train_vae(settings, folder / "vae-run")
+    _show_vae(config, folder / "vae-run")
+
+
+def decoder(config: dict[str, Any]) -> None:
+    """Train the VAE's decoder on, for the latents as they are."""
+    folder = Path(config["folder"])
+    first, size = folder / "vae-first", config.get("size", 128)
+    rank, world = rank_and_world()
+    if rank == 0 and not first.exists():
+        shutil.copytree(folder / "vae", first)
+    if world > 1:
+        dist.barrier()
+    settings = VaeConfig(
+        out=str(folder / "vae"), size=size, device=device_of(config), model={}, start=str(first), **config["decoder"]
+    )
+    train_vae(settings, folder / "decoder-run")
+    _show_vae(config, folder / "decoder-run")
+
+
+def _show_vae(config: dict[str, Any], folder: Path) -> None:
+    if rank_and_world()[0] == 0:
+        from models.training.recipes import show_vae
+
+        show_vae(config, folder / "samples.png")
+
+
+def encode(config: dict[str, Any], only: str) -> None:
+    """Draw and encode clips and single pictures, or `only` one of them.
+
+    Several processes can share the work: each with its own number in FARCAST_PART draws other clips.
+    """
+    folder = Path(config["folder"])
+    part = int(os.environ.get("FARCAST_PART", "0"))
+    for name, settings in config["data"].items():
+        if only not in ("", name):
+            continue
+        out = folder / f"{name}-{part}.safetensors"
+        if not out.exists():
+            encode_clips(
+                folder / "vae",
+                out,
+                seed=1000 * part + settings["seed"],
+                size=config.get("size", 128),
+                device=device_of(config),
+                **{k: settings[k] for k in ("clips", "chunks")},
+            )
+
+
+def project(config: dict[str, Any]) -> None:
+    """Cut the VAE's latents down to the channels the transformer has, and take the latents made so far along."""
+    folder = Path(config["folder"])
+    wide = folder / "vae-wide"
+    if not wide.exists():
+        (folder / "vae").rename(wide)
+    samples = sorted(folder.glob("*-[0-9]*.safetensors"))
+    originals = folder / "wide"
+    originals.mkdir(exist_ok=True)
+    for path in samples:
+        if not (originals / path.name).exists():
+            path.rename(originals / path.name)
+    clips = sorted(originals.glob("clips-*.safetensors"))
+    project_vae(wide, folder / "vae", clips[0], config["transformer"]["in_channels"])
+    for path in sorted(originals.glob("*.safetensors")):
+        project_latents(wide, folder / "vae", path, folder / path.name)
+
+
+def export(config: dict[str, Any], stage: str) -> None:
+    """Put VAE and the averaged weights of `stage` together as a checkpoint in diffusers layout.
+
+    `stage` may be STAGE=FOLDER, to write elsewhere than the config's `export`. A stage with guidance fused into it
+    (`guidance` above 1 in its table, or a distilled one) is marked to need none; others get the config's `guidance`.
+    With `grain` in the config the transformer's matrices are rounded (`round_matrices`), and the file compresses.
+    """
+    from models.checkpoint.bundle import Bundle, save_bundle
+    from models.toyworld import EXAMPLES
+    from models.training import recipes
+
+    folder = Path(config["folder"])
+    stage, _, out = stage.partition("=")
+    if "checkpoint" in config:
+        recipes.export_checkpoint(config, stage, Path(out or config["export"]))
+        return
+    transformer, text_encoder, tokenizer = fresh(config)
+    load_average(folder / stage / "state.safetensors", {"transformer": transformer, "text_encoder": text_encoder})
+    vae: Any = AutoencoderKLWan.from_pretrained(folder / "vae")
+    half = torch.float16  # on disk; opened in single precision on a CPU
+    transformer.to(half)
+    if "grain" in config:
+        round_matrices(transformer, config["grain"])
+    bundle = Bundle(
+        transformer=transformer,
+        vae=vae.to(half),
+        text_encoder=text_encoder.to(half),
+        tokenizer=tokenizer,
+        scheduler=FlowMapEulerDiscreteScheduler(num_train_timesteps=1000, shift=config["teacher"]["shift"]),
+        device=torch.device("cpu"),
+        dtype=half,
+        name="farcast-tiny",
+        width=config.get("size", 128),
+        height=config.get("size", 128),
+        examples=EXAMPLES,
+        guidance=1.0 if recipes.is_fused(config, stage) else config.get("guidance", 1.0),
+    )
+    save_bundle(bundle, Path(out or config["export"]))
+
+
+def run(stage: str, config_file: Path = TINY_CPU) -> None:
+    """Run `stage`: vae, decoder, encode[:images|:clips], project, export:STAGE, or one on latents that it names.
+
+    Raises TrainingError for a stage or a config that is not there.
+    """
+    try:
+        config = tomllib.loads(config_file.read_text())
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise TrainingError(f"the config {config_file} cannot be read: {error}") from error
+    name, _, of = stage.partition(":")
+    if "WORLD_SIZE" in os.environ and not dist.is_initialized():
+        join()
+    if name == "vae":
+        vae(config)
+    elif name == "decoder":
+        decoder(config)
+    elif name == "encode":
+        if "checkpoint" in config:
+            from models.training.recipes import encode_checkpoint
+
+            encode_checkpoint(config)
+        else:
+            encode(config, of)
+    elif name == "project":
+        project(config)
+    elif name == "export":
+        export(config, of)
+    elif _is_stage(config.get(name)):
+        from models.training.recipes import train_stage
+
+        train_stage(config, name)
+    else:
+        known = [key for key, value in config.items() if _is_stage(value)]
+        fixed = "vae, decoder, encode, project, export:STAGE"
+        raise TrainingError(f"no stage {stage!r}; there are {fixed} and {', '.join(known)}")
+
+
+def join() -> None:
+    """Join the processes that `torchrun` started, each on a GPU of its own where there are GPUs."""
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        dist.init_process_group("cpu:gloo,cuda:nccl")
+    else:
+        dist.init_process_group("gloo")
+
+
+def _is_stage(table: object) -> bool:
+    """True of a table that says how to train on latents."""
+    return isinstance(table, dict) and ("recipe" in table or "windows" in table)
+
+
+if __name__ == "__main__":
+    import sys
+
+    run(sys.argv[1], Path(sys.argv[2]) if len(sys.argv) > 2 else TINY_CPU)

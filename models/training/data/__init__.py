@@ -1,0 +1,1 @@
+"""Training data: rendered clips, windows of latents, and videos from files."""

@@ -1,0 +1,59 @@
+"""Real clips for training: a folder of videos with captions, encoded once by the checkpoint's VAE.
+
+Every NAME.mp4 has a NAME.txt beside it that says what is to be seen. What is shorter than asked for is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from tqdm import tqdm
+
+from models.errors import MediaError
+from models.media.read import fit_clip, read_clip
+from models.vae.wan import Codec
+
+SUFFIXES = (".mp4", ".webm", ".mkv", ".mov")
+
+
+def captioned(folder: Path) -> Iterator[tuple[Path, str]]:
+    """Videos of a folder and their captions, in the order of their names. Raises MediaError."""
+    found = [path for path in sorted(folder.iterdir()) if path.suffix in SUFFIXES] if folder.is_dir() else []
+    if not found:
+        raise MediaError(f"{folder} holds no videos ({', '.join(SUFFIXES)}); see [videos] folder")
+    for path in found:
+        told = path.with_suffix(".txt")
+        if not told.is_file():
+            raise MediaError(f"{path.name} has no caption; write what it shows into {told.name}")
+        yield path, " ".join(told.read_text(encoding="utf-8").split())
+
+
+@torch.no_grad()
+def encode_videos(
+    vae: Any, folder: Path, out: Path, *, frames: int, width: int, height: int, fps: int = 16, part: int = 0,
+    parts: int = 1,
+) -> int:  # fmt: skip
+    """Normalised latents of `frames` frames of each video to `out`, captions a line each beside it; how many there are.
+
+    Several processes share the work: each takes the videos whose number is `part` modulo `parts`. Raises MediaError.
+    """
+    codec = Codec(vae)
+    latents, captions = [], []
+    chosen = [pair for number, pair in enumerate(captioned(folder)) if number % parts == part]
+    for path, caption in tqdm(chosen, desc="encode", mininterval=5):
+        clip, own_fps = read_clip(path, max_seconds=frames / fps + 1)
+        pixels = fit_clip(clip, own_fps, width=width, height=height, fps=fps)
+        if len(pixels) < frames:
+            continue
+        latents.append(codec.encode(codec.start_encoder(), pixels[:frames])[0].to("cpu", torch.float16))
+        captions.append(caption)
+    if not latents:
+        raise MediaError(f"no video in {folder} has {frames} frames at {fps} a second; see [videos] frames")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    save_file({"latents": torch.stack(latents).contiguous()}, out)
+    out.with_suffix(".txt").write_text("\n".join(captions) + "\n", encoding="utf-8")
+    return len(latents)

@@ -1,0 +1,79 @@
+"""Every error over HTTP is an `application/problem+json` document (RFC 9457) with a `code` for programs."""
+
+from __future__ import annotations
+
+import logging
+import math
+from http import HTTPStatus
+
+from farcast.protocol import Problem, ProtocolError
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+
+from stream.errors import StreamError
+from stream.metrics import Metrics
+
+log = logging.getLogger("farcast.http")
+
+MEDIA_TYPE = "application/problem+json"
+CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "unsupported_media_type"}
+DETAILS = {
+    404: "There is nothing here. The API is described at /docs.",
+    405: "This method is not allowed here. The API is described at /docs.",
+}
+
+
+def problem(status: int, code: str, detail: str, headers: dict[str, str] | None = None) -> Response:
+    body = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail, code=code)
+    return Response(body.dump(), status, media_type=MEDIA_TYPE, headers=headers)
+
+
+def install(app: FastAPI, metrics: Metrics) -> None:
+    """Teach `app` to answer every error as a problem."""
+
+    def refuse(status: int, code: str, detail: str, headers: dict[str, str] | None = None) -> Response:
+        metrics.refused.labels(code).inc()
+        return problem(status, code, detail, headers)
+
+    async def stream_error(request: Request, error: Exception) -> Response:
+        assert isinstance(error, StreamError)
+        headers = {}
+        if error.retry_after is not None:
+            headers["Retry-After"] = str(math.ceil(error.retry_after))
+        if error.status == 401:
+            headers["WWW-Authenticate"] = "Bearer"
+        return refuse(error.status, error.code, error.message, headers)
+
+    async def protocol_error(request: Request, error: Exception) -> Response:
+        assert isinstance(error, ProtocolError)
+        return refuse(400, error.code, error.message)
+
+    async def validation_error(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        return refuse(400, "invalid", f"{where}: {first['msg']}.")
+
+    async def http_error(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        status = error.status_code
+        detail = DETAILS.get(status, f"{error.detail}")
+        return refuse(status, CODES.get(status, "error"), detail, dict(error.headers or {}))
+
+    async def cut_short(request: Request, error: Exception) -> Response:
+        return refuse(400, "cut_short", "The request broke off before it was whole. Send it again.")
+
+    async def unexpected(request: Request, error: Exception) -> Response:
+        return refuse(
+            500, "internal", "Something went wrong in the server. It is in the log; the other sessions go on."
+        )
+
+    app.add_exception_handler(StreamError, stream_error)
+    app.add_exception_handler(ProtocolError, protocol_error)
+    app.add_exception_handler(RequestValidationError, validation_error)
+    app.add_exception_handler(HTTPException, http_error)
+    app.add_exception_handler(ClientDisconnect, cut_short)
+    app.add_exception_handler(Exception, unexpected)

@@ -1,0 +1,202 @@
+"""Sessions over HTTP: make one, look at it, give it a picture, read its score, end it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from farcast.protocol import (
+    ImageAccepted,
+    ModelInfo,
+    Problem,
+    Score,
+    SessionCreated,
+    SessionInfo,
+    SessionRequest,
+    SessionUrls,
+    parse_request,
+)
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from stream.config import ServerConfig
+from stream.errors import InvalidRequest, WrongMediaType
+from stream.ice import name_ice_servers
+from stream.score.log import to_json
+from stream.session.manager import Manager
+from stream.session.session import Session
+from stream.types import Pixels
+
+from .requests import media_type, read, read_form, token_of
+from .uploads import decode_clip, decode_image
+
+JSON = "application/json"
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Problem, "description": text}
+    for status, text in {
+        400: "The request makes no sense; `detail` says why.",
+        401: "The token is missing or wrong.",
+        404: "No such session.",
+        409: "The session has ended.",
+        413: "Too large.",
+        415: "Wrong content type.",
+        503: "No room, or the model is still loading; see Retry-After.",
+    }.items()
+}
+CREATE_BODY = {
+    "required": True,
+    "content": {
+        JSON: {"schema": {"$ref": "#/components/schemas/SessionRequest"}},
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "required": ["request"],
+                "properties": {
+                    "request": {"type": "string", "description": "The JSON of SessionRequest."},
+                    "image": {"type": "string", "format": "binary", "description": "Start from this picture."},
+                    "clip": {"type": "string", "format": "binary", "description": "Go on from the end of this clip."},
+                },
+            }
+        },
+    },
+}
+IMAGE_BODY = {
+    "required": True,
+    "content": {
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "required": ["image"],
+                "properties": {"image": {"type": "string", "format": "binary"}},
+            }
+        }
+    },
+}
+
+
+def info(session: Session) -> dict[str, object]:
+    """What SessionInfo and SessionCreated share."""
+    base = f"/v1/sessions/{session.id}"
+    return {
+        "id": session.id,
+        "state": session.state,
+        "width": session.facts.width,
+        "height": session.facts.height,
+        "fps": session.facts.fps,
+        "model": session.facts.name,
+        "prompt": session.prompt,
+        "seed": session.seed,
+        "dial": session.dial,
+        "urls": SessionUrls(
+            session=base,
+            control=f"{base}/control",
+            whep=f"{base}/whep",
+            image=f"{base}/image",
+            score=f"{base}/score",
+            renders=f"{base}/renders" if session.config.renders else None,
+            recording=f"{base}/recording.mp4" if session.recording is not None else None,
+        ),
+    }
+
+
+def routes(manager: Manager, config: ServerConfig) -> APIRouter:
+    router = APIRouter(prefix="/v1", tags=["sessions"], responses=dict(PROBLEMS))
+
+    async def picture(data: bytes) -> Pixels:
+        facts = await manager.facts()
+        return await asyncio.to_thread(decode_image, data, facts.width, facts.height, max_pixels=config.max_pixels)
+
+    async def clip(data: bytes) -> Pixels:
+        facts = await manager.facts()
+        return await asyncio.to_thread(
+            decode_clip, data, facts.width, facts.height, facts.fps, max_pixels=config.max_pixels
+        )
+
+    @router.get("/model", response_model=ModelInfo)
+    async def model() -> ModelInfo:
+        """What is loaded and what it can do. Waits for a model that is loading."""
+        facts = await manager.facts()
+        return ModelInfo(
+            name=facts.name,
+            width=facts.width,
+            height=facts.height,
+            fps=facts.fps,
+            examples=list(facts.examples),
+            chunk_frames=facts.chunk_frames,
+            device=facts.device,
+        )
+
+    @router.post(
+        "/sessions", status_code=201, response_model=SessionCreated, openapi_extra={"requestBody": CREATE_BODY}
+    )
+    async def create(request: Request) -> Response:
+        """Start a session from a prompt, and from a picture or a clip where one is sent."""
+        start, image, video = await _creation(request)
+        session = await manager.create(
+            start,
+            image=None if image is None else await picture(image),
+            clip=None if video is None else await clip(video),
+            clip_fps=None if video is None else (await manager.facts()).fps,
+        )
+        created = SessionCreated.model_validate(
+            {**info(session), "token": session.token, "view_token": session.view_token}
+        )
+        location = f"/v1/sessions/{session.id}"
+        response = Response(created.dump(), 201, media_type=JSON, headers={"Location": location})
+        name_ice_servers(response, config.ice_servers, config.turn_secret)
+        return response
+
+    async def _creation(request: Request) -> tuple[SessionRequest, bytes | None, bytes | None]:
+        kind = media_type(request)
+        if kind == JSON:
+            return parse_request(await read(request, config.max_json)), None, None
+        if kind != "multipart/form-data":
+            raise WrongMediaType("Send application/json, or multipart/form-data with `request` and `image` or `clip`.")
+        form = await read_form(request, config.max_upload)
+        text = form.fields.get("request") or form.files.get("request", (b"", ""))[0]
+        if not text:
+            raise InvalidRequest("The form lacks `request`, the JSON of the session.")
+        if len(text) > config.max_json:
+            raise InvalidRequest(f"`request` is over {config.max_json // 1024} KiB.")
+        files = {name: data for name, (data, _) in form.files.items() if name != "request"}
+        if set(files) - {"image", "clip"} or len(files) > 1:
+            raise InvalidRequest("Send one file, as `image` or as `clip`.")
+        return parse_request(text), files.get("image"), files.get("clip")
+
+    @router.get("/sessions/{session_id}", response_model=SessionInfo)
+    async def look(session_id: str, request: Request, response: Response) -> SessionInfo:
+        """The session as it is now."""
+        token = token_of(request)
+        session = manager.get(session_id, token, watch=True)
+        name_ice_servers(response, config.ice_servers, config.turn_secret)
+        role = "steer" if manager.may_steer(session, token) else "watch"
+        return SessionInfo.model_validate({**info(session), "role": role})
+
+    @router.delete("/sessions/{session_id}", status_code=204)
+    async def end(session_id: str, request: Request) -> Response:
+        """End the session. Doing it twice is no error."""
+        await manager.get(session_id, token_of(request)).stop()
+        return Response(status_code=204)
+
+    @router.post(
+        "/sessions/{session_id}/image",
+        status_code=202,
+        response_model=ImageAccepted,
+        openapi_extra={"requestBody": IMAGE_BODY},
+    )
+    async def image(session_id: str, request: Request) -> Response:
+        """A new shot from this picture, at the next chunk; `image_applied` on the control socket says when."""
+        session = manager.get(session_id, token_of(request))
+        form = await read_form(request, config.max_upload)
+        if "image" not in form.files:
+            raise InvalidRequest("The form lacks the file `image`.")
+        pixels = await picture(form.files["image"][0])
+        return Response(ImageAccepted(re=session.new_shot(pixels)).dump(), 202, media_type=JSON)
+
+    @router.get("/sessions/{session_id}/score", response_model=Score)
+    async def score(session_id: str, request: Request) -> Response:
+        """Everything that decided the session's pixels, by chunk index: `farcast render` makes the take again."""
+        document = manager.get(session_id, token_of(request)).score.document()
+        return Response(await asyncio.to_thread(to_json, document), media_type=JSON)
+
+    return router

@@ -1,0 +1,81 @@
+"""The ASGI app on uvicorn: a listening socket, the line that says where, and the wait for the model."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+
+import uvicorn
+
+from stream.api.control import MAX_MESSAGE
+from stream.app import create_app
+from stream.config import ServerConfig
+from stream.errors import ConfigError, EngineFailed
+from stream.session.manager import Manager
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises ConfigError when the address is taken or not ours."""
+    sock: socket.socket | None = None
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        sock = socket.socket(family, kind, protocol)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+        sock.listen(128)
+    except OSError as error:
+        if sock is not None:
+            sock.close()
+        raise ConfigError(f"Cannot listen on {host}:{port}: {error.strerror}. Choose another with --port.") from None
+    return sock
+
+
+async def run(config: ServerConfig, level: int) -> None:
+    """Until told to stop. Raises EngineFailed when the model cannot be opened."""
+    sock = listen(config.host, config.port)
+    api = create_app(config)
+    settings = uvicorn.Config(
+        api,
+        log_config=None,
+        log_level=logging.WARNING if level > logging.DEBUG else level,
+        access_log=level <= logging.DEBUG,
+        ws="websockets-sansio",
+        ws_max_size=MAX_MESSAGE,
+        ws_ping_interval=5.0,
+        ws_ping_timeout=10.0,
+        timeout_graceful_shutdown=2,
+    )
+    server = Announcing(settings)
+    name = config.host if config.host not in ("0.0.0.0", "::") else "127.0.0.1"
+    url = f"http://{name}:{sock.getsockname()[1]}/"
+    serving = asyncio.create_task(server.serve(sockets=[sock]))
+    failure = await announce(server, api.state.manager, url)
+    await serving
+    if failure is not None:
+        raise failure
+
+
+class Announcing(uvicorn.Server):
+    """Tells when it has begun to answer."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.answering = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.answering.set()
+
+
+async def announce(server: Announcing, manager: Manager, url: str) -> EngineFailed | None:
+    """Say where the page is, at once, and when the model is ready; a model that cannot be opened ends the server."""
+    await server.answering.wait()
+    print(f"Farcast: {url} (the model is loading)", flush=True)
+    try:
+        facts = await manager.engine.ready()
+    except EngineFailed as failure:
+        server.should_exit = True
+        return failure
+    print(f"Farcast: ready with {facts.name} on {facts.device}, {facts.width}x{facts.height}. Open {url}", flush=True)
+    return None

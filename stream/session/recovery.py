@@ -1,0 +1,60 @@
+"""What it takes to continue a session in a new engine process, after the old one died."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from stream.engine.protocol import ChunkMade, Command, Cut, Open, Rewound, Saved, SetDial
+from stream.governor.dial import DialSetting
+
+from .replies import Answers
+
+
+class Resumption:
+    """Kept up to date while all is well. `newest_frame`: index of the newest frame that was ever queued, as a resumed
+    engine may make some again."""
+
+    def __init__(self, opening: Open) -> None:
+        self.opening = opening
+        self.saved: Saved | None = None
+        self.newest_frame = -1
+        self._prompt = 0  # serial of the newest prompt that a chunk carries, and of the newest picture
+        self._image = 0
+
+    def carries(self, made: ChunkMade) -> None:
+        """A chunk came."""
+        self._prompt, self._image = made.prompt_serial, made.image_serial
+        self.newest_frame = made.frame + len(made.frames) - 1
+
+    def rewound(self, event: Rewound | Cut) -> None:
+        """What was made after that point counts no more."""
+        self.newest_frame = event.frame - 1
+        if self.saved is not None and self.saved.chunk > event.chunk:
+            self.saved = None
+
+    def commands(self, answers: Answers, dial: DialSetting) -> Iterator[Command]:
+        """What to tell the new process: where to go on, and every change that is still to be shown."""
+        saved = self.saved
+        if saved is not None:
+            carried = answers.texts.get(self._prompt)
+            yield replace(
+                self.opening,
+                prompt=self.opening.prompt if carried is None else carried.text,
+                mix=() if carried is None else carried.mix,
+                dial=dial,
+                snapshot=saved.blob,
+                prompt_serial=self._prompt,
+                image_serial=self._image,
+            )
+        else:  # it died before its first snapshot: from the beginning
+            self.newest_frame = -1
+            yield replace(self.opening, dial=dial)
+        prompt = answers.prompts.newest
+        wanted = prompt.wanted if prompt is not None else answers.texts.get(self._prompt)
+        if wanted is not None and wanted.serial and (prompt is not None or saved is None):
+            yield wanted
+        if (move := answers.dials.newest) is not None:
+            yield SetDial(self.opening.session, move.serial, dial)
+        if (shot := answers.shots.newest) is not None:
+            yield shot.wanted

@@ -1,0 +1,216 @@
+"""Every change a user makes is answered: applied at a frame, replaced by a newer one, or refused with a reason.
+
+What the engine and the screen report is up to which serial number they have come; this turns that into messages to
+those who asked. It knows the people of a session and nothing of its frames.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from farcast.protocol import (
+    Dial,
+    DialApplied,
+    Error,
+    ImageApplied,
+    PromptApplied,
+    PromptPending,
+    PromptRejected,
+    ServerMessage,
+)
+
+from stream.engine.protocol import ChunkMade, DialTaken, NewShot, Refused, SetPrompt
+
+NEWER_PROMPT = "A newer prompt came before this one was shown."
+NEWER_IMAGE = "A newer image came before this one was shown."
+OVER = "The session ended before this could be done."
+
+
+class Answers:
+    """`prompt`: the text on screen. `texts`: prompts by serial, as long as a chunk may carry them."""
+
+    def __init__(self, opening: SetPrompt) -> None:
+        self.clients: set[Client] = set()
+        self.prompts: Ledger[SetPrompt] = Ledger()
+        self.dials: Ledger[Dial] = Ledger()
+        self.shots: Ledger[NewShot] = Ledger(limit=4)
+        self.rewinds: Ledger[int] = Ledger(limit=16)
+        self.texts: dict[int, SetPrompt] = {opening.serial: opening}
+        self.on_screen = opening
+        self._serial = opening.serial
+
+    # --- in
+
+    def next_serial(self) -> int:
+        self._serial += 1
+        return self._serial
+
+    def wait_prompt(self, change: SetPrompt, re: str, client: Client) -> None:
+        client.send(PromptPending(re=re, text=change.text))
+        self.texts[change.serial] = change
+        for old in self.prompts.add(Waiting(change.serial, re, change.at, client, change)):
+            self._reject(old)
+
+    def wait_dial(self, serial: int, dial: Dial, re: str, at: float, client: Client) -> None:
+        for old in self.dials.add(Waiting(serial, re, at, client, dial)):
+            self.tell(old, Error(re=old.re, code="superseded", message="A newer dial setting came before this one."))
+
+    def wait_shot(self, change: NewShot) -> str:
+        """Returns the `re` under which it will be answered, to everybody, as nobody in particular asked on a socket."""
+        re = f"image-{change.serial}"
+        for old in self.shots.add(Waiting(change.serial, re, change.at, None, change)):
+            self.send_all(Error(re=old.re, code="superseded", message=NEWER_IMAGE))
+        return re
+
+    def wait_rewind(self, serial: int, chunk: int, re: str, at: float, client: Client) -> None:
+        for old in self.rewinds.add(Waiting(serial, re, at, client, chunk)):
+            self.tell(old, Error(re=old.re, code="superseded", message="Newer rewinds came before this one."))
+
+    # --- out
+
+    def superseded(self, serial: int) -> None:
+        """The prompt was replaced before any chunk carried it."""
+        if (old := self.prompts.take(serial)) is not None:
+            self._reject(old)
+
+    def dial_taken(self, event: DialTaken) -> Dial | None:
+        """Returns where the dial stands now; earlier moves are answered with that too, as the latest wins."""
+        taken = self.dials.up_to(event.serial)
+        for change in taken:
+            self.tell(change, DialApplied(re=change.re, dial=taken[-1].wanted, chunk=event.chunk, frame=event.frame))
+        return taken[-1].wanted if taken else None
+
+    def refused(self, event: Refused) -> None:
+        if (prompt := self.prompts.take(event.serial)) is not None:
+            self._reject(prompt, event.code, event.message)
+            return
+        for ledger in (self.dials, self.shots, self.rewinds):
+            asked: Asked | None = ledger.take(event.serial)
+            if asked is not None:
+                self.tell(asked, Error(re=asked.re, code=event.code, message=event.message))
+
+    def shown(self, made: ChunkMade, *, frame: int, pts: float, now: float) -> float | None:
+        """The first frame of a chunk is on screen, and with it every change up to those it carries.
+
+        Returns the seconds from the arrival of a prompt that is now seen for the first time.
+        """
+        self.on_screen = self.texts.get(made.prompt_serial, self.on_screen)
+        for serial in [s for s in self.texts if s < made.prompt_serial]:
+            del self.texts[serial]
+        latency: float | None = None
+        for change in self.prompts.up_to(made.prompt_serial):
+            if change.serial != made.prompt_serial:
+                self._reject(change)
+                continue
+            latency = now - change.at
+            text = change.wanted.text
+            applied = PromptApplied(
+                re=change.re, text=text, chunk=made.chunk, frame=frame, pts=pts, latency_ms=latency * 1e3
+            )
+            self.tell(change, applied)
+        for shot in self.shots.up_to(made.image_serial):
+            if shot.serial == made.image_serial:
+                self.send_all(ImageApplied(re=shot.re, chunk=made.chunk, frame=frame))
+            else:
+                self.send_all(Error(re=shot.re, code="superseded", message=NEWER_IMAGE))
+        return latency
+
+    def engine_restarted(self) -> None:
+        """What only the engine that is gone could have done."""
+        for lost in self.rewinds.all():
+            self.tell(lost, Error(re=lost.re, code="recovering", message="The engine was restarted. Try again."))
+
+    def over(self) -> None:
+        """Nothing more will be shown."""
+        for prompt in self.prompts.all():
+            self._reject(prompt, "stopped", OVER)
+        for ledger in (self.dials, self.shots, self.rewinds):
+            for asked in ledger.all():
+                self.tell(asked, Error(re=asked.re, code="stopped", message=OVER))
+
+    def tell(self, asked: Asked, message: ServerMessage) -> None:
+        """To the one who asked, if still there; to everybody when that is not known."""
+        if asked.client is None:
+            self.send_all(message)
+        elif asked.client in self.clients:
+            asked.client.send(message)
+
+    def send_all(self, message: ServerMessage) -> None:
+        for client in list(self.clients):
+            client.send(message)
+
+    def _reject(self, change: Waiting[SetPrompt], code: str = "superseded", message: str = NEWER_PROMPT) -> None:
+        self.texts.pop(change.serial, None)
+        self.tell(change, PromptRejected(re=change.re, text=change.wanted.text, code=code, message=message))
+
+
+LIMIT = 64
+
+
+class Client(Protocol):
+    """One control connection."""
+
+    def send(self, message: ServerMessage) -> None: ...
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Who asked. `serial` rises over all changes of a session; `re`: the client's id of it; `at`: monotonic seconds."""
+
+    serial: int
+    re: str
+    at: float
+    client: Client | None = None
+
+
+@dataclass(frozen=True)
+class Waiting(Asked, Generic[T]):
+    """A change that waits for its answer."""
+
+    value: T | None = None
+
+    @property
+    def wanted(self) -> T:
+        assert self.value is not None
+        return self.value
+
+
+class Ledger(Generic[T]):
+    """Changes of one kind, oldest first."""
+
+    def __init__(self, limit: int = LIMIT) -> None:
+        self._limit = limit
+        self._waiting: dict[int, Waiting[T]] = {}
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def newest(self) -> Waiting[T] | None:
+        return next(reversed(self._waiting.values()), None)
+
+    def add(self, change: Waiting[T]) -> list[Waiting[T]]:
+        """Returns those that have to be answered as replaced, for want of room."""
+        self._waiting[change.serial] = change
+        gone = list(self._waiting)[: max(0, len(self._waiting) - self._limit)]
+        return [self._waiting.pop(serial) for serial in gone]
+
+    def peek(self, serial: int) -> Waiting[T] | None:
+        return self._waiting.get(serial)
+
+    def take(self, serial: int) -> Waiting[T] | None:
+        """This one, if it still waits."""
+        return self._waiting.pop(serial, None)
+
+    def up_to(self, serial: int) -> list[Waiting[T]]:
+        """All up to and including `serial`, oldest first."""
+        return [self._waiting.pop(s) for s in list(self._waiting) if s <= serial]
+
+    def all(self) -> list[Waiting[T]]:
+        waiting = list(self._waiting.values())
+        self._waiting.clear()
+        return waiting

@@ -1,0 +1,1 @@
+"""Viewers over WebRTC: SDP, one track per viewer, congestion control, and where aiortc is extended."""

@@ -1,0 +1,255 @@
+"""The whole ladder from nothing, minuscule: every rung runs by its command, and at the end is a model that streams."""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from typer.testing import CliRunner
+
+from models.checkpoint.bundle import open_bundle
+from models.rollout.generate import generate
+from models.training import recipes
+from models.training.commands import TINY_CPU, TrainingError, join, run
+from models.training.network.build import fresh
+from models.training.recipes import RecipeError, stage_of, trainer_of
+from models.training.weight_rounding import step_of
+from stream.cli import train
+
+LADDER = """
+folder = "{folder}"
+export = "{folder}/out"
+grain = 8
+guidance = 2.5
+prompts = ["a red star"]
+[vae_model]
+base_dim = 8
+z_dim = 6
+dim_mult = [1, 1, 1, 1]
+num_res_blocks = 1
+attn_scales = []
+temperal_downsample = [true, true, false]
+in_channels = 12
+out_channels = 12
+is_residual = true
+patch_size = 2
+scale_factor_spatial = 16
+scale_factor_temporal = 4
+latents_mean = [0, 0, 0, 0, 0, 0]
+latents_std = [1, 1, 1, 1, 1, 1]
+[vae]
+steps = 2
+batch = 1
+pool = 2
+held_out = 1
+[decoder]
+steps = 1
+batch = 1
+pool = 2
+held_out = 1
+[data.images]
+clips = 3
+chunks = 1
+seed = 1
+[data.clips]
+clips = 2
+chunks = 4
+seed = 2
+[transformer]
+num_attention_heads = 2
+attention_head_dim = 16
+in_channels = 4
+out_channels = 4
+text_dim = 32
+freq_dim = 16
+ffn_dim = 32
+num_layers = 1
+[pictures]
+recipe = "forward"
+steps = 2
+batch = [2]
+shift = 3.0
+[plain] # a stage without a recipe learns forward
+windows = [1.0]
+steps = 1
+batch = [2]
+shift = 3.0
+[teacher]
+recipe = "forward"
+start = "pictures"
+steps = 2 # at first
+windows = [0.3, 0.3, 0.2, 0.2]
+batch = [2]
+shift = 3.0
+bidirectional = 0.5
+channels = [2.0, 1.0, 0.5, 0.5]
+context_noise = 0.2
+[flowmap]
+recipe = "forward"
+start = "teacher"
+teacher = "teacher"
+from_teacher = true
+steps = 2
+windows = [0.5, 0.0, 0.0, 0.5]
+batch = [4]
+shift = 3.0
+pairs = [0.5, 0.25, 0.25]
+guidance = 3.0
+weight = "beta08"
+[consistency]
+recipe = "forward"
+start = "teacher"
+steps = 1
+batch = [2]
+shift = 3.0
+pairs = [0.0, 1.0, 0.0]
+guidance = 3.0
+[distill]
+recipe = "distill"
+start = "flowmap"
+teacher = "teacher"
+reading = 0.3
+reader_steps = 2
+reader_batch = [2]
+steps = 3
+windows = [0.4, 0.3, 0.3]
+batch = [2]
+shift = 3.0
+pairs = [0.5, 0.25, 0.25]
+guidance = 3.0
+weight = "beta08"
+fake_first = 1
+"""
+RUNGS = (
+    "vae",
+    "encode",
+    "project",
+    "plain",
+    "pictures",
+    "teacher",
+    "flowmap",
+    "consistency",
+    "distill",
+    "decoder",
+    "export:distill",
+    "export:teacher={folder}/t",
+)
+
+
+def write(folder: Path) -> Path:
+    path = folder / "config.toml"
+    path.write_text(LADDER.format(folder=folder))
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_the_whole_ladder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recipes, "COUNTS", (1, 2))
+    config = write(tmp_path)
+    for rung in RUNGS:
+        arguments = [rung.format(folder=tmp_path), "--config", str(config)]
+        done = CliRunner().invoke(train.app, arguments, catch_exceptions=False)
+        assert done.exit_code == 0, rung
+    for stage in ("plain", "pictures", "teacher", "flowmap", "distill"):
+        written = {path.name for path in (tmp_path / stage).iterdir()}
+        assert {"state.safetensors"} <= written, stage
+        assert stage == "plain" or {"log.jsonl", "loss.png"} <= written, stage
+        sheet = next((tmp_path / stage).glob("samples*.png"))
+        assert len(np.unique(np.asarray(Image.open(sheet)))) > 20
+    assert Image.open(tmp_path / "vae-run" / "samples.png").width > 500
+    bundle = open_bundle(tmp_path / "out", device="cpu")
+    video = np.concatenate(list(generate(bundle, prompt="a red star", frames=14, steps=2, seed=0)))
+    assert video.shape == (14, 128, 128, 3)
+    assert [json.loads((tmp_path / name / "farcast.json").read_text())["guidance"] for name in ("out", "t")] == [
+        1.0,
+        2.5,
+    ]
+    assert rounded(tmp_path / "out", 8)
+    config.write_text(config.read_text().replace("steps = 2 # at first", "steps = 4"))
+    assert CliRunner().invoke(train.app, ["teacher", "--config", str(config)], catch_exceptions=False).exit_code == 0
+    assert int(load_file(tmp_path / "teacher" / "state.safetensors")["step"]) == 4  # from step 2
+    assert (tmp_path / "distill" / "fake" / "state.safetensors").stat().st_size > os.stat(config).st_size
+
+
+def test_an_unknown_stage_names_the_known_ones() -> None:
+    with pytest.raises(TrainingError, match=r"no stage 'distil'.*vae, decoder, encode.*teacher"):
+        run("distil")
+
+
+def test_a_missing_config_is_named(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"nothing\.toml"):
+        run("vae", tmp_path / "nothing.toml")
+
+
+def test_the_shipped_config_describes_the_embedded_model() -> None:
+    config = tomllib.loads(TINY_CPU.read_text())
+    shipped = json.loads((Path("models/tiny/transformer/config.json")).read_text())
+    for key, value in config["transformer"].items():
+        assert shipped[key] == value, key
+    assert rounded(Path("models/tiny"), config["grain"])
+
+
+def rounded(checkpoint: Path, grain: float) -> bool:
+    """Are the transformer's matrices on the grid, or one twice as fine where rounding moved their mean?"""
+    weights = load_file(checkpoint / "transformer" / "diffusion_pytorch_model.safetensors")
+    counts = [value.float() / step_of(value, 2 * grain) for value in weights.values() if value.ndim > 1]
+    return all(torch.equal(count, count.round()) for count in counts)
+
+
+@pytest.mark.parametrize("name", ["tiny-cpu.toml", "tiny-gpu.toml"])
+def test_every_stage_of_the_shipped_configs_is_one_that_can_run(name: str) -> None:
+    config = tomllib.loads((TINY_CPU.parent / name).read_text())
+    assert config["transformer"]["in_channels"] < config["vae_model"]["z_dim"]  # "project" cuts them down
+    assert len(config["vae_model"]["latents_mean"]) == config["vae_model"]["z_dim"]
+    for stage in ("pictures", "teacher", "flowmap", "consistency", "distill"):
+        settings = {k: v for k, v in config[stage].items() if k not in ("start", "teacher", "fake", "recipe")}
+        assert stage_of(stage, config[stage].get("recipe", "forward"), settings).steps > 0
+    with torch.device("meta"):
+        transformer, _, _ = fresh(config)
+    latent = config["size"] // config["vae_model"]["scale_factor_spatial"]
+    assert latent % transformer.config.compressed_patch_size[1] == 0
+
+
+@pytest.mark.parametrize("gpus", [False, True])
+def test_processes_take_a_gpu_each_where_there_are_gpus(monkeypatch: pytest.MonkeyPatch, gpus: bool) -> None:
+    done: list[object] = []
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: gpus)
+    monkeypatch.setattr("torch.cuda.set_device", done.append)
+    monkeypatch.setattr("torch.distributed.init_process_group", done.append)
+    join()
+    assert done == ([3, "cpu:gloo,cuda:nccl"] if gpus else ["gloo"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"recipe": "magic", "steps": 1}, "there are forward, distill"),
+        ({"recipe": "forward", "steps": 1, "step": 1}, "has a key 'step'"),
+        ({"recipe": "forward"}, "how many steps"),
+        ({"recipe": "forward", "steps": 1, "weight": "heavy"}, "uniform or beta08"),
+        ({"recipe": "distill", "steps": 1, "score": "high"}, "causal or bidirectional"),
+        ({"recipe": "forward", "steps": 1, "windows": [0.5]}, "add up to 1"),
+    ],
+)
+def test_what_cannot_run_is_named(settings: dict[str, object], words: str) -> None:
+    with pytest.raises(RecipeError, match=words):
+        stage_of("try", str(settings.pop("recipe", "forward")), settings)
+
+
+def test_a_stage_that_needs_another_says_so(tmp_path: Path) -> None:
+    config = {"folder": str(tmp_path), "try": {"recipe": "forward", "steps": 1, "start": "pictures"}}
+    config["transformer"] = {"num_layers": 1, "num_attention_heads": 1, "attention_head_dim": 12, "text_dim": 8}
+    with pytest.raises(RecipeError, match="run `farcast train pictures` first"):
+        trainer_of(config, "try")
+    del config["try"]["start"]  # type: ignore[union-attr]
+    with pytest.raises(RecipeError, match="run `farcast train encode` first"):
+        trainer_of(config, "try")

@@ -1,0 +1,100 @@
+"""The engine's slot over the real model at its smallest size: budgets, turns, pictures, and going on elsewhere."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="the server's packages are not installed")
+
+from models.checkpoint.random_weights import random_bundle
+from models.rollout.snapshot_bytes import pack, unpack
+from stream.engine.backend import TakeError
+from stream.engine.protocol import ChunkMade, NewShot, Open, SetPrompt, Shown
+from stream.engine.slot import Slot
+from stream.engine.torch_backend import TorchModel
+from stream.governor import CostModel
+from stream.governor.dial import DialSetting
+
+
+@pytest.fixture(scope="module")
+def model() -> TorchModel:
+    return TorchModel(random_bundle("tiny"))
+
+
+def slot(model: TorchModel, request: Open) -> Slot:
+    ticks = itertools.count()
+    take = model.load(request.snapshot) if request.snapshot else model.open(request)
+    return Slot(request, take, model.facts, CostModel(), max_lead=6.0, clock=lambda: next(ticks) * 1e-3)
+
+
+def chunk(s: Slot) -> ChunkMade:
+    """Run until the next chunk is made and remembered."""
+    made = None
+    while True:
+        kind = s.take.next().kind
+        made = next((e for e in s.run() if isinstance(e, ChunkMade)), made)
+        if kind == "append":
+            assert made is not None
+            s.inhand.heard(Shown(s.session, s.inhand.told, 0, 0.0, 16.0))
+            return made
+
+
+def opening(**more: object) -> Open:
+    return Open("s", "a red circle", 3, DialSetting(steps=2), **more)  # type: ignore[arg-type]
+
+
+def test_chunks_of_one_and_then_twelve_frames_with_the_budget_asked_for(model: TorchModel) -> None:
+    s = slot(model, opening())
+    first, second = chunk(s), chunk(s)
+    assert first.frames.shape == (1, model.facts.height, model.facts.width, 3)
+    assert second.frames.shape[0] == model.facts.chunk_frames == 12
+    assert (first.frame, second.frame) == (0, 1)
+    assert second.steps == 2
+    assert second.sigmas[0] == 1.0
+    assert second.sigmas[-1] == 0.0
+
+
+def test_a_prompt_is_carried_by_the_next_chunk(model: TorchModel) -> None:
+    s = slot(model, opening())
+    chunk(s)
+    s.set_prompt(SetPrompt("s", 5, "a blue star"))
+    assert chunk(s).prompt_serial == 5
+
+
+def test_a_prompt_that_cannot_be_is_refused_with_words(model: TorchModel) -> None:
+    with pytest.raises(TakeError):
+        model.open(Open("s", "", 0, DialSetting()))
+
+
+def test_a_picture_begins_a_new_shot(model: TorchModel) -> None:
+    s = slot(model, opening())
+    chunk(s)
+    s.new_shot(NewShot("s", 4, np.full((model.facts.height, model.facts.width, 3), 200, np.uint8)))
+    made = chunk(s)
+    assert made.image_serial == 4
+    assert len(made.frames) == 1
+
+
+def test_a_snapshot_goes_on_as_if_nothing_had_happened(model: TorchModel) -> None:
+    s = slot(model, opening())
+    chunk(s)
+    chunk(s)
+    blob = model.save(s.take)
+    assert blob is not None
+    other = slot(model, opening(snapshot=blob))
+    here, there = chunk(s), chunk(other)
+    assert (here.chunk, here.frame) == (there.chunk, there.frame) == (2, 13)
+    assert np.abs(here.frames.astype(int) - there.frames.astype(int)).max() <= 2
+
+
+def test_snapshots_travel_as_safetensors(model: TorchModel) -> None:
+    import torch
+
+    packed = pack({"a": torch.arange(3), "n": 4, "t": "text", "l": [1, None]})
+    back = unpack(packed)
+    assert back["n"] == 4
+    assert back["l"] == [1, None]
+    assert torch.equal(back["a"], torch.arange(3))  # type: ignore[arg-type]
