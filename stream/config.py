@@ -21,7 +21,7 @@ class ServerConfig:
     device: str = "auto"
     # "module:function" that opens the model in the engine process
     engine: str = "stream.engine.torch_backend:open_model"
-    fast: str = "plain"  # how passes through the network run: plain, compile, graphs or compile+graphs
+    execution: str = "eager"  # how passes through the network run: eager, compile, graphs or compile+graphs
     engine_threads: int = 0  # torch threads of the engine; 0 = chosen from the number of cores
 
     max_sessions: int = 4

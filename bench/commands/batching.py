@@ -13,7 +13,7 @@ import typer
 from models.checkpoint.bundle import Bundle
 from models.checkpoint.load import default_threads, open_weights
 from models.evaluation.report import Bar, show
-from models.rollout.kv_cache import Context, window
+from models.rollout.kv_cache import KVCache, window
 
 app = typer.Typer(add_completion=False)
 
@@ -64,10 +64,10 @@ def interleaved(units: list[Unit], repeats: int, device: torch.device) -> list[f
     return [statistics.median(some) for some in times]
 
 
-def _full(bundle: Bundle, sessions: int) -> tuple[Context, Any, int]:
+def _full(bundle: Bundle, sessions: int) -> tuple[KVCache, Any, int]:
     """A full context of `sessions` takes, each with the rows that guidance needs, and their prompts."""
     rows = sessions * (2 if bundle.guidance > 1.0 else 1)
-    context = Context(bundle.network, window(bundle), batch=rows)
+    context = KVCache(bundle.network, window(bundle), batch=rows)
     prompt = bundle.network.prompt_kv(
         [bundle.prompts.encode(text) for text in (bundle.examples or ("a circle",))][:1] * rows
     )

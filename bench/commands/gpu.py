@@ -19,7 +19,7 @@ def gpu(
     size: Annotated[str, typer.Option("--random-weights", help="tiny, medium, 1.3b or 14b.")] = "1.3b",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     way: Annotated[
-        list[str] | None, typer.Option(help="How passes run: plain, compile, graphs, compile+graphs; may be repeated.")
+        list[str] | None, typer.Option(help="How passes run: eager, compile, graphs, compile+graphs; may be repeated.")
     ] = None,
     width: Annotated[int | None, typer.Option(help="Pixels; the size's own by default (832).")] = None,
     height: Annotated[int | None, typer.Option(help="Likewise (480).")] = None,
@@ -34,7 +34,7 @@ def gpu(
 
     bundle = random_bundle(size, device=device, width=width, height=height)
     steps = (1, 4) if quick else (1, 2, 4, 8)
-    ways = way or (["plain", "compile+graphs"] if bundle.device.type == "cuda" else ["plain"])
+    ways = way or (["eager", "compile+graphs"] if bundle.device.type == "cuda" else ["eager"])
     result = bench_gpu(
         bundle, steps=steps, ways=ways, budget_s=budget, tell=lambda line: typer.echo(line, err=True)
     )  # fmt: skip

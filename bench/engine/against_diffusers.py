@@ -18,7 +18,7 @@ from .long_stream import long_stream, many_chunks, slid_deviation
 from .profile import profile_chunk
 from .reference import as_it_runs, pipeline, reference_latents
 from .timed_chunk import PROMPT, run_chunk
-from .timing import Spent, Timed, bar, comparable, matmul_rate, settle
+from .timing import Spent, Timed, bar, comparable, matmul_rate, synchronize
 
 Tell = Callable[[str], None]
 
@@ -143,12 +143,12 @@ def time_theirs(bundle: Bundle, partition: Sequence[int], steps: int) -> dict[st
 
     def marking(*args: Any, **options: Any) -> Any:
         out = write(*args, **options)
-        settle(device)
+        synchronize(device)
         marks.append(clock())
         return out
 
     def decoding(*args: Any, **options: Any) -> Any:
-        settle(device)
+        synchronize(device)
         marks.append(clock())
         return decode(*args, **options)
 

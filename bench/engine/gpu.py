@@ -25,7 +25,7 @@ BUDGET_S = 540.0
 
 
 def bench_gpu(
-    bundle: Bundle, *, steps: Sequence[int] = (1, 2, 4, 8), ways: Sequence[str] = ("plain",), repeats: int = 5,
+    bundle: Bundle, *, steps: Sequence[int] = (1, 2, 4, 8), ways: Sequence[str] = ("eager",), repeats: int = 5,
     budget_s: float = BUDGET_S, tell: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:  # fmt: skip
     """{"figures": {...}, "bars": [...]}: milliseconds at a full window, fps and peak memory for each step budget.
@@ -48,7 +48,7 @@ def bench_gpu(
                 continue
             tell(f"filling the window, {way}")
             try:
-                rows, latents = _rows(replace(bundle, fast=way), steps, repeats, tell)
+                rows, latents = _rows(replace(bundle, execution=way), steps, repeats, tell)
             except (FarcastError, RuntimeError, OSError, ImportError) as error:  # no compiler or memory: others count
                 figures["failed"].append(
                     f"{way}: {(str(error).strip().splitlines() or [type(error).__name__])[0][:300]}"
@@ -84,9 +84,9 @@ def _rows(
         latents = run_chunk(rollout, [1.0, 0.0]).latents
     run_chunk(rollout, [1.0, 0.0])
     rows = []
-    flops = count_flops(partial(_one_step, rollout.clone())) if bundle.fast == "plain" else None
+    flops = count_flops(partial(_one_step, rollout.clone())) if bundle.execution == "eager" else None
     for count in steps:
-        tell(f"ours, {bundle.fast}, {count} steps")
+        tell(f"ours, {bundle.execution}, {count} steps")
         rows.append({**_row(rollout, count, repeats), "step_flops": flops, "peak_memory_gb": _peak(bundle.device)})
     return rows, latents
 

@@ -33,19 +33,19 @@ class Timed(AbstractContextManager[Spent]):
         self.spent = Spent()
 
     def __enter__(self) -> Spent:
-        settle(self.device)
+        synchronize(self.device)
         self._start = time.perf_counter(), time.process_time()
         return self.spent
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        settle(self.device)
+        synchronize(self.device)
         self.spent.wall = time.perf_counter() - self._start[0]
         self.spent.cpu = time.process_time() - self._start[1]
 
 
-def settle(device: torch.device) -> None:
+def synchronize(device: torch.device) -> None:
     """Wait until the device has nothing left to do."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

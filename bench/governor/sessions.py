@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from stream.governor import CostModel, Dial, Governor, Moment, Turn, decide, loads, pick
+from stream.governor import CostModel, Dial, EngineSnapshot, Governor, PromptPlan, loads, pick, plan_prompt
 from stream.governor.prompt_policy import DELIVERY_S, GOES_BACK, REPLACES
 
 from .controllers import SHIFT
@@ -23,7 +23,7 @@ from .traces import CHUNK_S, Trace
 class Visit:
     """A session: there from `come` to `leave`, sending prompts at the given moments. Seconds.
 
-    steer: what a prompt does. True = `decide`; False = nothing but the next chunk, as servers without a policy do.
+    steer: what a prompt does. True = `plan_prompt`; False = nothing but the next chunk, as servers without a policy do.
     """
 
     dial: Dial
@@ -50,11 +50,11 @@ class Seat:
     asked: deque[float] = field(default_factory=deque)  # prompts not taken up yet
     carried: list[float] = field(default_factory=list)  # the prompt that the next chunk to be opened carries, if any
     superseded: int = 0  # prompts replaced by a later one before any frame carried them
-    turn: Turn | None = None
+    turn: PromptPlan | None = None
     load: float = 1.0
     hurry: bool = False
     restarted: bool = False
-    turns: list[tuple[float, Turn | None]] = field(default_factory=list)  # (prompt to pixel in seconds, what was done)
+    turns: list[tuple[float, PromptPlan | None]] = field(default_factory=list)  # (prompt-to-pixel s, plan)
 
     def dry(self, now: float) -> float:
         """When the picture runs out of frames."""
@@ -122,7 +122,7 @@ def _take_up(seat: Seat, now: float) -> None:
     plan = seat.governor.plan
     going = seat.phase in ("steps", "decode")
     costs = seat.governor.forecast.costs
-    moment = Moment(
+    moment = EngineSnapshot(
         elapsed=now - at,
         shown_left=shown_left,
         queued=seat.lead(now) - shown_left,
@@ -131,7 +131,7 @@ def _take_up(seat: Seat, now: float) -> None:
         done=seat.done,
         left=plan.steps - seat.done if plan is not None and seat.phase == "steps" else 0,
     )
-    seat.turn = decide(
+    seat.turn = plan_prompt(
         moment,
         costs,
         seat.visit.dial,

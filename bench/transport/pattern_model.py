@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.engine.backend import ModelLoadError
-from stream.engine.protocol import ModelFacts, Open, Opened
+from stream.engine.protocol import ModelFacts, Open, PromptApplied
 from stream.types import Mix, Pixels
 
 BITS = 16
@@ -81,7 +81,7 @@ class PatternUnit:
 class PatternTake:
     """One step, one decode, one append a chunk; prompts and pictures are taken, and change nothing."""
 
-    quick_from = 0
+    cheap_rewind_from = 0
     rebuilt = ""
     shot = None
 
@@ -89,7 +89,7 @@ class PatternTake:
         self.model = model
         self.chunk = self.frame = 0
         self.sigma = 1.0
-        self.opens = None if text is None else Opened(((text, 1.0),), 0)
+        self.opens = None if text is None else PromptApplied(((text, 1.0),), 0)
         self._decoded = False
 
     def next(self) -> PatternUnit:
@@ -116,7 +116,7 @@ class PatternTake:
         return None
 
     def prompt(self, text: str | Mix, *, transition: int = 0) -> None:
-        self.opens = Opened(((text, 1.0),) if isinstance(text, str) else text, transition)
+        self.opens = PromptApplied(((text, 1.0),) if isinstance(text, str) else text, transition)
 
     def image(self, image: Pixels) -> None:
         pass
@@ -147,7 +147,7 @@ class PatternModel:
         return take
 
 
-def open_model(source: str | None, device: str, threads: int, fast: str = "plain") -> PatternModel:
+def open_model(source: str | None, device: str, threads: int, execution: str = "eager") -> PatternModel:
     """ "pattern?width=256&height=256". Raises ModelLoadError."""
     options = parse_qs((source or "").partition("?")[2])
     try:

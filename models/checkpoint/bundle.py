@@ -19,12 +19,12 @@ import torch
 from models.checkpoint.files import find_bundle, load_parts
 from models.checkpoint.lora import fuse_lora
 from models.errors import ModelError
-from models.network.execution import WAYS, check_way
+from models.network.execution import EXECUTIONS, check_execution
 from models.network.text_encoder import PromptEncoder
 from models.network.transformer import StreamingTransformer
 from models.vae.base import Decoder
 from models.vae.taehv import TinyDecoder, open_tiny_decoder
-from models.vae.wan import Codec
+from models.vae.wan import WanVAE
 
 TINY = Path(__file__).parents[1] / "tiny"
 CARD = "farcast.json"  # optional beside model_index.json: name, width, height, fps, examples, guidance
@@ -52,7 +52,7 @@ class Bundle:
     examples: tuple[str, ...] = DEFAULT_EXAMPLES
     guidance: float = 1.0  # classifier-free guidance it looks best under; 1 = off, as for distilled checkpoints
     tiny_decoder: TinyDecoder | None = None  # stands in for the VAE's decoder where a user supplies one
-    fast: str = "plain"  # how passes through the network run, see `models.network.execution.WAYS`
+    execution: str = "eager"  # how passes through the network run, see `models.network.execution.EXECUTIONS`
     streams: bool = True  # False for bidirectional checkpoints, which only `generate` can run
 
     @property
@@ -90,12 +90,12 @@ class Bundle:
                 "(nvidia/AnyFlow-FAR-...), or use `farcast generate`, which runs it offline",
                 code="model_cannot_stream",
             )
-        return StreamingTransformer(self.transformer, WAYS[check_way(self.fast, self.device)]())
+        return StreamingTransformer(self.transformer, EXECUTIONS[check_execution(self.execution, self.device)]())
 
     @cached_property
-    def codec(self) -> Codec:
+    def codec(self) -> WanVAE:
         """The VAE, chunk by chunk."""
-        return Codec(self.vae)
+        return WanVAE(self.vae)
 
     @property
     def decoder(self) -> Decoder:
@@ -111,12 +111,12 @@ class Bundle:
 def open_bundle(
     source: str | Path | None = None, *, device: str = "auto", dtype: torch.dtype | None = None,
     width: int | None = None, height: int | None = None, lora: Sequence[str | Path | tuple[str | Path, float]] = (),
-    decoder: str | Path | None = None, fast: str = "plain",
+    decoder: str | Path | None = None, execution: str = "eager",
 ) -> Bundle:  # fmt: skip
     """Open a checkpoint: a folder, a hub id, or None for the embedded model. Raises ModelError.
 
     lora: adapters to fuse, each a .safetensors file or (file, scale). decoder: a TAEHV file to decode with (`taehv`).
-    fast: "plain", or for a GPU "compile", "graphs", "compile+graphs": slower to start, quicker a step (`fast`).
+    execution: "eager", or for a GPU "compile", "graphs", "compile+graphs": slower to start, quicker a step.
     device: "auto" takes a GPU when there is one. dtype: None takes bfloat16 on a GPU and float32 on a CPU.
     """
     if source is None:
@@ -127,7 +127,7 @@ def open_bundle(
                 code="model_not_found",
             )
     place = pick_device(device)
-    check_way(fast, place)
+    check_execution(execution, place)
     kind = dtype or pick_dtype(place)
     folder = find_bundle(source)
     parts, streams = load_parts(folder, place, kind)
@@ -142,7 +142,7 @@ def open_bundle(
         fps=int(card.get("fps", 16)),
         examples=tuple(card.get("examples", DEFAULT_EXAMPLES)),
         guidance=float(card.get("guidance", 1.0)),
-        fast=fast,
+        execution=execution,
     )  # fmt: skip
     check_sizes(bundle)
     if decoder is not None:
@@ -184,7 +184,7 @@ def pick_device(device: str) -> torch.device:
 
 
 def pick_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where it is fast, float32 elsewhere."""
+    """bfloat16 where it is execution, float32 elsewhere."""
     return torch.bfloat16 if device.type == "cuda" else torch.float32
 
 

@@ -10,11 +10,12 @@ from models.checkpoint.random_weights import random_bundle
 RANDOM = "random:"  # "random:tiny" as --model: the right shapes, random weights
 
 
-def open_weights(source: str | None, device: str, fast: str = "plain") -> Bundle:
-    """The bundle that `--model` names, its passes run as `--fast` says. Raises ModelError."""
+def open_weights(source: str | None, device: str, execution: str = "eager") -> Bundle:
+    """The bundle that `--model` names, its passes run as `--execution` says. Raises ModelError."""
     if source is not None and source.startswith(RANDOM):
-        return random_bundle(source.removeprefix(RANDOM), device=device if device != "auto" else "cpu", fast=fast)
-    return open_bundle(source, device=device, fast=fast)
+        place = device if device != "auto" else "cpu"
+        return random_bundle(source.removeprefix(RANDOM), device=place, execution=execution)
+    return open_bundle(source, device=device, execution=execution)
 
 
 def default_threads() -> int:

@@ -14,7 +14,7 @@ from transformers import UMT5Config, UMT5EncoderModel
 from models.checkpoint.bundle import Bundle, check_sizes, pick_device, pick_dtype
 from models.checkpoint.small_tokenizer import small_tokenizer
 from models.errors import ModelError
-from models.network.execution import check_way
+from models.network.execution import check_execution
 
 TRANSFORMERS: dict[str, dict[str, Any]] = {
     "tiny": {
@@ -99,8 +99,8 @@ def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
 
 def random_bundle(
     size: str = "tiny", *, seed: int = 0, device: str = "cpu", dtype: torch.dtype | None = None,
-    width: int | None = None, height: int | None = None, fast: str = "plain",
+    width: int | None = None, height: int | None = None, execution: str = "eager",
 ) -> Bundle:  # fmt: skip
     """A bundle with random weights: "tiny", "medium", or a published size ("1.3b", "14b"): for benchmarks."""
     place = pick_device(device)
-    return replace(make_random(size, seed, place, dtype, width, height), fast=check_way(fast, place))
+    return replace(make_random(size, seed, place, dtype, width, height), execution=check_execution(execution, place))

@@ -24,8 +24,8 @@ TEXT_MULTIPLE = 64  # prompts are rounded up to so many positions, so that a new
 WARM_UP = 2  # runs before recording: whatever compiles or tunes itself does it then
 
 
-class Fast:
-    """The plain way: every call runs as written."""
+class Eager:
+    """Every call runs as written."""
 
     text_multiple = 1
 
@@ -38,7 +38,7 @@ class Fast:
         return work(*tensors)
 
 
-class Compiled(Fast):
+class Compiled(Eager):
     """Layers go through `torch.compile`: one layer is compiled, all have its shape. The first calls take a minute."""
 
     text_multiple = TEXT_MULTIPLE
@@ -66,13 +66,13 @@ class _Recorded:
     output: Tensor | None
 
 
-class Graphs(Fast):
+class CudaGraphs(Eager):
     """Passes are recorded once a shape and place, and replayed. inner: how they run when recorded."""
 
     text_multiple = TEXT_MULTIPLE
 
-    def __init__(self, inner: Fast | None = None) -> None:
-        self.inner = inner or Fast()
+    def __init__(self, inner: Eager | None = None) -> None:
+        self.inner = inner or Eager()
         self._pool: Any = None  # one for all graphs: what they return is copied before another one runs
         self._of_store: WeakKeyDictionary[Any, dict[Hashable, _Recorded]] = WeakKeyDictionary()
 
@@ -107,18 +107,18 @@ class Graphs(Fast):
         return graph, output
 
 
-def check_way(way: str, device: torch.device) -> str:
-    """`way` itself when it is one of WAYS and can run on `device`, else ModelError."""
-    if way not in WAYS:
-        raise ModelError(f"there is no way {way!r} to run a model; choose one of {', '.join(WAYS)}")
-    if "graphs" in way and device.type != "cuda":
-        raise ModelError(f"{way} needs a CUDA device, this is {device.type}; use plain or compile")
-    return way
+def check_execution(execution: str, device: torch.device) -> str:
+    """`execution` itself when it is one of EXECUTIONS and can run on `device`, else ModelError."""
+    if execution not in EXECUTIONS:
+        raise ModelError(f"there is no execution {execution!r}; choose one of {', '.join(EXECUTIONS)}")
+    if "graphs" in execution and device.type != "cuda":
+        raise ModelError(f"{execution} needs a CUDA device, this is {device.type}; use eager or compile")
+    return execution
 
 
-WAYS: dict[str, Callable[[], Fast]] = {
-    "plain": Fast,
+EXECUTIONS: dict[str, Callable[[], Eager]] = {
+    "eager": Eager,
     "compile": Compiled,
-    "graphs": Graphs,
-    "compile+graphs": lambda: Graphs(Compiled()),
+    "graphs": CudaGraphs,
+    "compile+graphs": lambda: CudaGraphs(Compiled()),
 }

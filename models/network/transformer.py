@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models.network.block import attend, finish, fuse, project, rms
-from models.network.execution import Fast
+from models.network.execution import Eager
 
 TEXT_POSITIONS = 512  # the reference pads every prompt to this many positions and attends all of them
 _MODULATIONS_KEPT = 256
@@ -63,13 +63,13 @@ class Store(Protocol):
 class StreamingTransformer:
     """Forward passes over one `AnyFlowFARTransformer3DModel`. Holds weights only, nothing of any rollout.
 
-    fast: how passes run, plainly by default. text_multiple there rounds prompts up, so that few shapes occur.
+    execution: how passes run, plainly by default. text_multiple there rounds prompts up, so that few shapes occur.
     """
 
-    def __init__(self, module: Any, fast: Fast | None = None) -> None:
+    def __init__(self, module: Any, execution: Eager | None = None) -> None:
         config = module.config
         self.module = module
-        self.fast = fast or Fast()
+        self.execution = execution or Eager()
         self.layers = [fuse(block) for block in module.blocks]
         self.heads: int = config.num_attention_heads
         self.head_dim: int = config.attention_head_dim
@@ -113,7 +113,7 @@ class StreamingTransformer:
         with equal values are one key whose score is raised by ln(n), exactly.
         """
         width = max(len(embedding) for embedding in embeddings) + 1
-        width = -(-width // self.fast.text_multiple) * self.fast.text_multiple
+        width = -(-width // self.execution.text_multiple) * self.execution.text_multiple
         text = torch.zeros(len(embeddings), width, embeddings[0].shape[1], dtype=self.dtype, device=self.device)
         bias = torch.full((len(embeddings), 1, 1, width), -math.inf, dtype=self.dtype, device=self.device)
         for row, embedding in enumerate(embeddings):
@@ -167,7 +167,7 @@ class StreamingTransformer:
             return None if shape is None else self._head(x, head, shape)
 
         tensors = (x, rope, modulation.blocks, modulation.head, prompt.keys, prompt.values, prompt.bias)
-        return self.fast.run(run, tensors, store, (segments, shape))
+        return self.execution.run(run, tensors, store, (segments, shape))
 
     def _head(self, x: Tensor, head: Tensor, shape: Sequence[int]) -> Tensor:
         shift, scale = head
@@ -183,7 +183,7 @@ class StreamingTransformer:
         store: Store, *, to_the_end: bool,
     ) -> Tensor:  # fmt: skip
         last = len(self.layers) - 1
-        to_qkv, after_attention = self.fast.compiled(project), self.fast.compiled(finish)
+        to_qkv, after_attention = self.execution.compiled(project), self.execution.compiled(finish)
         for index, weights in enumerate(self.layers):
             modulation = modulations[index]
             q, k, v = to_qkv(x, rope, modulation, weights, self.heads, self.eps)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from models.checkpoint.bundle import Bundle
 from models.rollout import flowmap
-from models.rollout.kv_cache import Context, window
+from models.rollout.kv_cache import KVCache, window
 from models.rollout.noise import chunk_noise
 
 ROWS = 16
@@ -33,7 +33,7 @@ def batch_latents(
     if guided:
         words = [bundle.prompts.encode("")] * rows + words
     prompt = network.prompt_kv(words)
-    context = Context(network, window(bundle), batch=len(words))
+    context = KVCache(network, window(bundle), batch=len(words))
     sigmas = flowmap.schedule(steps, bundle.shift)
     made: list[Tensor] = []
     while sum(part.shape[1] for part in made) < latent_frames:
@@ -46,8 +46,8 @@ def batch_latents(
             stop = 0.0 if renoise else r
             u = network.velocity(tokens, *place, network.modulation(t, stop), prompt, context, shape)
             if guided:
-                against, towards = u.chunk(2)
-                u = against + guidance * (towards - against)
+                uncond, cond = u.chunk(2)
+                u = uncond + guidance * (cond - uncond)
             z = flowmap.step(z, u, t, stop)
             if renoise and r > 0:
                 left = len(sigmas) - 1 - number

@@ -8,11 +8,11 @@ import numpy as np
 from torch import Tensor
 
 from models.vae.base import CodecState
-from models.vae.wan import Codec
+from models.vae.wan import WanVAE
 
 
 @dataclass(frozen=True)
-class Footage:
+class Conditioning:
     """uint8 frames (1 + k * per_latent, H, W, 3), of which `taken` are in the video. Immutable; copies share frames.
 
     per_latent: frames of a latent frame; chunk: frames of a full chunk. The first frame is a chunk of its own, a last
@@ -31,15 +31,15 @@ class Footage:
             return 1
         return min(self.chunk, (len(self.frames) - self.taken) // self.per_latent * self.per_latent)
 
-    def rest(self) -> Footage | None:
+    def rest(self) -> Conditioning | None:
         """What is left after the next chunk; None when that is nothing."""
         left = self.at(self.taken + self.count)
         return left if left.count > 0 else None
 
-    def at(self, taken: int) -> Footage:
+    def at(self, taken: int) -> Conditioning:
         """The same pictures, `taken` of them in the video."""
         return replace(self, taken=taken)
 
-    def encode(self, codec: Codec, state: CodecState) -> Tensor:
+    def encode(self, codec: WanVAE, state: CodecState) -> Tensor:
         """Latents (1, F, C, H, W) of the next chunk; updates `state`."""
         return codec.encode(state, self.frames[self.taken : self.taken + self.count])

@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from models.errors import RequestError
-from models.rollout.conditioning import Footage
-from models.rollout.prompt_state import Steering
+from models.rollout.conditioning import Conditioning
+from models.rollout.prompt_state import PromptState
 from models.vae.base import CodecState
 
 KEPT = 96  # chunks: 72 s at 12 frames a chunk and 16 fps
@@ -24,21 +24,21 @@ STATES_BYTES = 64_000_000  # at most (the embedded model's: 6 MB each; Wan's at 
 
 
 @dataclass(frozen=True)
-class Opening:
+class ChunkStart:
     """Everything but the past that decides a chunk, at the moment it began."""
 
     chunk: int
     frame: int
     shot_chunk: int
-    steering: Steering
-    footage: Footage | None = None
+    steering: PromptState
+    footage: Conditioning | None = None
 
 
 @dataclass(frozen=True)
-class Record:
+class ChunkRecord:
     """A finished chunk. sink: latents of the first chunk of its shot; codec: the decoder's state before this chunk."""
 
-    opening: Opening
+    opening: ChunkStart
     latents: Tensor  # (1, F, C, H, W)
     sink: Tensor
     codec: CodecState | None = None
@@ -47,10 +47,10 @@ class Record:
 class History:
     """The last KEPT records, in order."""
 
-    def __init__(self, records: Sequence[Record] = ()) -> None:
+    def __init__(self, records: Sequence[ChunkRecord] = ()) -> None:
         self.records = list(records)[-KEPT:]
 
-    def add(self, record: Record) -> None:
+    def add(self, record: ChunkRecord) -> None:
         self.records.append(record)
         del self.records[:-KEPT]
         room = STATES_BYTES
@@ -63,7 +63,7 @@ class History:
     def clone(self) -> History:
         return History(self.records)
 
-    def find(self, chunk: int, context_frames: int) -> tuple[Record, list[Tensor]]:
+    def find(self, chunk: int, context_frames: int) -> tuple[ChunkRecord, list[Tensor]]:
         """The record of `chunk` and the window it saw; RequestError with the possible range when it is not there."""
         found = {r.opening.chunk: (r, self.window(r.opening, context_frames)) for r in self.records}
         record, window = found.get(chunk, (None, None))
@@ -77,12 +77,12 @@ class History:
         """Forget `chunk` and what came after it."""
         self.records = [record for record in self.records if record.opening.chunk < chunk]
 
-    def before(self, opening: Opening) -> list[Record]:
+    def before(self, opening: ChunkStart) -> list[ChunkRecord]:
         """Remembered records of the same shot before `opening`, oldest first."""
         first = opening.chunk - opening.shot_chunk
         return [record for record in self.records if first <= record.opening.chunk < opening.chunk]
 
-    def last(self, frames: int, before: Opening | None = None) -> list[Record]:
+    def last(self, frames: int, before: ChunkStart | None = None) -> list[ChunkRecord]:
         """The newest records (of the shot before an opening), as many as hold `frames` latent frames."""
         records = self.records if before is None else self.before(before)
         count = 0
@@ -92,7 +92,7 @@ class History:
         return records[len(records) - count :]
 
     @property
-    def quick_from(self) -> int | None:
+    def cheap_rewind_from(self) -> int | None:
         """The earliest chunk from which on every record holds the codec's state; None when the last does not."""
         first: int | None = None
         for record in reversed(self.records):
@@ -101,7 +101,7 @@ class History:
             first = record.opening.chunk
         return first
 
-    def window(self, opening: Opening, context_frames: int) -> list[Tensor] | None:
+    def window(self, opening: ChunkStart, context_frames: int) -> list[Tensor] | None:
         """Latents of the context that `opening` saw, sink first; None when too much of it is forgotten."""
         past = self.before(opening)
         if opening.shot_chunk == 0:

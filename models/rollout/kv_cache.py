@@ -38,7 +38,7 @@ AppendMode = Literal["exact", "rolling", "cheap"]
 
 
 @dataclass(frozen=True)
-class Geometry:
+class WindowConfig:
     """Sizes a context is made for. height and width are the latent's; frames are latent frames."""
 
     height: int
@@ -48,7 +48,7 @@ class Geometry:
     context_frames: int  # most frames of context: sink + far + near
 
 
-def window(bundle: Bundle, context_frames: int | None = None) -> Geometry:
+def window(bundle: Bundle, context_frames: int | None = None) -> WindowConfig:
     """The window of a stream: sink + as many far chunks as leave a state the model was trained in, + near + current.
 
     For the published checkpoints that is 1 + 9 + 6 latent frames of context and 3 in progress, of 21 trained.
@@ -58,7 +58,7 @@ def window(bundle: Bundle, context_frames: int | None = None) -> Geometry:
         far = max(0, (sum(bundle.partition) - 1 - near * chunk - chunk) // chunk)
         context_frames = 1 + (far + near) * chunk
     _, height, width = bundle.latent_shape
-    return Geometry(height, width, chunk, near, context_frames)
+    return WindowConfig(height, width, chunk, near, context_frames)
 
 
 @dataclass(frozen=True)
@@ -80,11 +80,11 @@ class _Place:
     segment: Segment
 
 
-class Context:
+class KVCache:
     """Window of finished chunks and the store of their K/V, for `batch` rows (2 under guidance)."""
 
     def __init__(
-        self, network: StreamingTransformer, geometry: Geometry, *, batch: int = 1, mode: str = "exact"
+        self, network: StreamingTransformer, geometry: WindowConfig, *, batch: int = 1, mode: str = "exact"
     ) -> None:
         if mode not in get_args(AppendMode):
             raise RequestError(f"append mode is {mode!r}; it must be one of {', '.join(get_args(AppendMode))}")
@@ -211,15 +211,15 @@ class Context:
         table = self._far_rope if far else self._full_rope
         return table[frame : frame + frames].flatten(0, 1).unsqueeze(1)
 
-    def clone(self) -> Context:
+    def clone(self) -> KVCache:
         """An independent copy; the latents, never written to, are shared."""
-        twin = object.__new__(Context)
+        twin = object.__new__(KVCache)
         twin.__dict__.update(self.__dict__)
         twin.chunks, twin.keys, twin.values = list(self.chunks), self.keys.clone(), self.values.clone()
         return twin
 
 
-def rope_tables(network: StreamingTransformer, geometry: Geometry) -> tuple[Tensor, Tensor]:
+def rope_tables(network: StreamingTransformer, geometry: WindowConfig) -> tuple[Tensor, Tensor]:
     """Cosines and sines of full and far tokens, by the module's own code: (frames, tokens a frame, dim / 2, 2)."""
     rope = network.module.rope
     frames = geometry.context_frames + geometry.chunk_frames

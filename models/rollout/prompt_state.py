@@ -13,7 +13,7 @@ MAX_TRANSITION = 64
 
 
 @dataclass(frozen=True)
-class Wish:
+class PendingPrompt:
     """A prompt asked for and not yet in force."""
 
     parts: tuple[tuple[str, float], ...]
@@ -22,7 +22,7 @@ class Wish:
 
 
 @dataclass(frozen=True)
-class Ramp:
+class PromptTransition:
     """A transition under way: `done` of `chunks` blended chunks are opened."""
 
     start: Tensor
@@ -33,20 +33,20 @@ class Ramp:
 
 
 @dataclass(frozen=True)
-class Steering:
+class PromptState:
     """Immutable, so a copy of a rollout shares it. text: what is in force, in words; embedding: (tokens, text_dim)."""
 
     text: str = ""
     embedding: Tensor | None = None
-    wish: Wish | None = None
-    ramp: Ramp | None = None
+    wish: PendingPrompt | None = None
+    ramp: PromptTransition | None = None
 
     @property
     def due(self) -> bool:
         """True when the next chunk to open needs another embedding."""
         return self.wish is not None or self.ramp is not None
 
-    def wished(self, prompt: Prompt, transition: int = 0, kind: BlendKind = "linear") -> Steering:
+    def wished(self, prompt: Prompt, transition: int = 0, kind: BlendKind = "linear") -> PromptState:
         """Ask for a prompt; an earlier wish not yet in force is forgotten. Raises PromptError."""
         parts = tuple(check_prompt(prompt))
         if isinstance(transition, bool) or not isinstance(transition, int) or not 0 <= transition <= MAX_TRANSITION:
@@ -55,21 +55,21 @@ class Steering:
             )
         if kind not in ("linear", "slerp"):
             raise PromptError(f"transition kind is {kind!r}; it must be linear or slerp")
-        return replace(self, wish=Wish(parts, transition, kind))
+        return replace(self, wish=PendingPrompt(parts, transition, kind))
 
-    def opened(self, encoder: PromptEncoder) -> Steering:
+    def opened(self, encoder: PromptEncoder) -> PromptState:
         """The steering of the chunk that opens now: the wish comes in force, a transition goes one chunk on."""
         text, ramp, embedding = self.text, self.ramp, self.embedding
         if self.wish is not None:
             text = " + ".join(part for part, _ in self.wish.parts)
             end = encoder.blend(self.wish.parts, self.wish.kind)
             if embedding is None or self.wish.transition == 0:
-                return Steering(text, end)
-            ramp = Ramp(embedding, end, self.wish.transition, 0, self.wish.kind)
+                return PromptState(text, end)
+            ramp = PromptTransition(embedding, end, self.wish.transition, 0, self.wish.kind)
         if ramp is None:
             return self
         ramp = replace(ramp, done=ramp.done + 1)
         if ramp.done > ramp.chunks:
-            return Steering(text, ramp.end)
+            return PromptState(text, ramp.end)
         share = ramp.done / (ramp.chunks + 1)
-        return Steering(text, blend([(ramp.start, 1 - share), (ramp.end, share)], ramp.kind), None, ramp)
+        return PromptState(text, blend([(ramp.start, 1 - share), (ramp.end, share)], ramp.kind), None, ramp)

@@ -23,10 +23,10 @@ from models.checkpoint.bundle import Bundle
 from models.errors import RequestError
 from models.network.transformer import PromptKV
 from models.rollout import flowmap, snapshot
-from models.rollout.history import Record
+from models.rollout.history import ChunkRecord
 from models.rollout.noise import chunk_noise
 from models.rollout.state import RolloutState
-from models.vae.stream_decoder import Decoding, Delivery
+from models.vae.stream_decoder import PendingFrames, StreamDecoder
 
 UnitKind = Literal["prompt", "encode", "step", "decode", "append"]
 
@@ -55,8 +55,8 @@ class Rollout(RolloutState):
             return Unit("encode", ("picture", self.frames))
         if self.sigma > 0.0:
             return Unit("step", (self.frames, self._context.frames, self.guided))
-        if self._decoding.unheard:
-            return Unit("encode", ("codec", self._decoding.unheard[0].shape[1]))
+        if self._decoding.replay:
+            return Unit("encode", ("codec", self._decoding.replay[0].shape[1]))
         if not self._decoded:
             return Unit("decode", (self.frames,))
         return Unit("append", (self.frames, self._context.frames, self._context_will_change))
@@ -77,7 +77,7 @@ class Rollout(RolloutState):
                 case "encode", "context", _:
                     self._context.encode(self._kv)
                 case "encode", *_:
-                    self._decoding.hear()
+                    self._decoding.replay_one()
                 case "step", *_:
                     self._step(0.0 if r is None else float(r))
                 case "decode", *_:
@@ -125,12 +125,12 @@ class Rollout(RolloutState):
         modulation = network.modulation(self.sigma, r)
         u = network.velocity(tokens, *self._place, modulation, self._kv, self._context, shape)
         if self.guided:
-            against, towards = u.chunk(2)
-            u = against + self.guidance * (towards - against)
+            uncond, cond = u.chunk(2)
+            u = uncond + self.guidance * (cond - uncond)
         self._latents = flowmap.step(self._latents, u, self.sigma, r)
         self.sigma = r
 
-    def decode_later(self) -> Delivery:
+    def decode_later(self) -> PendingFrames:
         """Instead of running a "decode": start it, and fetch the frames when the next work is under way."""
         assert self.next().kind == "decode", f"next is {self.next().kind}, not decode"
         assert self._latents is not None
@@ -143,7 +143,7 @@ class Rollout(RolloutState):
         assert self._began is not None
         if self._sink is None:
             self._sink = self._latents
-        self._history.add(Record(self._began, self._latents, self._sink, self._decoding.before))
+        self._history.add(ChunkRecord(self._began, self._latents, self._sink, self._decoding.before))
         self._decoding.before = None
         self._context.push(self._latents)
         if not self._context_will_change:  # else it is about to be encoded anew, or dropped
@@ -160,7 +160,7 @@ class Rollout(RolloutState):
         """
         if self._new_shot is not None:
             self._context.clear()
-            self._decoding = Decoding(self.bundle.decoder)
+            self._decoding = StreamDecoder(self.bundle.decoder)
             self._shot_chunk, self._sink = 0, None
             self._footage, self._new_shot, self._encoder = self._new_shot, None, None
         footage, codec = self._footage, self.bundle.codec

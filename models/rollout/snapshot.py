@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from models.errors import RequestError
-from models.rollout.conditioning import Footage
-from models.rollout.history import History, Opening, Record
-from models.rollout.prompt_state import Ramp, Steering, Wish
+from models.rollout.conditioning import Conditioning
+from models.rollout.history import ChunkRecord, ChunkStart, History
+from models.rollout.prompt_state import PendingPrompt, PromptState, PromptTransition
 from models.vae.base import CodecState
-from models.vae.stream_decoder import Decoding
+from models.vae.stream_decoder import StreamDecoder
 
 if TYPE_CHECKING:
     from models.checkpoint.bundle import Bundle
@@ -33,7 +33,7 @@ FULL_BYTES = 16_000_000
 def pack(rollout: Rollout, full: bool | None = None) -> dict[str, Any]:
     """See `Rollout.snapshot`."""
     context, decoding = rollout._context, rollout._decoding
-    decoding.settle()
+    decoding.synchronize()
     codec = decoding.state
     heavy = context.keys.nbytes + context.values.nbytes + codec.nbytes
     out = _Writer()
@@ -58,7 +58,7 @@ def pack(rollout: Rollout, full: bool | None = None) -> dict[str, Any]:
         "latents": out.put(rollout._latents),
         "sink": out.put(rollout._sink),
         "new_shot": out.footage(rollout._new_shot),
-        "unheard": [out.put(latents) for latents in decoding.unheard],
+        "replay": [out.put(latents) for latents in decoding.replay],
         "window": [out.put(chunk.latents) for chunk in context.chunks],
         "records": [
             {"opening": out.opening(r.opening), "latents": out.put(r.latents), "sink": out.put(r.sink)}
@@ -88,7 +88,7 @@ def unpack(bundle: Bundle, snapshot: Mapping[str, Any]) -> Rollout:
     read = _Reader(snapshot, bundle.device)
     rollout = Rollout(bundle, prompt="restored", **state["arguments"])
     rollout._history = History(
-        [Record(read.opening(r["opening"]), read.get(r["latents"]), read.get(r["sink"])) for r in state["records"]]
+        [ChunkRecord(read.opening(r["opening"]), read.get(r["latents"]), read.get(r["sink"])) for r in state["records"]]
     )
     rollout._return_to(read.opening(state["now"]), [read.get(name) for name in state["window"]])
     rollout._opened_for = state["opened_for"]
@@ -100,10 +100,10 @@ def unpack(bundle: Bundle, snapshot: Mapping[str, Any]) -> Rollout:
     if "store" in state:
         keys, values = (read.get(name) for name in state["store"])
         rollout._context.load_store(keys, values, state["encoded"])
-        unheard = [read.get(name) for name in state["unheard"]]
-        rollout._decoding = Decoding(bundle.decoder, read.codec(state["codec"]), unheard)
+        replay = [read.get(name) for name in state["replay"]]
+        rollout._decoding = StreamDecoder(bundle.decoder, read.codec(state["codec"]), replay)
     elif rollout._decoded:
-        rollout._decoding.unheard.append(read.get(state["latents"]))
+        rollout._decoding.replay.append(read.get(state["latents"]))
     return rollout
 
 
@@ -128,7 +128,7 @@ class _Writer:
             self.tensors[name] = tensor.detach().to("cpu", copy=True).contiguous()
         return name
 
-    def footage(self, footage: Footage | None) -> list[Any] | None:
+    def footage(self, footage: Conditioning | None) -> list[Any] | None:
         if footage is None:
             return None
         name = self._names.get(id(footage.frames))
@@ -141,13 +141,13 @@ class _Writer:
         cache = [{"tensor": self.put(slot)} if isinstance(slot, Tensor) else slot for slot in state.cache]
         return {"cache": cache, "started": state.started}
 
-    def wish(self, wish: Wish | None) -> list[Any] | None:
+    def wish(self, wish: PendingPrompt | None) -> list[Any] | None:
         return None if wish is None else [[list(part) for part in wish.parts], wish.transition, wish.kind]
 
-    def ramp(self, ramp: Ramp | None) -> list[Any] | None:
+    def ramp(self, ramp: PromptTransition | None) -> list[Any] | None:
         return None if ramp is None else [self.put(ramp.start), self.put(ramp.end), ramp.chunks, ramp.done, ramp.kind]
 
-    def opening(self, opening: Opening) -> dict[str, Any]:
+    def opening(self, opening: ChunkStart) -> dict[str, Any]:
         steering = opening.steering
         return {
             "chunk": opening.chunk,
@@ -180,22 +180,24 @@ class _Reader:
     def maybe(self, name: str | None) -> Tensor | None:
         return None if name is None else self.get(name)
 
-    def footage(self, data: Sequence[Any] | None) -> Footage | None:
-        return None if data is None else Footage(self.get(data[0]).cpu().numpy(), data[1], data[2], data[3])
+    def footage(self, data: Sequence[Any] | None) -> Conditioning | None:
+        return None if data is None else Conditioning(self.get(data[0]).cpu().numpy(), data[1], data[2], data[3])
 
     def codec(self, data: Mapping[str, Any]) -> CodecState:
         cache = [self.get(slot["tensor"]) if isinstance(slot, Mapping) else slot for slot in data["cache"]]
         return CodecState(cache, data["started"])
 
-    def wish(self, data: Sequence[Any] | None) -> Wish | None:
-        return None if data is None else Wish(tuple((text, weight) for text, weight in data[0]), data[1], data[2])
+    def wish(self, data: Sequence[Any] | None) -> PendingPrompt | None:
+        if data is None:
+            return None
+        return PendingPrompt(tuple((text, weight) for text, weight in data[0]), data[1], data[2])
 
-    def opening(self, data: Mapping[str, Any]) -> Opening:
+    def opening(self, data: Mapping[str, Any]) -> ChunkStart:
         ramp = data["ramp"]
-        steering = Steering(
+        steering = PromptState(
             data["text"],
             self.maybe(data["embedding"]),
             self.wish(data["wish"]),
-            None if ramp is None else Ramp(self.get(ramp[0]), self.get(ramp[1]), ramp[2], ramp[3], ramp[4]),
+            None if ramp is None else PromptTransition(self.get(ramp[0]), self.get(ramp[1]), ramp[2], ramp[3], ramp[4]),
         )
-        return Opening(data["chunk"], data["frame"], data["shot_chunk"], steering, self.footage(data["footage"]))
+        return ChunkStart(data["chunk"], data["frame"], data["shot_chunk"], steering, self.footage(data["footage"]))

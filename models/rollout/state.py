@@ -18,12 +18,12 @@ from models.errors import RequestError
 from models.media.read import fit_clip, fit_image
 from models.network.text_encoder import BlendKind, Prompt
 from models.network.transformer import PromptKV, Segment
-from models.rollout.conditioning import Footage
-from models.rollout.history import History, Opening
-from models.rollout.kv_cache import Context, window
-from models.rollout.prompt_state import Steering, Wish
+from models.rollout.conditioning import Conditioning
+from models.rollout.history import ChunkStart, History
+from models.rollout.kv_cache import KVCache, window
+from models.rollout.prompt_state import PendingPrompt, PromptState
 from models.vae.base import CodecState
-from models.vae.stream_decoder import Decoding
+from models.vae.stream_decoder import StreamDecoder
 
 MAX_GUIDANCE = 20.0
 
@@ -64,19 +64,19 @@ class RolloutState:
         self.guidance = float(guidance)
         self.negative = negative
         self.partition = tuple(partition)
-        self._context = Context(
+        self._context = KVCache(
             bundle.network, window(bundle, context_frames), batch=2 if self.guided else 1, mode=append
         )
         self._history = History()
-        footage: Footage | None = None
+        footage: Conditioning | None = None
         if image is not None:
             footage = self._picture(image)
         elif clip is not None:
             footage = self._film(fit_clip(clip, clip_fps, width=bundle.width, height=bundle.height, fps=bundle.fps))
-        self._return_to(Opening(0, 0, 0, Steering().wished(prompt), footage), [])
+        self._return_to(ChunkStart(0, 0, 0, PromptState().wished(prompt), footage), [])
         self._opened_for = -1
 
-    def _return_to(self, opening: Opening, past: Sequence[Tensor], codec: CodecState | None = None) -> None:
+    def _return_to(self, opening: ChunkStart, past: Sequence[Tensor], codec: CodecState | None = None) -> None:
         """Stand at the opening of a chunk whose window is `past` (latents, sink first).
 
         codec: the decoder's state there; None when it has to be rebuilt by decoding what the history holds.
@@ -90,20 +90,20 @@ class RolloutState:
         self._footage = opening.footage
         self._encoder: CodecState | None = None  # for the rest of the footage; it reads anew when it is not there
         self._read = 0  # frames of the footage it has read
-        self._new_shot: Footage | None = None  # asked for
+        self._new_shot: Conditioning | None = None  # asked for
         self._sink: Tensor | None = past[0] if past else None  # latents of the first chunk of the shot
         self._context.load(past)
         decoder = self.bundle.decoder
-        unheard = [] if codec else [record.latents for record in self._history.last(decoder.memory, opening)]
-        self._decoding = Decoding(decoder, codec, unheard)
+        replay = [] if codec else [record.latents for record in self._history.last(decoder.memory, opening)]
+        self._decoding = StreamDecoder(decoder, codec, replay)
         self._clear_chunk()
 
     def _clear_chunk(self) -> None:
         """No chunk is in progress."""
         self.sigma: float = 1.0
-        self._began: Opening | None = None
+        self._began: ChunkStart | None = None
         self._latents: Tensor | None = None  # (1, F, C, H, W)
-        self._place: tuple[Segment, Tensor] | None = None  # see Context.current
+        self._place: tuple[Segment, Tensor] | None = None  # see KVCache.current
         self._decoded = False
 
     # -- what a user may change ----------------------------------------------------------------------------------
@@ -119,7 +119,7 @@ class RolloutState:
         return self._steering.text
 
     @property
-    def wish(self) -> Wish | None:
+    def wish(self) -> PendingPrompt | None:
         """The prompt asked for and not yet in force."""
         return self._steering.wish
 
@@ -178,18 +178,18 @@ class RolloutState:
         first = self._shot_chunk == 0
         return (self.frames - first) * self.bundle.frames_per_latent + first
 
-    def _film(self, frames: np.ndarray) -> Footage:
+    def _film(self, frames: np.ndarray) -> Conditioning:
         per = self.bundle.frames_per_latent
-        return Footage(frames, per, self.bundle.chunk_frames * per)
+        return Conditioning(frames, per, self.bundle.chunk_frames * per)
 
-    def _picture(self, image: Image.Image) -> Footage:
+    def _picture(self, image: Image.Image) -> Conditioning:
         return self._film(fit_image(image, self.bundle.width, self.bundle.height)[None])
 
     # -- back and again ------------------------------------------------------------------------------------------
 
-    def _opening(self) -> Opening:
+    def _opening(self) -> ChunkStart:
         steering = replace(self._steering, wish=None) if self._opened_for == self.chunk else self._steering
-        return Opening(self.chunk, self.frame, self._shot_chunk, steering, self._footage)
+        return ChunkStart(self.chunk, self.frame, self._shot_chunk, steering, self._footage)
 
     def rewind(self, chunk: int) -> None:
         """Go back to the start of `chunk`, as it was then; what came after is forgotten. Raises RequestError.
@@ -212,9 +212,9 @@ class RolloutState:
             self._steering, self._opened_for = replace(self._steering, wish=wish), -1
 
     @property
-    def quick_from(self) -> int:
+    def cheap_rewind_from(self) -> int:
         """The earliest chunk that `rewind` reaches without decoding anything anew; `chunk` itself at worst."""
-        first = self._history.quick_from
+        first = self._history.cheap_rewind_from
         return self.chunk if first is None else first
 
     def clone(self) -> Self:

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from models.training.data.windows import Clips, Levels, draw_window
 from models.training.losses.attribute_classifier import Reader
-from models.training.losses.attribute_reward import Reading, Shown
+from models.training.losses.attribute_reward import AttributeReward, Shown
 from models.training.losses.backward_simulation import STEP_COUNTS, draw_cut, roll_out
 from models.training.losses.dmd import matching_gradient, matching_loss
 from models.training.losses.flow_map_loss import forward_losses, mean_over_processes
@@ -115,7 +115,7 @@ class Distiller(Trainer):
         if stage.reading:
             _, _, channels, height, width = clips.latents.shape
             reader = Reader(channels, (height, width)).to(network.device)
-            self.reading = Reading(reader, stage.reading_highest, stage.reader_rate, folder / "reader")
+            self.reading = AttributeReward(reader, stage.reading_highest, stage.reader_rate, folder / "reader")
             self.others.append(self.reading.run)
 
     def train(self) -> None:
@@ -208,8 +208,8 @@ class Distiller(Trainer):
         none = teacher.encode([""]).expand(len(z))
 
         def real(z: Tensor, t: Tensor) -> Tensor:
-            towards = self.score(teacher, sample, z, t, words)
-            return towards if scale == 1 else guided(self.score(teacher, sample, z, t, none), towards, scale)
+            cond = self.score(teacher, sample, z, t, words)
+            return cond if scale == 1 else guided(self.score(teacher, sample, z, t, none), cond, scale)
 
         gradient = matching_gradient(judged, z, t, lambda z, t: self.score(self.fake, sample, z, t, words), real)
         return matching_loss(judged, gradient, weight, mean_over_processes(weight.sum()))

@@ -29,7 +29,7 @@ from models.training.network.passes import Network
 from models.training.run import device_of
 from models.training.sample_sheet import as_bundle, draw_pairs, draw_sheet
 from models.training.trainer import Sheet, Stage, Trainer, choices_of
-from models.vae.wan import Codec
+from models.vae.wan import WanVAE
 
 COUNTS = (1, 4, 16)  # step counts of the sample sheets
 RECIPES: dict[str, type[Stage]] = {"forward": Stage, "distill": Distillation}
@@ -166,7 +166,7 @@ def show_vae(config: Mapping[str, Any], path: Path, clips: int = 3, frames: int 
     """Clips that the VAE was not trained on, above what it makes of them."""
     vae, rng = vae_of(config), np.random.default_rng(77_000)
     real = [render(simulate([(0, random_scene(rng))], frames, rng), int(config.get("size", 128))) for _ in range(clips)]
-    codec = Codec(vae)
+    codec = WanVAE(vae)
     copies = []
     for clip in real:
         latents = codec.encode(codec.start_encoder(), clip)

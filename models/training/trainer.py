@@ -17,7 +17,7 @@ from torch import nn
 from tqdm import tqdm
 
 from models.training.data.windows import Clips, Window, draw_window
-from models.training.losses.flow_map_loss import Forward, forward_losses
+from models.training.losses.flow_map_loss import FlowMapObjective, forward_losses
 from models.training.network.passes import Network
 from models.training.run import Average, Run, learning_rate, rank_and_world, share_gradients
 
@@ -25,7 +25,7 @@ Sheet = Callable[[Path, Mapping[str, torch.Tensor]], None]  # (file, averaged we
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stage(Forward):
+class Stage(FlowMapObjective):
     """Every choice of a stage. windows: chances of a step seeing 1, 2, ... chunks; batch: rows of such a step.
 
     bidirectional: share of steps whose window is one whole in which every frame sees every frame.

@@ -17,7 +17,7 @@ from torch import Tensor
 from models.vae.base import CodecState, Decoder
 
 
-class Delivery:
+class PendingFrames:
     """uint8 frames (n, H, W, 3) under way to the host; `result` waits for them."""
 
     def __init__(self, frames: Tensor) -> None:
@@ -42,38 +42,38 @@ class Delivery:
         return self._frames.numpy()
 
 
-class Decoding:
+class StreamDecoder:
     """State of the decoder before the next chunk. unheard: latents of the past it must decode first to have it."""
 
-    def __init__(self, decoder: Decoder, state: CodecState | None = None, unheard: Sequence[Tensor] = ()) -> None:
+    def __init__(self, decoder: Decoder, state: CodecState | None = None, replay: Sequence[Tensor] = ()) -> None:
         self.decoder = decoder
         self.state = decoder.start() if state is None else state.clone()
-        self.unheard = list(unheard)
+        self.replay = list(replay)
         self.before: CodecState | None = None  # the state before the last chunk decoded, while that one is in progress
 
     @property
     def known(self) -> CodecState | None:
         """The state before the chunk in progress; None while it is not known."""
-        return self.before or (None if self.unheard else self.state)
+        return self.before or (None if self.replay else self.state)
 
-    def hear(self) -> None:
+    def replay_one(self) -> None:
         """Decode one chunk of the past, for the state alone."""
-        latents = self.unheard.pop(0)
+        latents = self.replay.pop(0)
         with decode_stream(latents):
             self.decoder.decode(self.state, latents)
 
-    def deliver(self, latents: Tensor) -> Delivery:
+    def deliver(self, latents: Tensor) -> PendingFrames:
         """Start to decode the chunk in progress, (1, F, C, H, W)."""
         self.before = self.state.clone()
         with decode_stream(latents):
-            return Delivery(self.decoder.decode(self.state, latents))
+            return PendingFrames(self.decoder.decode(self.state, latents))
 
-    def clone(self) -> Decoding:
-        twin = Decoding(self.decoder, self.state, self.unheard)
+    def clone(self) -> StreamDecoder:
+        twin = StreamDecoder(self.decoder, self.state, self.replay)
         twin.before = self.before
         return twin
 
-    def settle(self) -> None:
+    def synchronize(self) -> None:
         """Let the current stream wait for what is under way, before it reads the state."""
         for slot in self.state.cache:
             if isinstance(slot, Tensor) and slot.device.type == "cuda":

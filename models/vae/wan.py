@@ -20,7 +20,7 @@ from models.vae.base import CodecState
 from models.vae.causal_conv import fold_causal_convs
 
 
-class Codec:
+class WanVAE:
     """One Wan VAE, folded for speed. Stateless itself: streams bring their `CodecState`."""
 
     def __init__(self, vae: Any) -> None:

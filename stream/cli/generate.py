@@ -14,7 +14,7 @@ import typer
 
 from models.media.write import Mp4, OutputError, check_folder
 
-from .options import Fast, Model
+from .options import Execution, Model
 
 app = typer.Typer(add_completion=False)
 
@@ -33,7 +33,7 @@ def generate(
     ] = None,
     model: Model = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    fast: Fast = "plain",
+    execution: Execution = "eager",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Write a clip."""
@@ -46,7 +46,7 @@ def generate(
 
     start = open_image(existing(image)) if image is not None else None
     clip, clip_fps = read_clip(existing(video)) if video is not None else (None, None)
-    bundle = open_weights(model, device, fast)
+    bundle = open_weights(model, device, execution)
     chunks = make(
         bundle,
         prompt=prompt,

@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 Model = Annotated[str | None, typer.Option(help="Checkpoint folder or hub id; left out = the embedded model.")]
-Fast = Annotated[
+Execution = Annotated[
     str,
     typer.Option(
-        help="How the network runs: plain; compile (a minute to start, then quicker); graphs or compile+graphs (CUDA)."
+        help="How the network runs: eager; compile (a minute to start, then quicker); graphs or compile+graphs (CUDA)."
     ),
 ]

@@ -13,7 +13,7 @@ from stream.errors import ConfigError
 from stream.ice import IceServer
 from stream.server import run
 
-from .options import Fast, Model
+from .options import Execution, Model
 
 app = typer.Typer(add_completion=False)
 
@@ -24,7 +24,7 @@ def serve(
     port: Annotated[int, typer.Option(help="TCP port of the page and the API; 0 = any free one.")] = 8000,
     model: Model = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    fast: Fast = "plain",
+    execution: Execution = "eager",
     threads: Annotated[int, typer.Option(help="CPU threads of the model; 0 = chosen from the number of cores.")] = 0,
     max_sessions: Annotated[
         int, typer.Option(help="Sessions at the same time; the measured load may allow fewer.")
@@ -85,7 +85,7 @@ def serve(
         port=port,
         model=model,
         device=device,
-        fast=fast,
+        execution=execution,
         engine=engine,
         renderer=renderer,
         engine_threads=threads,

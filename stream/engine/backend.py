@@ -7,7 +7,7 @@ from typing import Protocol
 
 from stream.types import Mix, Pixels
 
-from .protocol import ModelFacts, Open, Opened
+from .protocol import ModelFacts, Open, PromptApplied
 
 
 class Unit(Protocol):
@@ -19,11 +19,13 @@ class Unit(Protocol):
     def cost_key(self) -> Hashable: ...
 
 
-class Take(Protocol):
-    """One endless rollout, in units of work (`models.rollout.rollout`). `quick_from`: the earliest chunk that `rewind`
-    reaches without having to decode anything again. `opens`: the prompt that the next unit of kind "prompt" puts in
-    force, None when it stays as it is; `shot`: the picture that waits for the next chunk; `rebuilt`: what of a take
-    that was loaded had to be made anew ("context", "all" or "")."""
+class RolloutBackend(Protocol):
+    """One endless rollout, in units of work (`models.rollout.rollout`).
+
+    cheap_rewind_from: the earliest chunk that `rewind` reaches without decoding anything again. opens: the prompt that
+    the next unit of kind "prompt" puts in force, None when it stays as it is. shot: the image that waits for the next
+    chunk. rebuilt: what was computed again when it was loaded from a snapshot ("context", "all" or "").
+    """
 
     @property
     def chunk(self) -> int: ...
@@ -32,11 +34,11 @@ class Take(Protocol):
     @property
     def sigma(self) -> float: ...
     @property
-    def quick_from(self) -> int: ...
+    def cheap_rewind_from(self) -> int: ...
     def next(self) -> Unit: ...
     def run(self, unit: Unit, *, r: float | None = None) -> Pixels | None: ...
     @property
-    def opens(self) -> Opened | None: ...
+    def opens(self) -> PromptApplied | None: ...
     @property
     def shot(self) -> Pixels | None: ...
     @property
@@ -52,9 +54,9 @@ class Model(Protocol):
 
     @property
     def facts(self) -> ModelFacts: ...
-    def open(self, request: Open) -> Take: ...
-    def save(self, take: Take) -> bytes | None: ...
-    def load(self, blob: bytes) -> Take: ...
+    def open(self, request: Open) -> RolloutBackend: ...
+    def save(self, take: RolloutBackend) -> bytes | None: ...
+    def load(self, blob: bytes) -> RolloutBackend: ...
 
 
 class ModelLoadError(Exception):
@@ -65,7 +67,7 @@ class ModelLoadError(Exception):
         self.code = code
 
 
-class TakeError(Exception):
+class RequestRefused(Exception):
     """The model refuses what a user asked for. The message says what to do."""
 
     def __init__(self, message: str, code: str = "invalid") -> None:

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .protocol import Shown
+from .protocol import PlayoutReport
 
 CHUNKS = 64  # remembered; more than can ever wait
 
@@ -22,17 +22,17 @@ class _Part:
     frames: int
 
 
-class InHand:
+class PlayoutMirror:
     """One session's. Times are monotonic seconds, everything else is counted in frames."""
 
     def __init__(self, session: str, fps: float) -> None:
-        self.report = Shown(session, 0, 0, 0.0, fps, playing=False)
+        self.report = PlayoutReport(session, 0, 0, 0.0, fps, playing=False)
         self.running = True  # False while the session is held and the picture stands
         self.told = 0  # messages that change the queue, so far
         self._news: deque[tuple[int, Callable[[float], float]]] = deque()  # those the server has not confirmed
         self._parts: deque[_Part] = deque(maxlen=CHUNKS)  # chunks in the order they are played, newest last
 
-    def heard(self, report: Shown) -> None:
+    def heard(self, report: PlayoutReport) -> None:
         """The server says where its queue stands."""
         self.report = report
         while self._news and self._news[0][0] <= report.heard:

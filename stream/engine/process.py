@@ -29,10 +29,10 @@ from .protocol import (
     Event,
     LoadFailed,
     ModelFacts,
+    PlayoutReport,
     Ready,
     SetDial,
     SetPrompt,
-    Shown,
     Shutdown,
     Superseded,
 )
@@ -45,7 +45,7 @@ RESTART_WINDOW = 60.0
 SESSION_ID_BYTES = 64
 
 
-class EngineHost:
+class EngineProcess:
     """One engine process. `on_event` hears every event, `on_lost` that the process has died and during whose work,
     `on_restart` that a new one is ready for the sessions."""
 
@@ -193,7 +193,7 @@ class _Outbox:
     def put(self, command: Command) -> None:
         dropped: Command | None = None
         with self._change:
-            if isinstance(command, (Shown, SetDial, SetPrompt)):
+            if isinstance(command, (PlayoutReport, SetDial, SetPrompt)):
                 for i, old in enumerate(self._waiting):
                     if type(old) is type(command) and old.session == command.session:
                         dropped = old

@@ -35,6 +35,19 @@ class ModelFacts:
         return self.chunk_frames / self.fps
 
 
+@dataclass(frozen=True)
+class EngineOptions:
+    """`factory`: "module:function" called with (model, device, threads, execution)."""
+
+    factory: str
+    model: str | None = None
+    device: str = "auto"
+    threads: int = 0
+    execution: str = "eager"
+    max_lead: float = 6.0
+    level: int = logging.INFO
+
+
 # --- server -> engine
 
 
@@ -87,7 +100,7 @@ class SetDial:
 
 
 @dataclass(frozen=True)
-class NewShot:
+class SetImage:
     """A picture the video goes on from, at the next chunk."""
 
     session: str
@@ -97,7 +110,7 @@ class NewShot:
 
 
 @dataclass(frozen=True)
-class Hold:
+class SetPaused:
     """Stop (or go on) making chunks for a session; its state stays."""
 
     session: str
@@ -112,9 +125,9 @@ class Rewind:
 
 
 @dataclass(frozen=True)
-class Shown:
+class PlayoutReport:
     """Where playout stands `at`: `left` frames wait, after the first `heard` messages of this engine process that
-    change the queue (`ChunkMade`, `Cut`, `Rewound`). `playing`: a frame was shown, so they leave by the clock."""
+    change the queue (`ChunkMade`, `DropFrom`, `Rewound`). `playing`: a frame was shown, so they leave by the clock."""
 
     session: str
     heard: int
@@ -129,7 +142,7 @@ class Shutdown:
     pass
 
 
-Command = Open | Close | SetPrompt | SetDial | NewShot | Hold | Rewind | Shown | Shutdown
+Command = Open | Close | SetPrompt | SetDial | SetImage | SetPaused | Rewind | PlayoutReport | Shutdown
 
 
 # --- engine -> server
@@ -150,7 +163,7 @@ class LoadFailed:
 
 
 @dataclass(frozen=True)
-class Opened:
+class PromptApplied:
     """A prompt that came into force at a chunk's opening, over `transition` chunks."""
 
     parts: Mix
@@ -176,7 +189,7 @@ class ChunkMade:
     image_serial: int
     cut: bool = False  # replaces what is queued
     # For the score: what decided this chunk besides the chunks before it.
-    opened: tuple[Opened | None, ...] = ()  # prompts in the order they came into force; None = opened, nothing new
+    opened: tuple[PromptApplied | None, ...] = ()  # prompts in the order they took effect; None = nothing new
     shot: Pixels | None = None  # the picture it begins from
     rebuilt: str = ""  # "context" or "all": what of the take's memory was made anew before it
     crc: int | None = None  # of the frames; filled in on the way to the server
@@ -211,7 +224,7 @@ class Rewound:
 
 
 @dataclass(frozen=True)
-class Cut:
+class DropFrom:
     """What was made from chunk `chunk` (first frame `frame`) on is not to be shown; it will be made anew."""
 
     session: str
@@ -256,18 +269,15 @@ class Measured:
 
 
 Event = (
-    Ready | LoadFailed | ChunkMade | DialTaken | Superseded | Rewound | Cut | Refused | SessionLost | Saved | Measured
+    Ready
+    | LoadFailed
+    | ChunkMade
+    | DialTaken
+    | Superseded
+    | Rewound
+    | DropFrom
+    | Refused
+    | SessionLost
+    | Saved
+    | Measured
 )
-
-
-@dataclass(frozen=True)
-class EngineOptions:
-    """`factory`: "module:function" called with (model, device, threads, fast)."""
-
-    factory: str
-    model: str | None = None
-    device: str = "auto"
-    threads: int = 0
-    fast: str = "plain"
-    max_lead: float = 6.0
-    level: int = logging.INFO

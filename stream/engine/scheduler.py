@@ -18,23 +18,23 @@ from typing import Protocol
 from stream.engine.protocol import EngineOptions
 from stream.governor import CostModel, GovernorError, loads, pick
 
-from .backend import Model, ModelLoadError, TakeError
+from .backend import Model, ModelLoadError, RequestRefused
 from .protocol import (
     Close,
     Command,
     Event,
-    Hold,
     LoadFailed,
-    NewShot,
     Open,
+    PlayoutReport,
     Ready,
     Refused,
     Rewind,
     Saved,
     SessionLost,
     SetDial,
+    SetImage,
+    SetPaused,
     SetPrompt,
-    Shown,
     Shutdown,
 )
 from .slot import Slot, monotonic
@@ -46,13 +46,13 @@ SAVE_RATE = 8e6  # bytes a second of snapshots of one session; small ones are ma
 SAVE_SHARE = 0.03  # of the time at most
 
 
-class Blame(Protocol):
+class CrashMarker(Protocol):
     """A piece of memory that both processes see: whose work is being done. It outlives a crash."""
 
     value: bytes
 
 
-def main(pipe: Connection, options: EngineOptions, blame: Blame) -> None:
+def main(pipe: Connection, options: EngineOptions, blame: CrashMarker) -> None:
     """Entry point of the process. Ends when told to, or when the server is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the server's to handle; it then closes the pipe
     logging.basicConfig(level=options.level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
@@ -61,7 +61,7 @@ def main(pipe: Connection, options: EngineOptions, blame: Blame) -> None:
     try:
         model = _load(options)
         pipe.send(Ready(model.facts, time.monotonic() - began))
-        Worker(pipe, model, max_lead=options.max_lead, blame=blame).run()
+        Scheduler(pipe, model, max_lead=options.max_lead, blame=blame).run()
     except ModelLoadError as error:
         pipe.send(LoadFailed(error.code, str(error)))
     except (EOFError, BrokenPipeError, ConnectionResetError):
@@ -80,14 +80,14 @@ def _load(options: EngineOptions) -> Model:
             f"The engine needs a package that is not installed ({error.name}). Install farcast[server].",
             "not_installed",
         ) from error
-    model: Model = factory(options.model, options.device, options.threads, options.fast)
+    model: Model = factory(options.model, options.device, options.threads, options.execution)
     return model
 
 
-class Worker:
+class Scheduler:
     """All sessions of the device."""
 
-    def __init__(self, pipe: Connection, model: Model, *, max_lead: float, blame: Blame) -> None:
+    def __init__(self, pipe: Connection, model: Model, *, max_lead: float, blame: CrashMarker) -> None:
         self.pipe = pipe
         self.blame = blame
         self.model = model
@@ -129,7 +129,7 @@ class Worker:
         self.slots.pop(session, None)
         self.saved_at.pop(session, None)
         code = getattr(error, "code", "model_failed")
-        text = str(error) if isinstance(error, TakeError) else "The model failed on this session. Start a new one."
+        text = str(error) if isinstance(error, RequestRefused) else "The model failed on this session. Start a new one."
         self.send(SessionLost(session, code, text))
 
     def save(self, slot: Slot) -> None:
@@ -168,26 +168,26 @@ class Worker:
             del self.slots[command.session]
             self.saved_at.pop(command.session, None)
             self.share()
-        elif isinstance(command, Shown):
+        elif isinstance(command, PlayoutReport):
             slot.inhand.heard(command)
-        elif isinstance(command, Hold):
+        elif isinstance(command, SetPaused):
             slot.hold(command.on)
             self.share()
         else:
             self.change(slot, command)
 
-    def change(self, slot: Slot, command: SetPrompt | SetDial | NewShot | Rewind) -> None:
+    def change(self, slot: Slot, command: SetPrompt | SetDial | SetImage | Rewind) -> None:
         self.blame.value = slot.session.encode()
         try:
             if isinstance(command, SetPrompt):
                 events = slot.set_prompt(command)
             elif isinstance(command, SetDial):
                 events = slot.set_dial(command)
-            elif isinstance(command, NewShot):
+            elif isinstance(command, SetImage):
                 events = slot.new_shot(command)
             else:
                 events = slot.rewind(command)
-        except (TakeError, GovernorError) as error:
+        except (RequestRefused, GovernorError) as error:
             events = [Refused(slot.session, command.serial, error.code, str(error))]
         except (EOFError, OSError, MemoryError):
             raise
@@ -205,7 +205,7 @@ class Worker:
             self.slots[request.session] = Slot(
                 request, take, self.model.facts, self.costs, max_lead=self.max_lead, clock=monotonic
             )
-        except (TakeError, GovernorError) as error:
+        except (RequestRefused, GovernorError) as error:
             self.send(SessionLost(request.session, error.code, str(error)))
         except (EOFError, OSError, MemoryError):
             raise

@@ -9,27 +9,27 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from stream.governor import ChunkPlan, CostModel, Dial, Governor, Moment, decide
+from stream.governor import ChunkPlan, CostModel, Dial, EngineSnapshot, Governor, plan_prompt
 from stream.governor.dial import DialSetting
 from stream.governor.prompt_policy import DELIVERY_S, GOES_BACK, REPLACES
 from stream.types import Pixels
 
-from .backend import Take, TakeError, Unit
-from .playout_mirror import InHand
+from .backend import RequestRefused, RolloutBackend, Unit
+from .playout_mirror import PlayoutMirror
 from .protocol import (
     ChunkMade,
-    Cut,
     DialTaken,
+    DropFrom,
     Event,
     Measured,
     ModelFacts,
-    NewShot,
     Open,
-    Opened,
+    PromptApplied,
     Refused,
     Rewind,
     Rewound,
     SetDial,
+    SetImage,
     SetPrompt,
     Superseded,
 )
@@ -48,7 +48,7 @@ class Slot:
     """`load`: by how much the other sessions stretch this one's work (1 = alone); set by the worker."""
 
     def __init__(
-        self, request: Open, take: Take, facts: ModelFacts, costs: CostModel, *, max_lead: float, clock: Clock
+        self, request: Open, take: RolloutBackend, facts: ModelFacts, costs: CostModel, *, max_lead: float, clock: Clock
     ) -> None:
         self.session = request.session
         self.take = take
@@ -62,17 +62,17 @@ class Slot:
             governor_dial(request.dial), costs, chunk_seconds=facts.chunk_seconds, shift=facts.shift
         )
         self.plan: ChunkPlan | None = None
-        self.inhand = InHand(request.session, facts.fps)
+        self.inhand = PlayoutMirror(request.session, facts.fps)
         self.sigmas: list[float] = []
         self.asked = request.asked  # the prompt asked for last
-        self.opened: list[Opened | None] = []  # see ChunkMade; of the chunk in progress
+        self.opened: list[PromptApplied | None] = []  # see ChunkMade; of the chunk in progress
         self.shot: Pixels | None = None  # likewise
         self.rebuilt = take.rebuilt  # likewise
         self.prompt_serial = request.prompt_serial  # carried by the chunk in progress
         self.image_serial = request.image_serial
         self.next_prompt: SetPrompt | None = None  # not carried by a chunk yet
         self.kept_back = False  # nor given to the take
-        self.next_image: NewShot | None = None
+        self.next_image: SetImage | None = None
         self.hurry = False  # finish the chunk in progress with the next step
         self.cut = False  # the chunk that will carry the prompt replaces what is queued ...
         self.cutting = False  # ... and the one in progress is that chunk
@@ -134,7 +134,7 @@ class Slot:
         self.kept_back = False
         try:
             self.take.prompt(change.asked, transition=change.transition)
-        except TakeError as error:
+        except RequestRefused as error:
             self.next_prompt = None
             return [Refused(self.session, change.serial, error.code, str(error))]
         self.asked = change.asked
@@ -145,7 +145,7 @@ class Slot:
         self.governor.set_dial(governor_dial(change.dial))
         return [DialTaken(self.session, change.serial, self.take.chunk, self.take.frame)]
 
-    def new_shot(self, change: NewShot) -> list[Event]:
+    def new_shot(self, change: SetImage) -> list[Event]:
         self.take.image(change.image)
         self.next_image = change
         return self._turn(change.at)
@@ -167,7 +167,7 @@ class Slot:
             return []
         dial, frame_s = self.governor.dial, 1 / self.facts.fps
         keep = self._keep(now)
-        turn = decide(
+        turn = plan_prompt(
             self._moment(now, at, None if keep is None else keep[1]),
             self.costs,
             dial,
@@ -191,14 +191,14 @@ class Slot:
             return self._go_back(keep[0], now)
         return []
 
-    def _moment(self, now: float, at: float, kept: float | None) -> Moment:
+    def _moment(self, now: float, at: float, kept: float | None) -> EngineSnapshot:
         """kept: frames that must still be shown when all that can be taken back is."""
         fps, unit = self.facts.fps, self.take.next()
         shown_left = (self.inhand.rest(now) if kept is None else kept) / fps
         done = len(self.sigmas) - 1
         left = self.plan.steps - done if self.plan is not None and self.take.sigma > 0.0 else 0
         busy = self.costs.estimate("append", 0.9, unit.cost_key) * self.load if unit.kind == "append" else 0.0
-        return Moment(
+        return EngineSnapshot(
             elapsed=max(0.0, now - at),
             shown_left=shown_left,
             queued=max(0.0, self.lead(now) - shown_left),
@@ -210,7 +210,7 @@ class Slot:
 
     def _keep(self, now: float) -> tuple[int, float] | None:
         """The last chunk to be shown, and the frames to be shown up to its end, if the rest were taken back."""
-        return self.inhand.keep(now, MARGIN, max(self.take.quick_from - 1, self.shot_from))
+        return self.inhand.keep(now, MARGIN, max(self.take.cheap_rewind_from - 1, self.shot_from))
 
     def _go_back(self, chunk: int, now: float) -> list[Event]:
         """To the end of `chunk`; what was made after it will not be shown."""
@@ -221,12 +221,12 @@ class Slot:
         self.costs.observe("rewind", self.clock() - now)
         self.inhand.forget(chunk + 1)
         self._abandon()
-        return [*refusals, Cut(self.session, self.take.chunk, self.take.frame)]
+        return [*refusals, DropFrom(self.session, self.take.chunk, self.take.frame)]
 
     def _rewind(self, chunk: int) -> None:
         """Take the take back, and note what of its memory that makes anew."""
         same, begun = chunk == self.take.chunk, self.take.sigma < 1.0
-        deep = chunk < self.take.quick_from or (same and self.rebuilt == "all")
+        deep = chunk < self.take.cheap_rewind_from or (same and self.rebuilt == "all")
         self.take.rewind(chunk)
         if not same or begun:
             self.rebuilt = "all" if deep else "context"

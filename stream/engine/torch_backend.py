@@ -18,8 +18,8 @@ from models.rollout.snapshot import is_full
 from models.rollout.snapshot_bytes import pack, unpack
 from stream.types import Mix, Pixels
 
-from .backend import ModelLoadError, TakeError
-from .protocol import ModelFacts, Open, Opened
+from .backend import ModelLoadError, RequestRefused
+from .protocol import ModelFacts, Open, PromptApplied
 
 log = logging.getLogger("farcast.engine")
 
@@ -32,7 +32,7 @@ def told() -> Iterator[None]:
     try:
         yield
     except FarcastError as error:
-        raise TakeError(str(error), error.code) from error
+        raise RequestRefused(str(error), error.code) from error
 
 
 class TorchTake:
@@ -55,8 +55,8 @@ class TorchTake:
         return self.rollout.sigma
 
     @property
-    def quick_from(self) -> int:
-        return self.rollout.quick_from
+    def cheap_rewind_from(self) -> int:
+        return self.rollout.cheap_rewind_from
 
     def next(self) -> Unit:
         return self.rollout.next()
@@ -66,9 +66,9 @@ class TorchTake:
             return self.rollout.run(unit, r=r)
 
     @property
-    def opens(self) -> Opened | None:
+    def opens(self) -> PromptApplied | None:
         wish = self.rollout.wish
-        return None if wish is None else Opened(wish.parts, wish.transition)
+        return None if wish is None else PromptApplied(wish.parts, wish.transition)
 
     @property
     def shot(self) -> Pixels | None:
@@ -139,11 +139,11 @@ class TorchModel:
             rollout.run(rollout.next())
 
 
-def open_model(source: str | None, device: str, threads: int, fast: str = "plain") -> TorchModel:
+def open_model(source: str | None, device: str, threads: int, execution: str = "eager") -> TorchModel:
     """The engine's default factory. Raises ModelLoadError with what to do."""
     torch.set_num_threads(threads or default_threads())
     try:
-        model = TorchModel(open_weights(source, device, fast))
+        model = TorchModel(open_weights(source, device, execution))
         model.warm_up()
     except FarcastError as error:
         raise ModelLoadError(str(error), error.code) from error

@@ -3,7 +3,7 @@
 from .costs import CostModel
 from .dial import Dial, GovernorError
 from .governor import ChunkPlan, ChunkReport, Governor
-from .prompt_policy import Moment, Turn, decide
+from .prompt_policy import EngineSnapshot, PromptPlan, plan_prompt
 from .scheduling import Admission, admits, loads, pick
 
 __all__ = [
@@ -12,12 +12,12 @@ __all__ = [
     "ChunkReport",
     "CostModel",
     "Dial",
+    "EngineSnapshot",
     "Governor",
     "GovernorError",
-    "Moment",
-    "Turn",
+    "PromptPlan",
     "admits",
-    "decide",
     "loads",
     "pick",
+    "plan_prompt",
 ]

@@ -3,7 +3,7 @@
 Frames made but not shown can be played out, dropped (the rollout goes back to the end of the chunk on screen, so
 nothing jumps), cut (likewise, and the new chunk replaces what is left of the one on screen) or jumped over (the new
 chunk follows the last one made, and replaces all that waits). The chunk in progress can be carried on, finished now or
-restarted under the new prompt. `decide` takes the gentlest of these that meets the latency target at the measured
+restarted under the new prompt. `plan_prompt` takes the gentlest of these that meets the latency target at the measured
 costs, and about the quickest when none does. A pure function: the engine says where it stands, and does what comes
 back.
 """
@@ -38,7 +38,7 @@ DRY_S = 0.02  # a hold shorter than this is not seen
 
 
 @dataclass(frozen=True)
-class Moment:
+class EngineSnapshot:
     """Where a session stands when a prompt is taken up. Seconds throughout.
 
     elapsed: since the client sent the prompt. shown_left: what must still be played if all that can be taken back is:
@@ -57,7 +57,7 @@ class Moment:
 
 
 @dataclass(frozen=True)
-class Turn:
+class PromptPlan:
     """What to do. expected_s: send to pixel, 90 % quantile. dry_s: how long the last frame would have to be held.
 
     steps: budget of the first chunk under the new prompt. meets: expected_s is within the latency target.
@@ -71,8 +71,8 @@ class Turn:
     meets: bool
 
 
-def decide(
-    moment: Moment,
+def plan_prompt(
+    moment: EngineSnapshot,
     costs: CostModel,
     dial: Dial,
     *,
@@ -84,7 +84,7 @@ def decide(
     can_restart: bool = True,
     q: float = 0.9,
     keys: Mapping[str, Hashable] | None = None,
-) -> Turn:
+) -> PromptPlan:
     """The gentlest turn that meets the target, first without and then with a visible hold; else about the quickest.
 
     budget: step budget in force, the most the first new chunk may get. frame_s: how long a frame is shown: a chunk that
@@ -105,7 +105,7 @@ def decide(
     return next(smooth, None) or next(met, None) or next(nearly)
 
 
-def _possible(queue: Queue, chunk: Chunk, moment: Moment, can_rewind: bool, can_restart: bool) -> bool:
+def _possible(queue: Queue, chunk: Chunk, moment: EngineSnapshot, can_rewind: bool, can_restart: bool) -> bool:
     if queue in GOES_BACK and not can_rewind:
         return False
     if not moment.in_progress:
@@ -121,13 +121,13 @@ _KINDS = ("prompt", "encode", "step", "decode", "append", "rewind")
 def _turn(
     queue: Queue,
     chunk: Chunk,
-    moment: Moment,
+    moment: EngineSnapshot,
     cost: dict[str, float],
     dial: Dial,
     chunk_seconds: float,
     most: int,
     frame_s: float,
-) -> Turn:
+) -> PromptPlan:
     before = moment.busy + cost["prompt"] + cost["encode"]  # work ahead of the first new step
     lead = moment.shown_left + (0.0 if queue in GOES_BACK else moment.queued)
     dry = 0.0
@@ -155,4 +155,4 @@ def _turn(
     while steps < most and shown(steps + 1) <= dial.latency_s and ready(steps + 1) <= free:
         steps += 1
     dry += max(0.0, ready(steps) - playing)
-    return Turn(queue, chunk, steps, shown(steps), dry, shown(steps) <= dial.latency_s)
+    return PromptPlan(queue, chunk, steps, shown(steps), dry, shown(steps) <= dial.latency_s)

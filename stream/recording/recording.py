@@ -74,7 +74,7 @@ class Recording:
         self._coming: deque[int] = deque(maxlen=QUEUE)  # media times of frames that are being encoded
         self._closing: Future[None] | None = None
         self._loop = asyncio.get_running_loop()
-        broadcast.tap(CODEC, self.offer)
+        broadcast.subscribe(CODEC, self.offer)
 
     @property
     def size(self) -> int:
@@ -171,7 +171,7 @@ class Recording:
     def _end(self) -> None:
         if self.ended_at is None:
             self.ended_at = time.monotonic()
-            self._broadcast.untap(CODEC)
+            self._broadcast.unsubscribe(CODEC)
             self._closing = self._executor.submit(self._close)
 
     def _drop(self, count: int) -> None:

@@ -31,7 +31,7 @@ NICE = 10  # of the threads that encode and write what nobody is waiting for
 
 
 @dataclass(frozen=True)
-class Kept:
+class StoredRecording:
     """A recording and who may have it: whoever may watch the session."""
 
     recording: Recording
@@ -43,7 +43,7 @@ class Recordings:
 
     def __init__(self, config: ServerConfig, metrics: Metrics) -> None:
         self.config, self.metrics = config, metrics
-        self.kept: dict[str, Kept] = {}  # by session, oldest first
+        self.kept: dict[str, StoredRecording] = {}  # by session, oldest first
         self._temporary: Path | None = None
         self._named = None
         if config.record and config.record_dir is not None:
@@ -71,7 +71,7 @@ class Recordings:
         path = folder / f"farcast-{session}.mp4"
         limits = Limits(self.config.record_seconds, self.config.record_bytes)
         recording = Recording(path, broadcast, self._writing, self.metrics, limits)
-        self.kept[session] = Kept(recording, tokens)
+        self.kept[session] = StoredRecording(recording, tokens)
         return recording
 
     def find(self, session: str, token: str | None) -> Recording:

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from farcast.protocol import SessionRequest
 
 from stream.config import ServerConfig
-from stream.engine.process import EngineHost
+from stream.engine.process import EngineProcess
 from stream.engine.protocol import EngineOptions, Event, Measured, ModelFacts
 from stream.errors import Busy, EngineFailed, NotFound, Unauthorised
 from stream.governor import CostModel, admits
@@ -38,9 +38,11 @@ class Manager:
         self.executor = ThreadPoolExecutor(max_workers=4, thread_name_prefix="encode")
         self.recordings = Recordings(config, metrics)
         options = EngineOptions(
-            config.engine, config.model, config.device, config.engine_threads, config.fast, config.max_lead
+            config.engine, config.model, config.device, config.engine_threads, config.execution, config.max_lead
         )
-        self.engine = EngineHost(options, on_event=self._heard, on_restart=self._engine_back, on_lost=self._engine_lost)
+        self.engine = EngineProcess(
+            options, on_event=self._on_event, on_restart=self._engine_back, on_lost=self._engine_lost
+        )
         self._reaper: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -140,7 +142,7 @@ class Manager:
 
     # --- engine
 
-    def _heard(self, event: Event) -> None:
+    def _on_event(self, event: Event) -> None:
         if isinstance(event, Measured):
             self.costs.observe(event.kind, event.seconds)
             self.metrics.unit.labels(event.kind).observe(event.seconds)

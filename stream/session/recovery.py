@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from stream.engine.protocol import ChunkMade, Command, Cut, Open, Rewound, Saved, SetDial
+from stream.engine.protocol import ChunkMade, Command, DropFrom, Open, Rewound, Saved, SetDial
 from stream.governor.dial import DialSetting
 
-from .replies import Answers
+from .replies import Replies
 
 
-class Resumption:
+class Recovery:
     """Kept up to date while all is well. `newest_frame`: index of the newest frame that was ever queued, as a resumed
     engine may make some again."""
 
@@ -27,13 +27,13 @@ class Resumption:
         self._prompt, self._image = made.prompt_serial, made.image_serial
         self.newest_frame = made.frame + len(made.frames) - 1
 
-    def rewound(self, event: Rewound | Cut) -> None:
+    def rewound(self, event: Rewound | DropFrom) -> None:
         """What was made after that point counts no more."""
         self.newest_frame = event.frame - 1
         if self.saved is not None and self.saved.chunk > event.chunk:
             self.saved = None
 
-    def commands(self, answers: Answers, dial: DialSetting) -> Iterator[Command]:
+    def commands(self, answers: Replies, dial: DialSetting) -> Iterator[Command]:
         """What to tell the new process: where to go on, and every change that is still to be shown."""
         saved = self.saved
         if saved is not None:

@@ -20,22 +20,22 @@ from farcast.protocol import (
     ServerMessage,
 )
 
-from stream.engine.protocol import ChunkMade, DialTaken, NewShot, Refused, SetPrompt
+from stream.engine.protocol import ChunkMade, DialTaken, Refused, SetImage, SetPrompt
 
 NEWER_PROMPT = "A newer prompt came before this one was shown."
 NEWER_IMAGE = "A newer image came before this one was shown."
 OVER = "The session ended before this could be done."
 
 
-class Answers:
+class Replies:
     """`prompt`: the text on screen. `texts`: prompts by serial, as long as a chunk may carry them."""
 
     def __init__(self, opening: SetPrompt) -> None:
         self.clients: set[Client] = set()
-        self.prompts: Ledger[SetPrompt] = Ledger()
-        self.dials: Ledger[Dial] = Ledger()
-        self.shots: Ledger[NewShot] = Ledger(limit=4)
-        self.rewinds: Ledger[int] = Ledger(limit=16)
+        self.prompts: PendingReplies[SetPrompt] = PendingReplies()
+        self.dials: PendingReplies[Dial] = PendingReplies()
+        self.shots: PendingReplies[SetImage] = PendingReplies(limit=4)
+        self.rewinds: PendingReplies[int] = PendingReplies(limit=16)
         self.texts: dict[int, SetPrompt] = {opening.serial: opening}
         self.on_screen = opening
         self._serial = opening.serial
@@ -49,22 +49,22 @@ class Answers:
     def wait_prompt(self, change: SetPrompt, re: str, client: Client) -> None:
         client.send(PromptPending(re=re, text=change.text))
         self.texts[change.serial] = change
-        for old in self.prompts.add(Waiting(change.serial, re, change.at, client, change)):
+        for old in self.prompts.add(PendingReply(change.serial, re, change.at, client, change)):
             self._reject(old)
 
     def wait_dial(self, serial: int, dial: Dial, re: str, at: float, client: Client) -> None:
-        for old in self.dials.add(Waiting(serial, re, at, client, dial)):
+        for old in self.dials.add(PendingReply(serial, re, at, client, dial)):
             self.tell(old, Error(re=old.re, code="superseded", message="A newer dial setting came before this one."))
 
-    def wait_shot(self, change: NewShot) -> str:
+    def wait_shot(self, change: SetImage) -> str:
         """Returns the `re` under which it will be answered, to everybody, as nobody in particular asked on a socket."""
         re = f"image-{change.serial}"
-        for old in self.shots.add(Waiting(change.serial, re, change.at, None, change)):
+        for old in self.shots.add(PendingReply(change.serial, re, change.at, None, change)):
             self.send_all(Error(re=old.re, code="superseded", message=NEWER_IMAGE))
         return re
 
     def wait_rewind(self, serial: int, chunk: int, re: str, at: float, client: Client) -> None:
-        for old in self.rewinds.add(Waiting(serial, re, at, client, chunk)):
+        for old in self.rewinds.add(PendingReply(serial, re, at, client, chunk)):
             self.tell(old, Error(re=old.re, code="superseded", message="Newer rewinds came before this one."))
 
     # --- out
@@ -140,7 +140,7 @@ class Answers:
         for client in list(self.clients):
             client.send(message)
 
-    def _reject(self, change: Waiting[SetPrompt], code: str = "superseded", message: str = NEWER_PROMPT) -> None:
+    def _reject(self, change: PendingReply[SetPrompt], code: str = "superseded", message: str = NEWER_PROMPT) -> None:
         self.texts.pop(change.serial, None)
         self.tell(change, PromptRejected(re=change.re, text=change.wanted.text, code=code, message=message))
 
@@ -168,7 +168,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Waiting(Asked, Generic[T]):
+class PendingReply(Asked, Generic[T]):
     """A change that waits for its answer."""
 
     value: T | None = None
@@ -179,38 +179,38 @@ class Waiting(Asked, Generic[T]):
         return self.value
 
 
-class Ledger(Generic[T]):
+class PendingReplies(Generic[T]):
     """Changes of one kind, oldest first."""
 
     def __init__(self, limit: int = LIMIT) -> None:
         self._limit = limit
-        self._waiting: dict[int, Waiting[T]] = {}
+        self._waiting: dict[int, PendingReply[T]] = {}
 
     def __len__(self) -> int:
         return len(self._waiting)
 
     @property
-    def newest(self) -> Waiting[T] | None:
+    def newest(self) -> PendingReply[T] | None:
         return next(reversed(self._waiting.values()), None)
 
-    def add(self, change: Waiting[T]) -> list[Waiting[T]]:
+    def add(self, change: PendingReply[T]) -> list[PendingReply[T]]:
         """Returns those that have to be answered as replaced, for want of room."""
         self._waiting[change.serial] = change
         gone = list(self._waiting)[: max(0, len(self._waiting) - self._limit)]
         return [self._waiting.pop(serial) for serial in gone]
 
-    def peek(self, serial: int) -> Waiting[T] | None:
+    def peek(self, serial: int) -> PendingReply[T] | None:
         return self._waiting.get(serial)
 
-    def take(self, serial: int) -> Waiting[T] | None:
+    def take(self, serial: int) -> PendingReply[T] | None:
         """This one, if it still waits."""
         return self._waiting.pop(serial, None)
 
-    def up_to(self, serial: int) -> list[Waiting[T]]:
+    def up_to(self, serial: int) -> list[PendingReply[T]]:
         """All up to and including `serial`, oldest first."""
         return [self._waiting.pop(s) for s in list(self._waiting) if s <= serial]
 
-    def all(self) -> list[Waiting[T]]:
+    def all(self) -> list[PendingReply[T]]:
         waiting = list(self._waiting.values())
         self._waiting.clear()
         return waiting

@@ -17,25 +17,25 @@ from farcast.protocol import Dial, DialChange, Error, SessionRequest, SessionSta
 from farcast.protocol import Session as SessionMessage
 
 from stream.config import ServerConfig
-from stream.engine.process import EngineHost
+from stream.engine.process import EngineProcess
 from stream.engine.protocol import (
     ChunkMade,
     Close,
-    Cut,
     DialTaken,
+    DropFrom,
     Event,
-    Hold,
     ModelFacts,
-    NewShot,
     Open,
+    PlayoutReport,
     Refused,
     Rewind,
     Rewound,
     Saved,
     SessionLost,
     SetDial,
+    SetImage,
+    SetPaused,
     SetPrompt,
-    Shown,
     Superseded,
 )
 from stream.errors import Conflict
@@ -49,8 +49,8 @@ from stream.video.playout import Due, Playout
 from stream.video.playout_loop import Player
 
 from .chunk_frames import Frame, chunk_message, frames_of
-from .recovery import Resumption
-from .replies import Answers, Client
+from .recovery import Recovery
+from .replies import Client, Replies
 
 log = logging.getLogger("farcast.session")
 
@@ -68,7 +68,7 @@ class Session:
         *,
         facts: ModelFacts,
         config: ServerConfig,
-        engine: EngineHost,
+        engine: EngineProcess,
         executor: Executor,
         metrics: Metrics,
         recordings: Recordings,
@@ -90,7 +90,7 @@ class Session:
         self.idle_since = time.monotonic()
         self.paused_by_user = False
         self.chunk = self.frame = 0  # on screen
-        self.answers = Answers(SetPrompt(self.id, 0, request.prompt))
+        self.answers = Replies(SetPrompt(self.id, 0, request.prompt))
         guidance = facts.guidance if request.guidance is None else request.guidance
         self.score = Score.opening(facts, request.prompt, self.seed, guidance, setting(self.dial), image, clip)
         capacity = ceil((config.max_lead + 2 * facts.chunk_seconds) * facts.fps)
@@ -110,7 +110,7 @@ class Session:
         )
         self.recording = recordings.begin(self.id, (self.token, self.view_token), self.broadcast)
         opening = Open(self.id, request.prompt, self.seed, setting(self.dial), guidance, image, clip, clip_fps)
-        self._resumption = Resumption(opening)
+        self._resumption = Recovery(opening)
         self._heard = 0  # see Shown
         engine.send(opening)
 
@@ -144,7 +144,7 @@ class Session:
     def new_shot(self, pixels: Pixels) -> str:
         """A picture to go on from. Returns the `re` under which it will be answered."""
         self._refuse_if_over()
-        change = NewShot(self.id, self.answers.next_serial(), pixels, time.monotonic())
+        change = SetImage(self.id, self.answers.next_serial(), pixels, time.monotonic())
         re = self.answers.wait_shot(change)
         self.engine.send(change)
         return re
@@ -156,7 +156,7 @@ class Session:
         self.playout.pause()
         if by_user and self.recording is not None:
             self.recording.paused()
-        self.engine.send(Hold(self.id, True))
+        self.engine.send(SetPaused(self.id, True))
         self._become("paused", reason)
 
     def resume(self) -> None:
@@ -167,7 +167,7 @@ class Session:
         self.paused_by_user = False
         self.idle_since = time.monotonic()
         self._report_shown(self.idle_since)  # the last report is as old as the pause
-        self.engine.send(Hold(self.id, False))
+        self.engine.send(SetPaused(self.id, False))
         self._become(self._state_of_now())
         if self.playout.consumed:
             self.playout.resume()
@@ -233,7 +233,7 @@ class Session:
         """An event of this session."""
         if self.over:
             return
-        self._heard += isinstance(event, ChunkMade | Cut | Rewound)
+        self._heard += isinstance(event, ChunkMade | DropFrom | Rewound)
         match event:
             case ChunkMade():
                 self._made(event)
@@ -244,7 +244,7 @@ class Session:
                 self.answers.superseded(event.serial)
             case Rewound():
                 self._rewound(event)
-            case Cut():
+            case DropFrom():
                 gone = self.playout.clear(lambda frame: frame.chunk >= event.chunk)
                 self.metrics.dropped_frames.labels("prompt").inc(gone)
                 self.score.rewind(event.chunk)
@@ -274,7 +274,7 @@ class Session:
         self._report_shown(time.monotonic())
         self.answers.engine_restarted()
         if self.state == "paused":
-            self.engine.send(Hold(self.id, True))
+            self.engine.send(SetPaused(self.id, True))
         else:
             self._become(self._state_of_now())
 
@@ -293,7 +293,7 @@ class Session:
         frames = frames_of(made, after=self._resumption.newest_frame)
         if not frames:
             return
-        dropped = self.playout.push(frames, manages=len(made.frames) / max(made.cycle, 1e-3) if made.chunk else None)
+        dropped = self.playout.push(frames, engine_fps=len(made.frames) / max(made.cycle, 1e-3) if made.chunk else None)
         self._resumption.carries(made)
         self.metrics.chunk_made(made, dropped)
         prompt = self.answers.texts.get(made.prompt_serial, self.answers.on_screen).text
@@ -339,7 +339,7 @@ class Session:
 
     def _report_shown(self, now: float) -> None:
         playout = self.playout
-        self.engine.send(Shown(self.id, self._heard, len(playout), now, playout.rate, playout.consumed > 0))
+        self.engine.send(PlayoutReport(self.id, self._heard, len(playout), now, playout.rate, playout.consumed > 0))
 
     def _state_of_now(self) -> SessionState:
         if not self.engine.alive:

@@ -16,8 +16,8 @@ from .encoder import default_bitrate
 
 Key = TypeVar("Key", bound=Hashable)
 
-ALIKE = 0.6  # of the best viewer's rate: less is served separately
-ALIKE_AGAIN = 0.8  # ... until it can take so much
+SPLIT_BELOW = 0.6  # of the best viewer's rate: less is served separately
+MERGE_ABOVE = 0.8  # ... until it can take so much
 THIN = 1.7  # times the floor: below, the lower encoding has every second frame only, and they look better for it
 FULL_AGAIN = 2.5
 
@@ -44,14 +44,16 @@ def plan(rates: Mapping[Key, float], low_now: frozenset[Hashable], bounds: Limit
     """`rates`: what each viewer can take; `low_now`: who is on the lower encoding; `tapped`: a recording wants the
     full encoding at its best, whoever watches."""
     best = bounds.ceiling if tapped else max(rates.values(), default=bounds.ceiling)
-    low = frozenset(key for key, rate in rates.items() if rate < best * (ALIKE_AGAIN if key in low_now else ALIKE))
+    low = frozenset(
+        key for key, rate in rates.items() if rate < best * (MERGE_ABOVE if key in low_now else SPLIT_BELOW)
+    )
     full = [rate for key, rate in rates.items() if key not in low]
     slow = [rates[key] for key in rates if key in low]
     full_rate = bounds.clamp(min(full)) if full else bounds.ceiling if tapped else None
     return Plan(low, full_rate, bounds.clamp(min(slow)) if slow else None)
 
 
-def thinned(rate: float, bounds: Limits, now: bool) -> bool:
+def at_half_rate(rate: float, bounds: Limits, now: bool) -> bool:
     """Whether the lower encoding leaves out every second frame; `now`: whether it does."""
     return rate < bounds.floor * (FULL_AGAIN if now else THIN)
 

@@ -1,8 +1,8 @@
 """Encode once, give every viewer the same packets.
 
-A frame is converted once and encoded once for each encoding somebody watches (see `lane`), on a thread of the shared
-pool: a "full" one for each codec, at a rate that its viewers' networks carry, and a "low" one while some of them
-carry much less (see `rates`). Keyframes are made when a viewer joins or has lost the picture, one for all who ask at
+A frame is converted once, and encoded once for each encoding somebody watches (`encoding`), on a thread of the shared
+pool: a "full" one for each codec, at a rate that its viewers' networks carry, and a "low" one while some of them carry
+much less (`bitrate`). Keyframes are made when a viewer joins or has lost the picture, one for all who ask at
 the same time. The recording taps the encoding it wants: what viewers of that codec get, or one made for it when there
 are none.
 """
@@ -22,7 +22,7 @@ from stream.webrtc.track import PACKETS, ViewerTrack
 
 from . import bitrate
 from .encoder import VideoEncoder, VideoPacket
-from .encoding import Counters, Frame, Lane
+from .encoding import Counters, Encoding, SharedFrame
 
 __all__ = ["PACKETS", "Broadcast", "Counters", "ViewerTrack"]
 
@@ -30,7 +30,7 @@ STANDSTILL = 0.5  # seconds after which a picture that stands is shown again
 DUE = 1.5  # frame intervals after which the next frame is not to be waited for
 ADAPT = 0.5  # seconds between two looks at what the viewers' networks carry
 
-Encoding = tuple[str, str]  # codec; "full" or "low"
+EncodingKey = tuple[str, str]  # codec; "full" or "low"
 
 
 @dataclass
@@ -51,7 +51,7 @@ class Broadcast:
         self.limits = bitrate.limits(self.width, self.height, self.fps)
         self._tracks: set[ViewerTrack] = set()
         self._taps: dict[str, Callable[[VideoPacket], None]] = {}
-        self._lanes: dict[Encoding, Lane] = {}
+        self._encodings: dict[EncodingKey, Encoding] = {}
         self._last: Pixels | None = None
         self._shown_at = self._adapted_at = 0.0
         self._still: asyncio.TimerHandle | None = None
@@ -64,12 +64,12 @@ class Broadcast:
     @property
     def codecs(self) -> list[str]:
         """What is being encoded."""
-        return sorted({codec for codec, _ in self._lanes})
+        return sorted({codec for codec, _ in self._encodings})
 
     @property
-    def encodings(self) -> dict[Encoding, float]:
+    def encodings(self) -> dict[EncodingKey, float]:
         """Every encoding there is now and the bits per second it is meant to have."""
-        return {key: lane.rate for key, lane in self._lanes.items()}
+        return {key: encoding.rate for key, encoding in self._encodings.items()}
 
     def stale(self, count: int) -> None:
         """So many packets were dropped for a viewer that does not read."""
@@ -89,7 +89,7 @@ class Broadcast:
         self._tracks.discard(track)
         self._close_unused()
 
-    def tap(self, codec: str, on_packet: Callable[[VideoPacket], None]) -> None:
+    def subscribe(self, codec: str, on_packet: Callable[[VideoPacket], None]) -> None:
         """From now on also `on_packet` hears of this codec's packets, and there are some even while nobody watches.
 
         The first one is a keyframe unless viewers have the codec already; then ask with `keyframe_next`. While it is
@@ -98,32 +98,32 @@ class Broadcast:
         assert codec not in self._taps
         self._taps[codec] = on_packet
 
-    def untap(self, codec: str) -> None:
+    def unsubscribe(self, codec: str) -> None:
         """Idempotent."""
         self._taps.pop(codec, None)
         self._close_unused()
 
     async def drained(self, codec: str, seconds: float) -> None:
         """When the frames that wait for the full encoding are packets, or after so long."""
-        lane = self._lanes.get((codec, "full"))
-        if lane is not None:
+        encoding = self._encodings.get((codec, "full"))
+        if encoding is not None:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(lane.idle.wait(), seconds)
+                await asyncio.wait_for(encoding.idle.wait(), seconds)
 
-    def keyframe_next(self, codec: str, encoding: str = "full") -> None:
+    def keyframe_next(self, codec: str, name: str = "full") -> None:
         """The next frame is a keyframe, whenever it comes."""
-        if (lane := self._lanes.get((codec, encoding))) is not None:
-            lane.want_keyframe()
+        if (encoding := self._encodings.get((codec, name))) is not None:
+            encoding.want_keyframe()
 
-    def request_keyframe(self, codec: str, encoding: str = "full", *, lost: bool = False) -> None:
+    def request_keyframe(self, codec: str, name: str = "full", *, lost: bool = False) -> None:
         """Coalesced: the next frame is a keyframe, and if none is under way the last one is shown again. `lost`: for
         one who lost the picture, which may have to wait a little so that it does not cost the others."""
         if self.metrics is not None:
             self.metrics.keyframe_requests.labels("lost" if lost else "joined").inc()
-        lane = self._lanes.get((codec, encoding))
-        if lane is not None:
-            lane.want_keyframe(lost=lost)
-        if self._last is None or (lane is not None and lane.waits):
+        encoding = self._encodings.get((codec, name))
+        if encoding is not None:
+            encoding.want_keyframe(lost=lost)
+        if self._last is None or (encoding is not None and encoding.waits):
             return
         if time.monotonic() - self._shown_at > DUE / self.fps:
             self.show(self._last, self.repeat(), again=True)
@@ -138,9 +138,9 @@ class Broadcast:
         wanted = watched = {(track.codec, track.encoding) for track in self._tracks}
         if not again:
             wanted = watched | {(codec, "full") for codec in self._taps}
-        frame = Frame(pixels, ticks)
+        frame = SharedFrame(pixels, ticks)
         for key in wanted:
-            self._lane(key).push(frame, patient=key not in watched)
+            self._encoding(key).push(frame, patient=key not in watched)
 
     def adapt(self, now: float) -> None:
         """Give every viewer the encoding, and every encoding the rate, that the networks carry. Now and then."""
@@ -153,7 +153,7 @@ class Broadcast:
             plan = bitrate.plan(tracks, low_now, self.limits, tapped=codec in self._taps)
             for name, rate in (("full", plan.full_rate), ("low", plan.low_rate)):
                 if rate is not None:
-                    self._lane((codec, name)).rate = rate
+                    self._encoding((codec, name)).rate = rate
             for track in tracks:
                 encoding = "low" if track in plan.low else "full"
                 if encoding != track.encoding:
@@ -166,16 +166,16 @@ class Broadcast:
         self._taps.clear()
         if self._still is not None:
             self._still.cancel()
-        ending = [lane.close() for lane in self._lanes.values()]
-        self._lanes.clear()
+        ending = [encoding.close() for encoding in self._encodings.values()]
+        self._encodings.clear()
         await asyncio.gather(*ending, return_exceptions=True)
 
-    def _lane(self, key: Encoding) -> Lane:
-        if key not in self._lanes:
-            self._lanes[key] = self._open(key)
-        return self._lanes[key]
+    def _encoding(self, key: EncodingKey) -> Encoding:
+        if key not in self._encodings:
+            self._encodings[key] = self._open(key)
+        return self._encodings[key]
 
-    def _open(self, key: Encoding) -> Lane:
+    def _open(self, key: EncodingKey) -> Encoding:
         codec, name = key
 
         def make(rate: float, fps: float) -> VideoEncoder:
@@ -186,10 +186,10 @@ class Broadcast:
             for track in list(self._tracks):
                 if (track.codec, track.encoding) == key:
                     track.offer(packet)
-            if name == "full" and (tap := self._taps.get(codec)) is not None:
-                tap(packet)
+            if name == "full" and (subscribe := self._taps.get(codec)) is not None:
+                subscribe(packet)
 
-        return Lane(
+        return Encoding(
             codec,
             make,
             self.executor,
@@ -206,8 +206,8 @@ class Broadcast:
     def _close_unused(self) -> None:
         """An encoding that nobody wants any more ends; the next viewer gets a new one."""
         wanted = {(track.codec, track.encoding) for track in self._tracks} | {(codec, "full") for codec in self._taps}
-        for key in set(self._lanes) - wanted:
-            self._lanes.pop(key).close()
+        for key in set(self._encodings) - wanted:
+            self._encodings.pop(key).close()
 
     def _stand_still(self) -> None:
         """While the picture stands, it is shown again now and then: a receiver often gives out a frame only when the

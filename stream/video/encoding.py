@@ -45,7 +45,7 @@ class Counters:
     encode_seconds: float = 0.0
 
 
-class Frame:
+class SharedFrame:
     """A frame on its way to one or more lanes."""
 
     def __init__(self, pixels: Pixels, ticks: int) -> None:
@@ -62,7 +62,7 @@ class Frame:
         return av.VideoFrame.from_numpy_buffer(self._planes, "yuv420p")
 
 
-class Lane:
+class Encoding:
     """`on_packet` hears of every packet, on the event loop; `on_idle` when nothing is left to encode.
 
     `rate`: bits per second it is meant to have; may be set at any time and takes effect with a coming frame.
@@ -86,7 +86,7 @@ class Lane:
     ) -> None:
         self.codec, self.name = codec, name
         self.rate = limits.ceiling
-        self.thin = False  # every second frame only
+        self.half_rate = False  # every second frame only
         self.encoder: VideoEncoder | None = None
         self.idle = asyncio.Event()  # nothing waits and nothing is being encoded
         self.idle.set()
@@ -98,7 +98,7 @@ class Lane:
         self._lost = False  # somebody lost the picture; a keyframe is due as soon as the last one is old enough
         self._keyframe_at = self._made_at = float("-inf")
         self._skip = False
-        self._waiting: deque[Frame] = deque()
+        self._waiting: deque[SharedFrame] = deque()
         self._work = asyncio.Event()
         self._task = asyncio.create_task(self._run(), name=f"encode {codec} {name}")
 
@@ -114,11 +114,11 @@ class Lane:
         else:
             self._wants_keyframe = True
 
-    def push(self, frame: Frame, *, patient: bool = False) -> None:
+    def push(self, frame: SharedFrame, *, patient: bool = False) -> None:
         """Never blocks. `patient`: nobody watches."""
         self._patient = patient
-        self.thin = self.name == "low" and bitrate.thinned(self.rate, self._limits, self.thin)
-        self._skip = self.thin and not self._skip
+        self.half_rate = self.name == "low" and bitrate.at_half_rate(self.rate, self._limits, self.half_rate)
+        self._skip = self.half_rate and not self._skip
         if self._skip and not self._wants_keyframe:
             return
         while len(self._waiting) >= (PATIENT if patient else WAITING):
@@ -168,7 +168,7 @@ class Lane:
     def _follow_rate(self, now: float) -> None:
         """Nothing runs on the encoder now. It goes on at the new rate, or it is given up where that takes a new one
         and the change is worth its keyframe."""
-        encoder, fps = self.encoder, self._fps / 2 if self.thin else self._fps
+        encoder, fps = self.encoder, self._fps / 2 if self.half_rate else self._fps
         if encoder is None:
             return
         since = now - self._made_at
@@ -187,12 +187,12 @@ class Lane:
         if self._metrics is not None:
             self._metrics.encoder_rebuilds.inc()
 
-    def _encode(self, frame: Frame, keyframe: bool) -> VideoPacket | None:
+    def _encode(self, frame: SharedFrame, keyframe: bool) -> VideoPacket | None:
         """On a thread of the pool; the only user of the encoder while it runs."""
         began = time.perf_counter()
         image = frame.picture()
         if self.encoder is None:
-            self.encoder = self._make(self.rate, self._fps / 2 if self.thin else self._fps)
+            self.encoder = self._make(self.rate, self._fps / 2 if self.half_rate else self._fps)
             self._made_at = time.monotonic()
         packet = self.encoder.encode(image, frame.ticks, keyframe=keyframe)
         took = time.perf_counter() - began

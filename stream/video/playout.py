@@ -23,11 +23,11 @@ T = TypeVar("T")
 TICKS = 90_000  # a second
 STALL = 2.0  # frame intervals of lateness after which the clock is set anew
 SLEW = 0.015  # largest relative change of the rate from one frame to the next: 16 -> 8 fps in three seconds
-AMPLE = 1.25  # times the nominal rate: more than that says nothing about how soon it will not be enough
-TRUST = 0.4  # weight of the newest chunk in the estimate of what the engine manages
+MAX_CREDIT = 1.25  # times the nominal rate: more than that says nothing about how soon it will not be enough
+EWMA_WEIGHT = 0.4  # weight of the newest chunk in the estimate of what the engine manages
 HEADROOM = 0.97  # of that estimate, so that a queue can build up again
-ENOUGH = 0.98  # of the nominal rate: an engine that manages this keeps up
-COMFORT = 0.5  # seconds in hand when a chunk comes, with which there is no need to slow down
+KEEPS_UP = 0.98  # of the nominal rate: an engine that manages this keeps up
+FULL_RATE_LEAD_S = 0.5  # seconds in hand when a chunk comes, with which there is no need to slow down
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Playout(Generic[T]):
         self.min_fps = min_fps
         self.capacity = capacity
         self.rate = fps
-        self.manages: float | None = None  # frames per second the engine has shown it can make
+        self.engine_fps: float | None = None  # frames per second the engine has shown it can make
         self.consumed = 0  # frames that have left the queue, by being shown or dropped
         self.dropped = 0
         self.underruns = 0
@@ -77,12 +77,13 @@ class Playout(Generic[T]):
 
     # --- in
 
-    def push(self, frames: Sequence[T], *, manages: float | None = None) -> int:
-        """A chunk from the engine; `manages` = frames per second at which it could go on. Returns how many were
+    def push(self, frames: Sequence[T], *, engine_fps: float | None = None) -> int:
+        """A chunk from the engine; `engine_fps` = frames per second at which it could go on. Returns how many were
         dropped."""
-        if manages is not None:
-            manages = min(manages, AMPLE * self.nominal)
-            self.manages = manages if self.manages is None else (1 - TRUST) * self.manages + TRUST * manages
+        if engine_fps is not None:
+            engine_fps = min(engine_fps, MAX_CREDIT * self.nominal)
+            before = engine_fps if self.engine_fps is None else self.engine_fps
+            self.engine_fps = (1 - EWMA_WEIGHT) * before + EWMA_WEIGHT * engine_fps
         self._spare = self.lead
         self._pushes += 1
         self._queue.extend(frames)
@@ -151,10 +152,10 @@ class Playout(Generic[T]):
 
     def _slew(self) -> None:
         target = self.nominal
-        if self.manages is not None and self.manages < ENOUGH * self.nominal:
+        if self.engine_fps is not None and self.engine_fps < KEEPS_UP * self.nominal:
             # From a little below what the engine manages, when nothing is in hand, to the full rate, when much is.
-            share = min(1.0, self._spare / COMFORT)
-            slow = max(self.min_fps, min(self.nominal, HEADROOM * self.manages))
+            share = min(1.0, self._spare / FULL_RATE_LEAD_S)
+            slow = max(self.min_fps, min(self.nominal, HEADROOM * self.engine_fps))
             target = slow + share * (self.nominal - slow)
         low, high = self.rate * (1 - SLEW), self.rate * (1 + SLEW)
         self.rate = min(max(target, low), high)

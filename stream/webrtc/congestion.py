@@ -33,8 +33,8 @@ BURST = 16.0  # packets of them at once
 OUTAGE = 128.0  # packets of them at once after an outage: all that aiortc keeps
 PACKET = 1200  # bytes, about
 AGAIN = 0.1  # seconds before the same packet is sent once more
-PLEAS = 3  # lost pictures within PLEA_SPAN seconds count as a cut
-PLEA_SPAN = 5.0
+KEYFRAME_REQUESTS = 3  # lost pictures within KEYFRAME_REQUEST_SPAN_S seconds count as a cut
+KEYFRAME_REQUEST_SPAN_S = 5.0
 
 
 class Resends:
@@ -84,7 +84,7 @@ class LossMeter:
         return min(1.0, max(0, lost - before) / expected) if expected else 0.0
 
 
-class Feedback:
+class RateController:
     """One viewer. `rate`: what it may be sent; starts at the ceiling, as nothing is known against it."""
 
     def __init__(self, limits: Limits) -> None:
@@ -98,7 +98,7 @@ class Feedback:
         self._hold_until = float("-inf")
         self._hold = HOLD
         self._too_much: float | None = None  # the rate at the last cut
-        self._pleas: list[float] = []
+        self._keyframe_requests: list[float] = []
 
     def remb(self, estimate: float, sent: float, now: float) -> None:
         """The receiver's estimate; `sent`: bits per second that left for it lately."""
@@ -120,9 +120,9 @@ class Feedback:
 
     def lost_picture(self, sent: float, now: float) -> None:
         """It asked for a keyframe. Now and then is nothing; again and again means that too much is sent."""
-        self._pleas = [t for t in self._pleas if now - t < PLEA_SPAN] + [now]
-        if len(self._pleas) >= PLEAS:
-            self._pleas.clear()
+        self._keyframe_requests = [t for t in self._keyframe_requests if now - t < KEYFRAME_REQUEST_SPAN_S] + [now]
+        if len(self._keyframe_requests) >= KEYFRAME_REQUESTS:
+            self._keyframe_requests.clear()
             self._cut(max(self._known(sent), BACK_OFF * self._used(sent)), sent, now)
 
     def _known(self, sent: float) -> float:

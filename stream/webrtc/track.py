@@ -11,7 +11,7 @@ from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 
 from stream.video.encoder import VideoPacket
 
-from .congestion import Feedback, Resends
+from .congestion import RateController, Resends
 
 if TYPE_CHECKING:
     from stream.video.broadcast import Broadcast
@@ -64,7 +64,7 @@ class ViewerTrack(MediaStreamTrack):
         super().__init__()
         self.codec = codec
         self.encoding = "full"
-        self.feedback = Feedback(broadcast.limits)
+        self.feedback = RateController(broadcast.limits)
         self.dropped = 0
         self.packets = 0
         self._broadcast = broadcast

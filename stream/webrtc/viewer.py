@@ -34,9 +34,9 @@ from .track import ViewerTrack
 log = logging.getLogger("farcast.viewer")
 
 LOOK = 0.25  # seconds between two looks at whether the viewer is still there
-HICCUP = 2.0  # seconds of silence after which whoever is heard again has surely lost the picture
+OUTAGE_S = 2.0  # seconds of silence after which whoever is heard again has surely lost the picture
 OVER = 1.0  # seconds that a viewer of a session that is over is kept, so that it hears of it first
-UNFED = 3  # times the patience with a viewer that has not been sent anything yet
+FIRST_FRAME_PATIENCE = 3  # times the patience with a viewer that has not been sent anything yet
 CLOSING = 5.0  # seconds that closing a peer may take
 PLAYOUT_DELAY = (0.0, 0.4)  # seconds a viewer may hold a frame back: as little as its network allows
 
@@ -153,7 +153,7 @@ class Viewer:
 
     def _is_there(self) -> None:
         now = time.monotonic()
-        if now - self._heard > HICCUP and self._counted:
+        if now - self._heard > OUTAGE_S and self._counted:
             self._track.cut_off()
         self._heard = now
 
@@ -221,5 +221,5 @@ class Viewer:
                 return None
             return "no_ice" if self._peer.iceConnectionState != "completed" else "no_dtls"
         # Before the first frame there is nothing to report on, and some check the way only every six seconds.
-        patience = self.config.silence_timeout * (1 if self._track.packets else UNFED)
+        patience = self.config.silence_timeout * (1 if self._track.packets else FIRST_FRAME_PATIENCE)
         return "silent" if now - self._heard > patience else None

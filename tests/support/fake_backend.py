@@ -16,8 +16,8 @@ from urllib.parse import parse_qs
 import numpy as np
 from farcast.protocol import Score, ScoreError
 
-from stream.engine.backend import ModelLoadError, TakeError
-from stream.engine.protocol import ModelFacts, Open, Opened
+from stream.engine.backend import ModelLoadError, RequestRefused
+from stream.engine.protocol import ModelFacts, Open, PromptApplied
 from stream.types import Mix, Pixels
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 60), "blue": (40, 60, 220), "white": (240, 240, 240)}
@@ -45,7 +45,7 @@ def paint(size: int, colour: tuple[int, int, int], index: int) -> Pixels:
 
 
 class FakeTake:
-    quick_from = 0
+    cheap_rewind_from = 0
     rebuilt = ""
     transition = 0
 
@@ -97,8 +97,8 @@ class FakeTake:
         return None
 
     @property
-    def opens(self) -> Opened | None:
-        return None if self.wanted is None else Opened(((self.wanted, 1.0),), self.transition)
+    def opens(self) -> PromptApplied | None:
+        return None if self.wanted is None else PromptApplied(((self.wanted, 1.0),), self.transition)
 
     @property
     def shot(self) -> Pixels | None:
@@ -109,7 +109,7 @@ class FakeTake:
             text = max(text, key=lambda part: part[1])[0]
         self.transition = transition
         if "forbidden" in text:
-            raise TakeError("This prompt is forbidden. Ask for something else.", "invalid_prompt")
+            raise RequestRefused("This prompt is forbidden. Ask for something else.", "invalid_prompt")
         self.wanted = text
 
     def image(self, image: Pixels) -> None:
@@ -120,7 +120,7 @@ class FakeTake:
 
     def rewind(self, chunk: int) -> None:
         if chunk > self.chunk:
-            raise TakeError(f"Chunk {chunk} is not made yet.", "invalid_chunk")
+            raise RequestRefused(f"Chunk {chunk} is not made yet.", "invalid_chunk")
         if chunk < self.chunk:
             self.chunk, self.frame = chunk, self.history[chunk]
             del self.history[chunk:]
@@ -134,7 +134,7 @@ class FakeModel:
 
     def open(self, request: Open) -> FakeTake:
         if "forbidden" in request.prompt:
-            raise TakeError("This prompt is forbidden. Ask for something else.", "invalid_prompt")
+            raise RequestRefused("This prompt is forbidden. Ask for something else.", "invalid_prompt")
         return FakeTake(self, request.prompt, request.image)
 
     def save(self, take: FakeTake) -> bytes | None:
@@ -150,7 +150,7 @@ class FakeModel:
         return take
 
 
-def open_model(source: str | None, device: str, threads: int, fast: str = "plain") -> FakeModel:
+def open_model(source: str | None, device: str, threads: int, execution: str = "eager") -> FakeModel:
     name, _, query = (source or "fake").partition("?")
     if name == "broken":
         raise ModelLoadError("The fake model is broken. Use another.", "invalid_model")

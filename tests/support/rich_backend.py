@@ -26,6 +26,6 @@ def rich(size: int, colour: tuple[int, int, int], index: int) -> Pixels:
     return np.ascontiguousarray(wide[y : y + size, x : x + size])
 
 
-def open_model(source: str | None, device: str, threads: int, fast: str = "plain") -> fake_backend.FakeModel:
+def open_model(source: str | None, device: str, threads: int, execution: str = "eager") -> fake_backend.FakeModel:
     fake_backend.paint = rich
     return fake_backend.open_model(source, device, threads)

@@ -14,17 +14,17 @@ from functools import partial
 
 from stream.engine.protocol import (
     ChunkMade,
-    Cut,
     DialTaken,
+    DropFrom,
     Event,
     ModelFacts,
-    NewShot,
     Open,
+    PlayoutReport,
     Rewind,
     Rewound,
     SetDial,
+    SetImage,
     SetPrompt,
-    Shown,
     Superseded,
 )
 from stream.engine.slot import Slot
@@ -49,7 +49,7 @@ class TimedTake(FakeTake):
         self.changed = False
 
     @property
-    def quick_from(self) -> int:  # type: ignore[override]
+    def cheap_rewind_from(self) -> int:  # type: ignore[override]
         return max(0, self.chunk - self.back)
 
     def next(self) -> FakeUnit:
@@ -156,7 +156,7 @@ class World:
     def picture(self, pixels: Pixels, name: str = "s") -> int:
         serial = next(self.serials)
         desk = self.desks[name]
-        self._to_engine(partial(desk.slot.new_shot, NewShot(name, serial, pixels, self.now)), desk)
+        self._to_engine(partial(desk.slot.new_shot, SetImage(name, serial, pixels, self.now)), desk)
         return serial
 
     def rewind(self, chunk: int, name: str = "s") -> int:
@@ -164,7 +164,7 @@ class World:
         desk = self.desks[name]
 
         def back() -> list[Event]:
-            earliest, latest = desk.slot.take.quick_from, desk.slot.take.chunk
+            earliest, latest = desk.slot.take.cheap_rewind_from, desk.slot.take.chunk
             return desk.slot.rewind(Rewind(name, serial, min(max(chunk, earliest), latest)))
 
         self._to_engine(back, desk)
@@ -260,7 +260,7 @@ class World:
         heapq.heappush(self._mail, (at, next(self._order), action))
 
     def _hear(self, desk: Desk, event: Event) -> None:
-        desk.heard += isinstance(event, ChunkMade | Cut | Rewound)
+        desk.heard += isinstance(event, ChunkMade | DropFrom | Rewound)
         if isinstance(event, ChunkMade):
             if event.cut:
                 desk.playout.clear()
@@ -268,7 +268,7 @@ class World:
             count = len(event.frames)
             serial, steps = event.prompt_serial, event.steps
             desk.playout.push([Frame(event.frame + i, event.chunk, serial, steps) for i in range(count)])
-        elif isinstance(event, Cut):
+        elif isinstance(event, DropFrom):
             desk.cuts += 1
             desk.playout.clear(lambda frame: frame.chunk >= event.chunk)
             self._report(desk)
@@ -289,7 +289,8 @@ class World:
 
     def _report(self, desk: Desk) -> None:
         playout = desk.playout
-        report = Shown(desk.slot.session, desk.heard, len(playout), self.now, playout.rate, playout.consumed > 0)
+        playing = playout.consumed > 0
+        report = PlayoutReport(desk.slot.session, desk.heard, len(playout), self.now, playout.rate, playing)
 
         def read() -> list[Event]:
             desk.slot.inhand.heard(report)

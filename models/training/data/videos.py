@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from models.errors import MediaError
 from models.media.read import fit_clip, read_clip
-from models.vae.wan import Codec
+from models.vae.wan import WanVAE
 
 SUFFIXES = (".mp4", ".webm", ".mkv", ".mov")
 
@@ -41,7 +41,7 @@ def encode_videos(
 
     Several processes share the work: each takes the videos whose number is `part` modulo `parts`. Raises MediaError.
     """
-    codec = Codec(vae)
+    codec = WanVAE(vae)
     latents, captions = [], []
     chosen = [pair for number, pair in enumerate(captioned(folder)) if number % parts == part]
     for path, caption in tqdm(chosen, desc="encode", mininterval=5):

@@ -63,7 +63,7 @@ class Shown:
         return targets if motion is None else targets | {"motion": motion.where(whole > 0, NOT_SAID)}
 
 
-class Reading:
+class AttributeReward:
     """A reader with its optimizer and folder. highest: the most noise it reads under; rate: of learning in the end."""
 
     def __init__(self, reader: Reader, highest: float, rate: float, folder: Path) -> None:

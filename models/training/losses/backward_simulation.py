@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from models.rollout import flowmap
-from models.training.losses.flow_matching import moved
+from models.training.losses.flow_matching import flow_map_step
 from models.training.network.passes import Memory, Network, Text
 
 STEP_COUNTS = (1, 2, 4, 8, 16, 50)  # the published ones, and 1
@@ -83,7 +83,7 @@ def _simulate(
         if bool((t == r).all()):
             return z
         u = student.stream(z, t, r, text, memory, first)
-        return moved(z, u, t[:, None], r[:, None])
+        return flow_map_step(z, u, t[:, None], r[:, None])
 
     with torch.set_grad_enabled(torch.is_grad_enabled() and through_all):
         z = go(z, start, cut.t)

@@ -29,9 +29,9 @@ def matching_gradient(sample: Tensor, z: Tensor, t: Tensor, fake: Velocity, real
     arXiv 2405.14867, eq. 2), divided a sample at a time by the mean distance to the teacher's prediction (DMD, arXiv
     2311.18828, eq. 8): near the data it is small and would be drowned, at high noise it is large.
     """
-    towards, away = clean_from(z, real(z, t), t), clean_from(z, fake(z, t), t)
-    size = (sample - towards).abs().mean(dim=(1, 2, 3, 4), keepdim=True)
-    return torch.nan_to_num((away - towards) / size.clamp(min=1e-4))
+    real_clean, fake_clean = clean_from(z, real(z, t), t), clean_from(z, fake(z, t), t)
+    size = (sample - real_clean).abs().mean(dim=(1, 2, 3, 4), keepdim=True)
+    return torch.nan_to_num((fake_clean - real_clean) / size.clamp(min=1e-4))
 
 
 def matching_loss(sample: Tensor, gradient: Tensor, weight: Tensor, count: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ from models.training.network.passes import Network, Text
 
 
 @dataclass(frozen=True)
-class Forward:
+class FlowMapObjective:
     """Every choice of the objective.
 
     guidance: scale of the guided field that the map is of; 1 = none, 3 as published.
@@ -63,7 +63,8 @@ class Forward:
 
 
 def forward_losses(
-    choice: Forward, network: Network, window: Window, *, teacher: Network | None = None, bidirectional: bool = False
+    choice: FlowMapObjective, network: Network, window: Window, *, teacher: Network | None = None,
+    bidirectional: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Loss of the diffusion rows and of the others. Bidirectional passes learn the velocity only, one level a row."""
     text = network.encode(window.captions)
@@ -121,7 +122,7 @@ def forward_losses(
     return rescaled(rows_error, mapped, weight.mean(1), mean_over_processes)
 
 
-def _scales(choice: Forward, window: Window) -> Tensor:
+def _scales(choice: FlowMapObjective, window: Window) -> Tensor:
     """(B, 1): the guidance scale of every row, 1 where the caption was dropped."""
     scales = [choice.guidance if caption else 1.0 for caption in window.captions]
     return torch.tensor(scales, device=window.clean.device)[:, None]

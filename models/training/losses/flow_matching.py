@@ -32,7 +32,7 @@ def noised(clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
     return (1 - level) * clean + level * noise
 
 
-def moved(z: Tensor, u: Tensor, t: Tensor, r: Tensor) -> Tensor:
+def flow_map_step(z: Tensor, u: Tensor, t: Tensor, r: Tensor) -> Tensor:
     """z_r = z_t - (t - r) u: one transition of the flow map (AnyFlow, section 3.1)."""
     return z - per_frame(t - r) * u
 
@@ -71,9 +71,9 @@ def _distance(one: Tensor, other: Tensor) -> Tensor:
     return (one - other).square().mean(2, keepdim=True).sqrt().clamp(max=1.0)
 
 
-def guided(against: Tensor, towards: Tensor, scale: Tensor | float) -> Tensor:
+def guided(uncond: Tensor, cond: Tensor, scale: Tensor | float) -> Tensor:
     """Classifier-free guidance (arXiv 2207.12598, eq. 6): against + scale (towards - against); scale 1 = none."""
-    return against + scale * (towards - against)
+    return uncond + scale * (cond - uncond)
 
 
 def central_difference(

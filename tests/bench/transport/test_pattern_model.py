@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench.transport.pattern_model import Painter, PatternTake, open_model, read_number
-from stream.engine.backend import ModelLoadError, Take
+from stream.engine.backend import ModelLoadError, RolloutBackend
 from stream.video.encoder import CODECS, VideoEncoder, default_bitrate, picture
 
 
@@ -34,7 +34,7 @@ def test_what_carries_no_number_is_said_to_carry_none() -> None:
 
 
 def test_it_is_a_take() -> None:
-    take: Take = PatternTake(open_model("pattern?width=64&height=64", "cpu", 1), "a test")
+    take: RolloutBackend = PatternTake(open_model("pattern?width=64&height=64", "cpu", 1), "a test")
     kinds, frames = [], 0
     while take.chunk < 2:
         unit = take.next()

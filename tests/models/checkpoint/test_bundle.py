@@ -17,7 +17,7 @@ from models.checkpoint.random_weights import TRANSFORMERS, random_bundle
 from models.errors import ModelError
 from models.network.transformer import StreamingTransformer
 from models.rollout.generate import generate
-from models.rollout.kv_cache import Context, Geometry
+from models.rollout.kv_cache import KVCache, WindowConfig
 from tests.support.small_bundle import small_bundle
 
 
@@ -245,7 +245,7 @@ def test_published_sizes_on_the_meta_device(size: str, width: int, layers: int, 
     assert shapes == published(width, layers, ffn)
     assert sum(p.numel() for p in module.parameters()) == pytest.approx(total, rel=0.02)
     network = StreamingTransformer(module)
-    context = Context(network, Geometry(60, 104, 3, 2, 16))
+    context = KVCache(network, WindowConfig(60, 104, 3, 2, 16))
     prompt = network.prompt_kv([torch.empty(20, 4096, device="meta")])
     for frames in (1, 3, 3, 3):
         context.push(torch.empty(1, frames, 16, 60, 104, device="meta", dtype=torch.bfloat16))
@@ -308,7 +308,7 @@ def matters(bundle: Bundle, parameter: torch.Tensor) -> bool:
 def latents(bundle: Bundle) -> torch.Tensor:
     network = StreamingTransformer(bundle.transformer)
     generator = torch.Generator().manual_seed(0)
-    context = Context(network, Geometry(8, 8, 3, 2, 16))
+    context = KVCache(network, WindowConfig(8, 8, 3, 2, 16))
     prompt = network.prompt_kv([torch.randn(4, 32, generator=generator)])
     for _ in range(3):
         context.push(torch.randn(1, 1, *bundle.latent_shape, generator=generator))

@@ -13,7 +13,7 @@ from torch import Tensor
 from models.checkpoint.bundle import Bundle
 from models.checkpoint.random_weights import random_bundle
 from models.errors import ModelError
-from models.network.execution import Compiled, Fast, Graphs
+from models.network.execution import Compiled, CudaGraphs, Eager
 from models.network.transformer import StreamingTransformer
 from models.rollout import flowmap
 from models.rollout.rollout import Rollout
@@ -32,7 +32,7 @@ class Again:
             self.output.copy_(made)
 
 
-class GraphsOfAnyDevice(Graphs):
+class GraphsOfAnyDevice(CudaGraphs):
     recorded = 0
 
     def record(self, work: Callable[..., Tensor | None], inputs: tuple[Tensor, ...]) -> Any:
@@ -41,9 +41,9 @@ class GraphsOfAnyDevice(Graphs):
         return Again(work, inputs, output), output
 
 
-def with_way(bundle: Bundle, fast: Fast) -> Bundle:
+def with_way(bundle: Bundle, execution: Eager) -> Bundle:
     made = replace(bundle)
-    made.__dict__["network"] = StreamingTransformer(bundle.transformer, fast)  # instead of what `fast` names
+    made.__dict__["network"] = StreamingTransformer(bundle.transformer, execution)  # instead of what `execution` names
     return made
 
 
@@ -90,7 +90,7 @@ def test_each_rollout_has_recordings_of_its_own(bundle: Bundle) -> None:
 
 
 def test_ways_that_cannot_be_are_refused() -> None:
-    with pytest.raises(ModelError, match="quick.*plain, compile, graphs"):
-        random_bundle("tiny", fast="quick")
+    with pytest.raises(ModelError, match="quick.*eager, compile, graphs"):
+        random_bundle("tiny", execution="quick")
     with pytest.raises(ModelError, match="needs a CUDA device, this is cpu"):
-        random_bundle("tiny", fast="compile+graphs")
+        random_bundle("tiny", execution="compile+graphs")

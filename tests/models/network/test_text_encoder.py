@@ -7,7 +7,7 @@ from bench.engine.reference import pipeline
 from models.checkpoint.bundle import Bundle
 from models.errors import PromptError
 from models.network.text_encoder import blend, check_prompt
-from models.rollout.prompt_state import Steering
+from models.rollout.prompt_state import PromptState
 
 
 def test_embeddings_are_the_reference_ones_without_their_padding(bundle: Bundle) -> None:
@@ -64,7 +64,7 @@ def test_slerp_keeps_the_length_that_linear_loses() -> None:
 def test_a_transition_takes_its_chunks_and_then_is_over(bundle: Bundle) -> None:
     encoder = bundle.prompts
     start, end = encoder.encode("a red star"), encoder.encode("a blue moon")
-    steering = Steering().wished("a red star").opened(encoder)
+    steering = PromptState().wished("a red star").opened(encoder)
     assert not steering.due
     steering = steering.wished("a blue moon", transition=2)
     seen = []

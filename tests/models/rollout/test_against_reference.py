@@ -12,7 +12,7 @@ import torch
 from models.checkpoint.bundle import Bundle
 from models.rollout import flowmap
 from models.rollout.generate import next_chunk
-from models.rollout.kv_cache import AppendMode, Context, window
+from models.rollout.kv_cache import AppendMode, KVCache, window
 from models.rollout.rollout import Rollout
 from tests.support.reference import pipeline, reference_latents, relative_error, rollout_latents, whole_noise
 
@@ -121,7 +121,7 @@ def test_a_window_that_slid_reads_like_one_encoded_anew_by_rotation_alone(bundle
     noise = whole_noise(bundle, 0, (1, *[3] * 9)).split((1, *[3] * 9), dim=1)
     stores = {}
     for mode in get_args(AppendMode):
-        stores[mode] = Context(bundle.network, window(bundle), mode=mode)
+        stores[mode] = KVCache(bundle.network, window(bundle), mode=mode)
         for latents in noise:
             stores[mode].push(latents)
             stores[mode].encode(prompt)

@@ -14,7 +14,7 @@ from torch import Tensor
 from bench.engine.timing import resident_bytes
 from models.checkpoint.bundle import Bundle
 from models.rollout import history
-from models.rollout.kv_cache import AppendMode, Context, window
+from models.rollout.kv_cache import AppendMode, KVCache, window
 from models.rollout.rollout import Rollout
 from models.vae.base import CodecState
 
@@ -61,7 +61,7 @@ def test_two_thousand_chunks_leave_memory_and_positions_where_they_were(bundle: 
 @pytest.mark.parametrize("mode", get_args(AppendMode))
 def test_the_window_holds_for_chunks_of_any_length(bundle: Bundle, mode: str) -> None:
     geometry, random = window(bundle), Random(0)
-    context = Context(bundle.network, geometry, mode=mode)
+    context = KVCache(bundle.network, geometry, mode=mode)
     for _ in range(300):
         context.push(torch.zeros(1, random.randint(1, 3), *bundle.latent_shape))
         for chunk in context.chunks:

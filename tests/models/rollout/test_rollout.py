@@ -9,7 +9,7 @@ from models.checkpoint.bundle import Bundle
 from models.errors import MediaError, PromptError, RequestError
 from models.rollout import flowmap, history
 from models.rollout.generate import as_trained, generate, next_chunk
-from models.rollout.kv_cache import Context, window
+from models.rollout.kv_cache import KVCache, window
 from models.rollout.rollout import Rollout, Unit
 from tests.support.reference import rollout_latents
 
@@ -172,9 +172,9 @@ def test_going_back_a_little_decodes_nothing_anew(bundle: Bundle, back: int, uni
     made = [next_chunk(rollout, SIGMAS) for _ in range(9)]
     for _ in range(units):  # begun, or even decoded
         rollout.run(rollout.next(), r=SIGMAS[1] if rollout.sigma == 1.0 else 0.0)
-    assert rollout.quick_from == 9 - history.STATES_KEPT
+    assert rollout.cheap_rewind_from == 9 - history.STATES_KEPT
     rollout.rewind(9 - back)
-    assert rollout.quick_from == min(9 - back, 9 - history.STATES_KEPT)
+    assert rollout.cheap_rewind_from == min(9 - back, 9 - history.STATES_KEPT)
     assert kinds_of_chunk(rollout.clone()) == ["prompt", "context", "step", "step", "decode", "append"]
     for index in range(9 - back, 9):
         assert np.abs(next_chunk(rollout, SIGMAS).astype(int) - made[index].astype(int)).max() <= 1
@@ -203,7 +203,7 @@ def test_states_kept_for_going_back_are_bounded(bundle: Bundle, monkeypatch: pyt
     assert 0 < size * history.STATES_KEPT < history.STATES_BYTES
     monkeypatch.setattr(history, "STATES_BYTES", 2 * size)
     next_chunk(rollout, SIGMAS)
-    assert (rollout.chunk, rollout.quick_from) == (13, 11)
+    assert (rollout.chunk, rollout.cheap_rewind_from) == (13, 11)
     rollout.rewind(9)  # further back the codec hears its past again
     assert "codec" in kinds_of_chunk(rollout)
 
@@ -269,7 +269,7 @@ def test_a_new_prompt_re_encodes_the_context_under_it(bundle: Bundle) -> None:
     rollout.prompt("a green star")
     rollout.run(rollout.next())
     rollout.run(rollout.next())
-    fresh = Context(bundle.network, window(bundle))
+    fresh = KVCache(bundle.network, window(bundle))
     fresh.load([chunk.latents for chunk in rollout._context.chunks])
     fresh.encode(bundle.network.prompt_kv([bundle.prompts.encode("a green star")]))
     context = fresh.current(3)[0].at

@@ -18,7 +18,7 @@ from models.training.data.windows import CaptionedClips, Levels, WorldClips, dra
 from models.training.distill import Distillation, Distiller
 from models.training.losses.backward_simulation import STEP_COUNTS, Cut, draw_cut, roll_out
 from models.training.losses.dmd import clean_from, matching_gradient, matching_loss
-from models.training.losses.flow_map_loss import Forward, forward_losses
+from models.training.losses.flow_map_loss import FlowMapObjective, forward_losses
 from models.training.losses.flow_matching import noised
 from models.training.network.passes import Network
 from models.training.trainer import Stage, Trainer
@@ -224,7 +224,7 @@ def test_forward_training_lowers_its_loss(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("change", [{"fuse": "published"}, {"from_teacher": True}, {"pairs": (0.0, 1.0, 0.0)}])
 def test_every_form_of_the_objective_has_a_gradient(change: dict[str, object]) -> None:
-    choice = replace(Forward(pairs=(0.5, 0.25, 0.25), guidance=3.0), **change)  # type: ignore[arg-type]
+    choice = replace(FlowMapObjective(pairs=(0.5, 0.25, 0.25), guidance=3.0), **change)  # type: ignore[arg-type]
     net = network()
     window = draw_window(clips(), 3, 8, choice.levels, np.random.default_rng(0), near=3, caption_dropout=0.3)
     plain, mapped = forward_losses(choice, net, window, teacher=network())
@@ -238,7 +238,8 @@ def test_the_two_ways_to_fuse_guidance_agree_on_the_velocity() -> None:
     net = network()
     window = draw_window(clips(), 2, 6, Levels(3.0, (1.0, 0.0, 0.0)), np.random.default_rng(0), near=3)
     losses = [
-        forward_losses(Forward(guidance=3.0, fuse=fuse), net, window)[0].item() for fuse in ("velocity", "published")
+        forward_losses(FlowMapObjective(guidance=3.0, fuse=fuse), net, window)[0].item()
+        for fuse in ("velocity", "published")
     ]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 

@@ -7,7 +7,7 @@ import torch
 from diffusers import AutoencoderKLWan
 
 from models.vae import wan_decoder
-from models.vae.wan import Codec
+from models.vae.wan import WanVAE
 
 PLAIN: dict[str, Any] = {"base_dim": 8, "dim_mult": [1, 2, 2], "temperal_downsample": [True, True]}
 CONFIGS = {
@@ -43,7 +43,7 @@ def test_pieces_decode_as_diffusers_decodes_the_whole(name: str, split: tuple[in
             torch.tensor(v).view(1, -1, 1, 1, 1) for v in (model.config.latents_mean, model.config.latents_std)
         )
         whole = model.decode(z * std + mean).sample[0].permute(1, 2, 3, 0)
-    codec = Codec(model)
+    codec = WanVAE(model)
     state = codec.start()
     ours = torch.cat([codec.decode_float(state, part) for part in latents.split(split, dim=1)])
     assert ours.shape == whole.shape
@@ -53,7 +53,7 @@ def test_pieces_decode_as_diffusers_decodes_the_whole(name: str, split: tuple[in
 def test_half_precision_rounds_where_diffusers_rounds() -> None:
     model = vae(CONFIGS["residual"], torch.bfloat16)
     latents = torch.randn(1, 4, 16, 4, 4, dtype=torch.bfloat16)
-    codec = Codec(model)
+    codec = WanVAE(model)
     z = latents.transpose(1, 2) * codec.std.to(latents) + codec.mean.to(latents)
     whole = model.decode(z).sample[0].permute(1, 2, 3, 0)
     difference = (codec.decode_float(codec.start(), latents) - whole).float()
@@ -61,7 +61,7 @@ def test_half_precision_rounds_where_diffusers_rounds() -> None:
 
 
 def test_a_state_is_a_value() -> None:
-    codec = Codec(vae(CONFIGS["residual"]))
+    codec = WanVAE(vae(CONFIGS["residual"]))
     state, latents = codec.start(), torch.randn(1, 4, 16, 4, 4)
     codec.decode(state, latents)
     twin, kept = state.clone(), [slot.clone() for slot in state.cache]
@@ -73,7 +73,7 @@ def test_a_state_is_a_value() -> None:
 
 def test_every_slot_is_used() -> None:
     for config in CONFIGS.values():
-        codec = Codec(vae(config))
+        codec = WanVAE(vae(config))
         state = codec.start()
         assert len(state.cache) == wan_decoder.slots(codec.vae.decoder)
         codec.decode(state, torch.randn(1, 2, 16, 2, 2))

@@ -56,8 +56,8 @@ def test_a_clip_from_a_picture(capsys: pytest.CaptureFixture[str], tmp_path: Pat
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        (["--fast", "quick"], "plain, compile"),
-        (["--fast", "graphs", "--device", "cpu"], "CUDA"),
+        (["--execution", "quick"], "eager, compile"),
+        (["--execution", "graphs", "--device", "cpu"], "CUDA"),
         (["--model", "no/such/folder"], "no/such/folder"),
         (["--image", "nothing.png"], "nothing.png"),
         (["--image", "a.png", "--video", "b.mp4"], "not both"),

@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("torch", reason="the server's packages are not installed")
 
 from models.checkpoint.bundle import open_bundle
-from stream.engine.protocol import ChunkMade, NewShot, Open, SetDial, Shown
+from stream.engine.protocol import ChunkMade, Open, PlayoutReport, SetDial, SetImage
 from stream.engine.slot import Slot
 from stream.engine.torch_backend import TorchModel
 from stream.governor import CostModel
@@ -50,7 +50,7 @@ class Take:
                 if isinstance(event, ChunkMade):
                     self.bounds.append(len(self.frames))
                     self.frames += list(event.frames)
-                    self.slot.inhand.heard(Shown("s", self.slot.inhand.told, 0, 0.0, 16.0))
+                    self.slot.inhand.heard(PlayoutReport("s", self.slot.inhand.told, 0, 0.0, 16.0))
                     while self.slot.take.next().kind == "append":
                         self.slot.run()
                     return event
@@ -84,6 +84,6 @@ def test_moving_the_dial_never_cuts_the_scene(model: TorchModel) -> None:
     assert unrelated > 4.0  # else this would show nothing
     assert max(changes[settled - 1 :]) < CUT * unrelated
     # And it can fail: a picture dropped in is a cut.
-    take.slot.new_shot(NewShot("s", 99, stranger.frames[-1]))
+    take.slot.new_shot(SetImage("s", 99, stranger.frames[-1]))
     take.chunk()
     assert difference(take.frames[-2], take.frames[-1]) > CUT * unrelated

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream.engine.playout_mirror import InHand
-from stream.engine.protocol import Shown
+from stream.engine.playout_mirror import PlayoutMirror
+from stream.engine.protocol import PlayoutReport
 from stream.governor.dial import DialSetting
 from tests.support.virtual_engine import FPS, Desk, World
 
@@ -34,28 +34,28 @@ def held(desk: Desk, after: float) -> float:
 
 
 def test_frames_in_hand_are_those_of_the_report_and_what_was_sent_since() -> None:
-    hand = InHand("s", 16.0)
+    hand = PlayoutMirror("s", 16.0)
     hand.made(0, 1)
     hand.made(1, 12)
     assert hand.frames(5.0) == 13
-    hand.heard(Shown("s", 1, 0, 5.0, 16.0))  # it had heard of the first only, and shown it
+    hand.heard(PlayoutReport("s", 1, 0, 5.0, 16.0))  # it had heard of the first only, and shown it
     assert hand.frames(5.0) == 12
-    hand.heard(Shown("s", 2, 12, 5.0, 16.0))
+    hand.heard(PlayoutReport("s", 2, 12, 5.0, 16.0))
     assert hand.frames(5.25) == 8
     assert hand.rest(5.25) == 8
 
 
 def test_a_report_that_crosses_a_cut_does_not_bring_the_frames_back() -> None:
-    hand = InHand("s", 16.0)
+    hand = PlayoutMirror("s", 16.0)
     for chunk in range(3):
         hand.made(chunk, 12)
-    hand.heard(Shown("s", 3, 30, 1.0, 16.0))
+    hand.heard(PlayoutReport("s", 3, 30, 1.0, 16.0))
     assert hand.keep(1.0, 2) == (0, 6)
     hand.forget(1)
     assert hand.frames(1.0) == 6
-    hand.heard(Shown("s", 3, 29, 1.0625, 16.0))  # written before the server heard of the cut
+    hand.heard(PlayoutReport("s", 3, 29, 1.0625, 16.0))  # written before the server heard of the cut
     assert hand.frames(1.0625) == 5
-    hand.heard(Shown("s", 4, 5, 1.0625, 16.0))
+    hand.heard(PlayoutReport("s", 4, 5, 1.0625, 16.0))
     assert hand.frames(1.0625) == 5
     hand.made(1, 12)
     assert hand.frames(1.0625) == 17
@@ -63,20 +63,20 @@ def test_a_report_that_crosses_a_cut_does_not_bring_the_frames_back() -> None:
 
 
 def test_a_chunk_that_replaces_the_queue_is_all_there_is() -> None:
-    hand = InHand("s", 16.0)
+    hand = PlayoutMirror("s", 16.0)
     for chunk in range(3):
         hand.made(chunk, 12)
-    hand.heard(Shown("s", 3, 30, 1.0, 16.0))
+    hand.heard(PlayoutReport("s", 3, 30, 1.0, 16.0))
     hand.made(3, 12, replaces=True)
     assert hand.frames(1.0) == 12
-    hand.heard(Shown("s", 3, 29, 1.0625, 16.0))
+    hand.heard(PlayoutReport("s", 3, 29, 1.0625, 16.0))
     assert hand.frames(1.0625) == 12
 
 
 def test_while_held_nothing_leaves() -> None:
-    hand = InHand("s", 16.0)
+    hand = PlayoutMirror("s", 16.0)
     hand.made(0, 12)
-    hand.heard(Shown("s", 1, 12, 1.0, 16.0))
+    hand.heard(PlayoutReport("s", 1, 12, 1.0, 16.0))
     hand.running = False
     assert hand.frames(60.0) == 12
 
@@ -93,10 +93,10 @@ def test_while_held_nothing_leaves() -> None:
     ],
 )
 def test_what_must_be_shown(left: int, margin: int, earliest: int, kept: tuple[int, float] | None) -> None:
-    hand = InHand("s", 16.0)
+    hand = PlayoutMirror("s", 16.0)
     for chunk in range(3):
         hand.made(chunk, 12)
-    hand.heard(Shown("s", 3, left, 1.0, 16.0))
+    hand.heard(PlayoutReport("s", 3, left, 1.0, 16.0))
     if left == 12:
         kept = (1, 0) if margin == 0 else None
     assert hand.keep(1.0, margin, earliest) == kept

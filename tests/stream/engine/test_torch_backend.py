@@ -11,8 +11,8 @@ pytest.importorskip("torch", reason="the server's packages are not installed")
 
 from models.checkpoint.random_weights import random_bundle
 from models.rollout.snapshot_bytes import pack, unpack
-from stream.engine.backend import TakeError
-from stream.engine.protocol import ChunkMade, NewShot, Open, SetPrompt, Shown
+from stream.engine.backend import RequestRefused
+from stream.engine.protocol import ChunkMade, Open, PlayoutReport, SetImage, SetPrompt
 from stream.engine.slot import Slot
 from stream.engine.torch_backend import TorchModel
 from stream.governor import CostModel
@@ -38,7 +38,7 @@ def chunk(s: Slot) -> ChunkMade:
         made = next((e for e in s.run() if isinstance(e, ChunkMade)), made)
         if kind == "append":
             assert made is not None
-            s.inhand.heard(Shown(s.session, s.inhand.told, 0, 0.0, 16.0))
+            s.inhand.heard(PlayoutReport(s.session, s.inhand.told, 0, 0.0, 16.0))
             return made
 
 
@@ -65,14 +65,14 @@ def test_a_prompt_is_carried_by_the_next_chunk(model: TorchModel) -> None:
 
 
 def test_a_prompt_that_cannot_be_is_refused_with_words(model: TorchModel) -> None:
-    with pytest.raises(TakeError):
+    with pytest.raises(RequestRefused):
         model.open(Open("s", "", 0, DialSetting()))
 
 
 def test_a_picture_begins_a_new_shot(model: TorchModel) -> None:
     s = slot(model, opening())
     chunk(s)
-    s.new_shot(NewShot("s", 4, np.full((model.facts.height, model.facts.width, 3), 200, np.uint8)))
+    s.new_shot(SetImage("s", 4, np.full((model.facts.height, model.facts.width, 3), 200, np.uint8)))
     made = chunk(s)
     assert made.image_serial == 4
     assert len(made.frames) == 1

@@ -11,7 +11,7 @@ from farcast.protocol import ScoreError, parse_score
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream.engine.protocol import ChunkMade, ModelFacts, Opened
+from stream.engine.protocol import ChunkMade, ModelFacts, PromptApplied
 from stream.governor.dial import DialSetting
 from stream.score.log import MAX_IMAGE_BYTES, Score, to_json
 
@@ -19,8 +19,8 @@ FACTS = ModelFacts("fake", 16, 16, 16.0, 12, weights="abc", threads=1, library="
 PICTURE = np.full((16, 16, 3), 77, np.uint8)
 
 
-def opened(text: str, transition: int = 0) -> tuple[Opened, ...]:
-    return (Opened(((text, 1.0),), transition),)
+def opened(text: str, transition: int = 0) -> tuple[PromptApplied, ...]:
+    return (PromptApplied(((text, 1.0),), transition),)
 
 
 def chunk(index: int, sigmas: tuple[float, ...] = (1.0, 0.0), **more: Any) -> ChunkMade:
@@ -58,7 +58,7 @@ def test_it_grows_with_changes_and_not_with_time() -> None:
 
 def test_a_mix_is_there_in_words_and_in_numbers() -> None:
     score = start(2)
-    score.made(chunk(2, opened=(Opened((("a", 0.7), ("b", 0.3)), 0),)))
+    score.made(chunk(2, opened=(PromptApplied((("a", 0.7), ("b", 0.3)), 0),)))
     assert read(score)["entries"][-1] == {"chunk": 2, "prompt": "0.70 a + 0.30 b", "mix": [["a", 0.7], ["b", 0.3]]}
 
 

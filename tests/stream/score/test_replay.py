@@ -15,7 +15,18 @@ pytest.importorskip("torch", reason="the server's packages are not installed")
 from farcast.protocol import Score as Document
 from farcast.protocol import ScoreError, parse_score
 
-from stream.engine.protocol import ChunkMade, Cut, Event, NewShot, Open, Rewind, Rewound, SetDial, SetPrompt, Shown
+from stream.engine.protocol import (
+    ChunkMade,
+    DropFrom,
+    Event,
+    Open,
+    PlayoutReport,
+    Rewind,
+    Rewound,
+    SetDial,
+    SetImage,
+    SetPrompt,
+)
 from stream.engine.slot import Slot
 from stream.engine.torch_backend import TorchModel
 from stream.governor import CostModel
@@ -63,12 +74,12 @@ class Desk:
             if isinstance(event, ChunkMade):
                 self.frames[event.chunk] = event.frames
                 self.score.made(replace(event, crc=zlib.crc32(event.frames.data)))
-            elif isinstance(event, Rewound | Cut):
+            elif isinstance(event, Rewound | DropFrom):
                 self.score.rewind(event.chunk)
-            if isinstance(event, ChunkMade | Rewound | Cut):
+            if isinstance(event, ChunkMade | Rewound | DropFrom):
                 self.heard_count += 1
                 left = max(0, sum(len(f) for c, f in self.frames.items() if c <= self.slot.take.chunk) - self.shown)
-                self.slot.inhand.heard(Shown("s", self.heard_count, left, self.clock, 16.0, playing=True))
+                self.slot.inhand.heard(PlayoutReport("s", self.heard_count, left, self.clock, 16.0, playing=True))
 
     def run(self, units: int = 1) -> None:
         for _ in range(units):
@@ -87,7 +98,7 @@ class Desk:
         self.serial += 1
         facts = self.model.facts
         pixels = np.random.default_rng(seed).integers(0, 255, (facts.height, facts.width, 3), np.uint8)
-        self.heard(self.slot.new_shot(NewShot("s", self.serial, pixels, self.clock)))
+        self.heard(self.slot.new_shot(SetImage("s", self.serial, pixels, self.clock)))
 
     def rewind(self, chunk: int) -> None:
         self.serial += 1

@@ -9,8 +9,8 @@ from farcast.protocol import Dial, ServerMessage
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.engine.protocol import ChunkMade, DialTaken, NewShot, Refused, SetPrompt
-from stream.session.replies import Answers
+from stream.engine.protocol import ChunkMade, DialTaken, Refused, SetImage, SetPrompt
+from stream.session.replies import Replies
 
 
 class Person:
@@ -24,8 +24,8 @@ class Person:
         return [m.re for m in self.heard if getattr(m, "re", None) and m.type != "prompt_pending"]  # type: ignore[misc]
 
 
-def answers() -> tuple[Answers, Person]:
-    made, person = Answers(SetPrompt("s", 0, "first")), Person()
+def answers() -> tuple[Replies, Person]:
+    made, person = Replies(SetPrompt("s", 0, "first")), Person()
     made.clients.add(person)
     return made, person
 
@@ -82,7 +82,7 @@ def test_of_two_pictures_the_older_is_told_that_it_was_replaced() -> None:
     made, person = answers()
     picture = np.zeros((16, 16, 3), np.uint8)
     for serial in (1, 2):
-        made.wait_shot(NewShot("s", serial, picture))
+        made.wait_shot(SetImage("s", serial, picture))
     made.shown(chunk(3, image=2), frame=25, pts=1.0, now=1.0)
     assert [(m.type, m.re) for m in person.heard] == [("error", "image-1"), ("image_applied", "image-2")]  # type: ignore[union-attr]
 

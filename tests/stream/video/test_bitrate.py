@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from stream.video import bitrate
 from stream.video.bitrate import Limits, limits, plan
 from stream.video.encoder import default_bitrate
-from stream.webrtc.congestion import Feedback, LossMeter, Resends
+from stream.webrtc.congestion import LossMeter, RateController, Resends
 from stream.webrtc.track import Pacer
 
 BOUNDS = Limits(60_000, 1_000_000)
@@ -20,7 +20,7 @@ class Network:
 
     def __init__(self, capacity: float, needs: float = 1e9) -> None:
         self.capacity, self.needs = capacity, needs
-        self.feedback = Feedback(BOUNDS)
+        self.feedback = RateController(BOUNDS)
         self.now = 0.0
         self.estimate = 300_000.0
 
@@ -48,7 +48,7 @@ def test_a_good_network_is_never_cut_whatever_the_receiver_guesses() -> None:
 
 
 def test_a_first_guess_is_no_congestion() -> None:
-    feedback = Feedback(BOUNDS)
+    feedback = RateController(BOUNDS)
     for now, estimate in enumerate((30_000_000, 250_000, 270_000)):
         feedback.remb(estimate, 290_000, float(now))
     assert feedback.cuts == 0
@@ -74,7 +74,7 @@ def test_it_grows_back_when_the_network_does() -> None:
 
 
 def test_much_loss_cuts_and_a_little_does_not() -> None:
-    lossy, fine = Feedback(BOUNDS), Feedback(BOUNDS)
+    lossy, fine = RateController(BOUNDS), RateController(BOUNDS)
     for now in range(10):
         lossy.report(0.2, lossy.rate, float(now))
         fine.report(0.05, fine.rate, float(now))
@@ -83,7 +83,7 @@ def test_much_loss_cuts_and_a_little_does_not() -> None:
 
 
 def test_a_viewer_that_loses_the_picture_all_the_time_gets_less() -> None:
-    feedback = Feedback(BOUNDS)
+    feedback = RateController(BOUNDS)
     feedback.lost_picture(500_000, 0.0)
     feedback.lost_picture(500_000, 100.0)
     assert feedback.cuts == 0
@@ -94,7 +94,7 @@ def test_a_viewer_that_loses_the_picture_all_the_time_gets_less() -> None:
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1e7), st.floats(0, 1e7)), max_size=60))
 def test_the_rate_stays_within_its_limits(reports: list[tuple[float, float, float]]) -> None:
-    feedback = Feedback(BOUNDS)
+    feedback = RateController(BOUNDS)
     for now, (loss, estimate, sent) in enumerate(reports):
         feedback.remb(estimate, sent, float(now))
         feedback.report(loss, sent, float(now))
@@ -149,7 +149,7 @@ def test_lost_packets_sent_again_do_not_fill_the_network() -> None:
 
 
 def test_loss_alone_does_not_cut_below_what_the_receiver_can_take() -> None:
-    feedback = Feedback(BOUNDS)
+    feedback = RateController(BOUNDS)
     for now in range(20):
         feedback.remb(120_000, 110_000, float(now))
         feedback.report(0.3, 110_000, float(now))

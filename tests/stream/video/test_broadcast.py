@@ -36,7 +36,7 @@ async def show(broadcast: Broadcast, indices: range) -> None:
     for i in indices:
         broadcast.show(paint(64, (200, 30, 30), i), i * 5625)
         async with asyncio.timeout(30):
-            for waiting in list(broadcast._lanes.values()):
+            for waiting in list(broadcast._encodings.values()):
                 await waiting.idle.wait()
 
 
@@ -144,7 +144,7 @@ async def test_a_track_that_is_stopped_ends_its_reader(broadcast: Broadcast) -> 
 @pytest.mark.usefixtures("steady")
 async def test_a_tap_gets_the_packets_of_its_codec_with_or_without_viewers(broadcast: Broadcast) -> None:
     taped: list[int] = []
-    broadcast.tap("H264", lambda packet: taped.append(packet.pts or 0))
+    broadcast.subscribe("H264", lambda packet: taped.append(packet.pts or 0))
     await show(broadcast, range(1))
     for i in range(1, 4):
         await show(broadcast, range(i, i + 1))
@@ -158,13 +158,13 @@ async def test_a_tap_gets_the_packets_of_its_codec_with_or_without_viewers(broad
     assert taped == [i * 5625 for i in range(8)]
     track.stop()
     assert broadcast.codecs == ["H264"]
-    broadcast.untap("H264")
+    broadcast.unsubscribe("H264")
     assert broadcast.codecs == []
 
 
 async def test_a_picture_that_stands_is_not_shown_to_a_tap_again(broadcast: Broadcast) -> None:
     taped: list[int] = []
-    broadcast.tap("H264", lambda packet: taped.append(packet.pts or 0))
+    broadcast.subscribe("H264", lambda packet: taped.append(packet.pts or 0))
     await show(broadcast, range(1))
     broadcast._shown_at -= 10
     _, task = await reading(broadcast, "VP8")
@@ -240,7 +240,7 @@ async def test_a_recording_keeps_its_quality_whoever_watches(
     broadcast: Broadcast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taped: list[int] = []
-    broadcast.tap("H264", lambda packet: taped.append(packet.pts or 0))
+    broadcast.subscribe("H264", lambda packet: taped.append(packet.pts or 0))
     slow, _ = await reading(broadcast, "H264")
     slow.feedback.rate = 80_000
     for i in range(6):

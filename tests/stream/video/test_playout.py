@@ -86,12 +86,12 @@ def test_a_little_lateness_is_made_up_without_a_jump_in_media_time() -> None:
 
 def test_slow_generation_slows_playing_smoothly_to_the_stated_minimum_and_back() -> None:
     p = playout()
-    p.push(range(12), manages=40.0)
+    p.push(range(12), engine_fps=40.0)
     now, frame = 0.0, 12
     rates = []
     for chunk in range(80):
         fps = 10.0 if 5 <= chunk < 40 else 40.0
-        p.push(range(frame, frame + 12), manages=fps)
+        p.push(range(frame, frame + 12), engine_fps=fps)
         frame += 12
         drain(p, now, now + 12 / min(fps, 16.0), 0.004)
         now += 12 / min(fps, 16.0)
@@ -158,8 +158,8 @@ def test_whatever_happens_order_time_and_bounds_hold(
     p = playout(capacity=40)
     now, pushed, last = 0.0, 0, -1
     seen: list[int] = []
-    for i, (count, pause, manages) in enumerate(chunks):
-        p.push(range(pushed, pushed + count), manages=manages)
+    for i, (count, pause, engine_fps) in enumerate(chunks):
+        p.push(range(pushed, pushed + count), engine_fps=engine_fps)
         pushed += count
         assert len(p) <= 40
         end = now + pause

@@ -12,16 +12,16 @@ from safetensors.torch import load_file
 from models.toyworld import SHAPES
 from models.training.distill import Distiller
 from models.training.losses.attribute_classifier import MADE, NOT_SAID, Reader, labels_of, reading_losses
-from models.training.losses.attribute_reward import Reading, Shown
+from models.training.losses.attribute_reward import AttributeReward, Shown
 from tests.models.training.network.test_passes import network
 from tests.models.training.test_distill import STAGE, clips
 
 CAPTIONS = ["a red star", "a blue moon bouncing", "a green ring", "something else"]
 
 
-def reading(folder: Path) -> Reading:
+def reading(folder: Path) -> AttributeReward:
     torch.manual_seed(0)
-    return Reading(Reader(4, (8, 8), width=16), 0.5, 3e-3, folder)
+    return AttributeReward(Reader(4, (8, 8), width=16), 0.5, 3e-3, folder)
 
 
 def shown(latents: torch.Tensor) -> Shown:

@@ -12,10 +12,10 @@ from torch import Tensor
 from models.training.losses.flow_matching import (
     beta08,
     central_difference,
+    flow_map_step,
     flow_map_target,
     focused,
     guided,
-    moved,
     noised,
     per_frame,
     rescaled,
@@ -65,11 +65,11 @@ def test_the_exact_flow_map_is_the_targets_fixed_point() -> None:
 
 def test_one_step_of_the_exact_map_is_the_whole_flow() -> None:
     z, t, r = pairs()
-    direct = moved(z, mean_velocity(z, t, r), t, r)
+    direct = flow_map_step(z, mean_velocity(z, t, r), t, r)
     x, levels = z, [t + (r - t) * k / 800 for k in range(801)]
     for now, then in pairwise(levels):  # midpoint rule
         half = (now + then) / 2
-        x = moved(x, velocity(moved(x, velocity(x, now), now, half), half), now, then)
+        x = flow_map_step(x, velocity(flow_map_step(x, velocity(x, now), now, half), half), now, then)
     torch.testing.assert_close(x, direct, rtol=1e-5, atol=1e-6)
 
 
@@ -100,7 +100,7 @@ def test_beta08_has_mean_one_and_vanishes_at_the_ends() -> None:
 def test_noised_and_moved_are_inverse() -> None:
     torch.manual_seed(0)
     clean, noise, t = torch.randn(2, 3, 4, 2, 2), torch.randn(2, 3, 4, 2, 2), torch.rand(2, 3)
-    torch.testing.assert_close(moved(noised(clean, noise, t), noise - clean, t, torch.zeros_like(t)), clean)
+    torch.testing.assert_close(flow_map_step(noised(clean, noise, t), noise - clean, t, torch.zeros_like(t)), clean)
 
 
 def test_guidance_of_one_is_none() -> None:
@@ -156,7 +156,7 @@ def test_guidance_fused_into_the_velocity_gives_that_fields_flow_map() -> None:
         for k in range(parts):
             now, then = t + (r - t) * k / parts, t + (r - t) * (k + 1) / parts
             half = (now + then) / 2
-            x = moved(x, field(moved(x, field(x, now), now, half), half), now, then)
+            x = flow_map_step(x, field(flow_map_step(x, field(x, now), now, half), half), now, then)
         return (z - x) / per_frame(t - r)
 
     z, t, r = pairs()

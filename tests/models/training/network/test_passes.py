@@ -6,7 +6,7 @@ import pytest
 import torch
 from diffusers import AnyFlowFARTransformer3DModel
 
-from models.rollout.kv_cache import Context, window
+from models.rollout.kv_cache import KVCache, window
 from models.training.data.toy_clips import partition_of
 from models.training.network.passes import Network, Text
 from models.training.network.toy_text_encoder import build_text_encoder, build_tokenizer
@@ -46,7 +46,7 @@ def test_streaming_is_the_live_models_step() -> None:
     """The same numbers as `models.network.transformer`, which serves."""
     bundle = small_bundle()
 
-    context = Context(bundle.network, window(bundle))
+    context = KVCache(bundle.network, window(bundle))
     torch.manual_seed(2)
     past, z = torch.randn(1, 4, 16, 8, 8), torch.randn(1, 3, 16, 8, 8)
     words = bundle.prompts.encode("a red star")
