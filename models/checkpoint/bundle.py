@@ -17,7 +17,9 @@ from typing import Any
 import torch
 
 from models.checkpoint.files import find_bundle, load_parts
+from models.checkpoint.limits import read_limits
 from models.checkpoint.lora import fuse_lora
+from models.checkpoint.vocabulary import Vocabulary
 from models.errors import ModelError
 from models.network.execution import EXECUTIONS, check_execution
 from models.network.text_encoder import PromptEncoder
@@ -27,7 +29,7 @@ from models.vae.taehv import TinyDecoder, open_tiny_decoder
 from models.vae.wan import WanVAE
 
 TINY = Path(__file__).parents[1] / "tiny"
-CARD = "farcast.json"  # optional beside model_index.json: name, width, height, fps, examples, guidance
+CARD = "farcast.json"  # optional beside model_index.json, see `save_bundle`
 DEFAULT_EXAMPLES = (
     "a big red circle bouncing on a navy background",
     "a small yellow star spinning on a black background",
@@ -51,6 +53,9 @@ class Bundle:
     fps: int = 16
     examples: tuple[str, ...] = DEFAULT_EXAMPLES
     guidance: float = 1.0  # classifier-free guidance it looks best under; 1 = off, as for distilled checkpoints
+    guidance_range: tuple[float, float] | None = None  # guidance that does not damage the picture; None = not measured
+    steps: int | None = None  # from this step count on more steps measure no better; None = not measured
+    vocabulary: Vocabulary | None = None  # of a checkpoint trained on a closed vocabulary
     tiny_decoder: TinyDecoder | None = None  # stands in for the VAE's decoder where a user supplies one
     execution: str = "eager"  # how passes through the network run, see `models.network.execution.EXECUTIONS`
     streams: bool = True  # False for bidirectional checkpoints, which only `generate` can run
@@ -132,6 +137,10 @@ def open_bundle(
     folder = find_bundle(source)
     parts, streams = load_parts(folder, place, kind)
     card = _read_card(folder)
+    try:
+        limits = read_limits(card)
+    except ModelError as error:
+        raise ModelError(f"{folder / CARD} cannot be used: {error}; correct it or delete it") from error
     factor = int(parts["vae"].config.scale_factor_spatial or 8)
     default = (832, 480) if factor == 8 else (128, 128)
     bundle = Bundle(
@@ -142,6 +151,7 @@ def open_bundle(
         fps=int(card.get("fps", 16)),
         examples=tuple(card.get("examples", DEFAULT_EXAMPLES)),
         guidance=float(card.get("guidance", 1.0)),
+        **limits,
         execution=execution,
     )  # fmt: skip
     check_sizes(bundle)
@@ -157,7 +167,11 @@ def open_bundle(
 
 
 def save_bundle(bundle: Bundle, folder: Path) -> None:
-    """Write `bundle` in diffusers layout with safetensors, plus the card that says what it is for."""
+    """Write `bundle` in diffusers layout with safetensors, and its `farcast.json`.
+
+    That has name, width, height, fps, examples and guidance, and where they are known steps, guidance_range and the
+    entries of `Vocabulary.card`.
+    """
     from diffusers import AnyFlowFARPipeline, AnyFlowPipeline
 
     cls: Any = AnyFlowFARPipeline if bundle.streams else AnyFlowPipeline
@@ -167,6 +181,8 @@ def save_bundle(bundle: Bundle, folder: Path) -> None:
     )  # fmt: skip
     pipeline.save_pretrained(folder, safe_serialization=True)
     card = {key: getattr(bundle, key) for key in ("name", "width", "height", "fps", "examples", "guidance")}
+    card |= {key: value for key in ("guidance_range", "steps") if (value := getattr(bundle, key)) is not None}
+    card |= bundle.vocabulary.card() if bundle.vocabulary is not None else {}
     (folder / CARD).write_text(json.dumps(card, indent=2) + "\n")
 
 

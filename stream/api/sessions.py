@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from farcast.protocol import (
@@ -14,6 +15,8 @@ from farcast.protocol import (
     SessionInfo,
     SessionRequest,
     SessionUrls,
+    Vocabulary,
+    limits,
     parse_request,
 )
 from fastapi import APIRouter, Request
@@ -74,6 +77,10 @@ IMAGE_BODY = {
 }
 
 
+def _lists(words: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    return {kind: list(of) for kind, of in words.items()}
+
+
 def info(session: Session) -> dict[str, object]:
     """What SessionInfo and SessionCreated share."""
     base = f"/v1/sessions/{session.id}"
@@ -116,6 +123,7 @@ def routes(manager: Manager, config: ServerConfig) -> APIRouter:
     async def model() -> ModelInfo:
         """What is loaded and what it can do. Waits for a model that is loading."""
         facts = await manager.facts()
+        known = facts.vocabulary
         return ModelInfo(
             name=facts.name,
             width=facts.width,
@@ -124,6 +132,10 @@ def routes(manager: Manager, config: ServerConfig) -> APIRouter:
             examples=list(facts.examples),
             chunk_frames=facts.chunk_frames,
             device=facts.device,
+            guidance=facts.guidance,
+            guidance_range=facts.guidance_range or limits.GUIDANCE,
+            steps=facts.steps,
+            vocabulary=None if known is None else Vocabulary(words=_lists(known.words), caption=known.caption),
         )
 
     @router.post(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
+from models.checkpoint.vocabulary import Vocabulary
 from stream.governor.dial import DialSetting
 from stream.types import Mix, Pixels
 
@@ -29,6 +30,9 @@ class ModelFacts:
     weights: str = ""  # a fingerprint of the model's numbers
     threads: int = 0  # of the CPU
     library: str = ""  # what computes, with its version
+    guidance_range: tuple[float, float] | None = None  # what a session may ask for; None = anything on the wire
+    steps: int | None = None  # the default ceiling of the dial; None = the wire's
+    vocabulary: Vocabulary | None = None  # None: free text
 
     @property
     def chunk_seconds(self) -> float:

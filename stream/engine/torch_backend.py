@@ -108,6 +108,9 @@ class TorchModel:
             weights=fingerprint(bundle),
             threads=torch.get_num_threads(),
             library=f"torch {torch.__version__}",
+            guidance_range=bundle.guidance_range,
+            steps=bundle.steps,
+            vocabulary=bundle.vocabulary,
         )
 
     def open(self, request: Open) -> TorchTake:

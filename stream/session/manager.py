@@ -13,7 +13,7 @@ from farcast.protocol import SessionRequest
 from stream.config import ServerConfig
 from stream.engine.process import EngineProcess
 from stream.engine.protocol import EngineOptions, Event, Measured, ModelFacts
-from stream.errors import Busy, EngineFailed, NotFound, Unauthorised
+from stream.errors import Busy, EngineFailed, InvalidRequest, NotFound, Unauthorised
 from stream.governor import CostModel, admits
 from stream.metrics import Metrics
 from stream.recording import Recordings
@@ -25,6 +25,19 @@ log = logging.getLogger("farcast.manager")
 
 CRASHES = 2  # of the engine over one session, then it has to go
 TICK = 1.0  # seconds between two looks at who is idle
+
+
+def check_guidance(guidance: float | None, facts: ModelFacts) -> None:
+    """Raise InvalidRequest for a guidance scale outside the range that the model was measured in."""
+    if guidance is None or facts.guidance_range is None:
+        return
+    low, high = facts.guidance_range
+    if not low <= guidance <= high:
+        raise InvalidRequest(
+            f"`guidance` is {guidance:g}; {facts.name} takes {low:g} to {high:g}, beyond which its picture is damaged. "
+            f"Leave it out for the model's own, {facts.guidance:g}.",
+            code="guidance_out_of_range",
+        )
 
 
 class Manager:
@@ -75,8 +88,9 @@ class Manager:
         clip: Pixels | None = None,
         clip_fps: float | None = None,
     ) -> Session:
-        """A new session. Raises Busy when there is no room for it."""
+        """A new session. Raises Busy when there is no room for it, InvalidRequest for guidance out of range."""
         facts = await self.facts()
+        check_guidance(request.guidance, facts)
         while (refusal := self._no_room(request, facts)) is not None:
             if not await self._end_unwatched():
                 raise refusal

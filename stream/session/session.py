@@ -59,6 +59,13 @@ def setting(dial: Dial) -> DialSetting:
     return DialSetting(dial.latency_ms, dial.floor, dial.ceiling, dial.steps)
 
 
+def default_ceiling(dial: Dial, steps: int | None) -> Dial:
+    """`dial` with the model's own step count as its ceiling, where the request says none."""
+    if steps is None or "ceiling" in dial.model_fields_set:
+        return dial
+    return dial.model_copy(update={"ceiling": max(steps, dial.floor)})
+
+
 class Session:
     """Made by the manager; `end` and `fail` are final."""
 
@@ -82,7 +89,7 @@ class Session:
         self.facts, self.config, self.engine, self.metrics = facts, config, engine, metrics
         self.state: SessionState = "starting"
         self.reason: str | None = None
-        self.dial = request.dial
+        self.dial = default_ceiling(request.dial, facts.steps)
         self.seed = request.seed if request.seed is not None else secrets.randbelow(2**31)
         self.ended_at: float | None = None
         self.viewers = 0  # connected
@@ -130,7 +137,7 @@ class Session:
         or prompt_rejected later."""
         self._refuse_if_over()
         change = SetPrompt(self.id, self.answers.next_serial(), text, transition, time.monotonic(), mix)
-        self.answers.wait_prompt(change, re, client)
+        self.answers.wait_prompt(change, re, client, self._unknown_words(text, mix))
         self.engine.send(change)
 
     def set_dial(self, re: str, change: DialChange, client: Client) -> None:
@@ -285,6 +292,14 @@ class Session:
             self.answers.send_all(Error(code=code, message=message, fatal=True))
 
     # --- inside
+
+    def _unknown_words(self, text: str, mix: Mix) -> list[str] | None:
+        """Words of a prompt, or of the prompts of a mix, that the model does not know; None for free text."""
+        vocabulary = self.facts.vocabulary
+        if vocabulary is None:
+            return None
+        texts = [prompt for prompt, _ in mix] or [text]
+        return list(dict.fromkeys(word for one in texts for word in vocabulary.unknown(one)))
 
     def _made(self, made: ChunkMade) -> None:
         if made.cut:

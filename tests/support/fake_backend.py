@@ -11,11 +11,13 @@ import os
 import time
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import parse_qs
 
 import numpy as np
 from farcast.protocol import Score, ScoreError
 
+from models.checkpoint.vocabulary import Vocabulary
 from stream.engine.backend import ModelLoadError, RequestRefused
 from stream.engine.protocol import ModelFacts, Open, PromptApplied
 from stream.types import Mix, Pixels
@@ -127,10 +129,20 @@ class FakeTake:
         self.sigma, self.decoded = 1.0, False
 
 
+# What a model with a closed vocabulary says of itself: "fake?closed=1".
+CLOSED: dict[str, Any] = {
+    "guidance_range": (1.0, 1.5),
+    "steps": 4,
+    "vocabulary": Vocabulary(
+        {"colour": ("red", "blue"), "shape": ("circle", "star")}, "a {colour} {shape}", {"circle": ("ball",)}, ("a",)
+    ),
+}
+
+
 class FakeModel:
-    def __init__(self, size: int, costs: dict[str, float]) -> None:
+    def __init__(self, size: int, costs: dict[str, float], limits: dict[str, Any]) -> None:
         self.costs = costs
-        self.facts = ModelFacts("fake", size, size, 16.0, CHUNK, ("a red circle", "a blue star"), "cpu", 5.0)
+        self.facts = ModelFacts("fake", size, size, 16.0, CHUNK, ("a red circle", "a blue star"), "cpu", 5.0, **limits)
 
     def open(self, request: Open) -> FakeTake:
         if "forbidden" in request.prompt:
@@ -157,7 +169,8 @@ def open_model(source: str | None, device: str, threads: int, execution: str = "
     options = {key: float(values[0]) for key, values in parse_qs(query).items()}
     size = int(options.pop("size", 64))
     time.sleep(options.pop("load", 0.0))
-    return FakeModel(size, options)
+    limits = CLOSED if options.pop("closed", 0.0) else {}
+    return FakeModel(size, options, limits)
 
 
 @dataclass(frozen=True)

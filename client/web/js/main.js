@@ -14,6 +14,7 @@ import { Stage } from "./ui/stage.js";
 import { StatusView } from "./ui/status.js";
 import { Timeline } from "./ui/timeline.js";
 import { Transport } from "./ui/controls.js";
+import { VocabularyView } from "./ui/vocabulary.js";
 
 /** @import { ModelCard, Start, Wish } from "./types.js" */
 
@@ -28,6 +29,7 @@ let wanted = {};
 const stage = new Stage();
 const status = new StatusView(() => take(unheard()));
 const prompts = new PromptBox((wish) => take({}, wish));
+const words = new VocabularyView((text) => prompts.write(text));
 const dial = new DialView();
 const timeline = new Timeline(stage.video);
 const charts = new Charts();
@@ -39,7 +41,7 @@ new Camera((picture) => images.take(picture));
 /** @param {number} since  when the user asked for it */
 function attach(since) {
   stage.attach(session, since);
-  for (const part of [status, prompts, dial, timeline, charts, transport, keep, images]) part.attach(session);
+  for (const part of [status, prompts, words, dial, timeline, charts, transport, keep, images]) part.attach(session);
   const mine = session;
   mine.on("info", ({ id, token, view_token, role }) => {
     wanted = {};
@@ -89,7 +91,15 @@ function greet(card) {
   model = card;
   byId("model", HTMLElement).textContent = `${card.name}, ${card.width} × ${card.height} at ${card.fps} fps`;
   prompts.offer(card.examples);
-  if (card.max_steps) for (const part of [dial, keep]) part.limit(card.max_steps);
+  words.offer(card);
+  if (card.max_steps) {
+    dial.limit(card.max_steps, card.steps);
+    keep.limit(card.max_steps);
+  }
+  if (card.guidance_range) {
+    const field = byId("guidance", HTMLInputElement);
+    [field.min, field.max] = card.guidance_range.map(String);
+  }
   return card;
 }
 

@@ -11,6 +11,9 @@
  * @property {number} fps
  * @property {string[]} examples
  * @property {number} [max_steps]
+ * @property {number | null} [steps]  the default ceiling of the dial
+ * @property {[number, number]} [guidance_range]
+ * @property {{words: Record<string, string[]>, caption: string} | null} [vocabulary]
  * @property {string} [licence]
  */
 

@@ -61,9 +61,13 @@ export class DialView {
     };
   }
 
-  /** @param {number} most  the most steps the model takes */
-  limit(most) {
+  /**
+   * @param {number} most  the most steps the model takes
+   * @param {number | null} [ceiling]  beyond which more steps are no better
+   */
+  limit(most, ceiling) {
     for (const field of [this.#floor, this.#ceiling, this.#fixed]) field.max = String(most);
+    if (ceiling && !this.#touched) this.#ceiling.value = String(ceiling);
   }
 
   /** @param {Session} session */

@@ -50,6 +50,11 @@ export class PromptBox {
     return unheard ?? wishOf(this.#log.current);
   }
 
+  /** @param {string} text  put into the box, to be edited or sent */
+  write(text) {
+    this.#fill(text, false);
+  }
+
   /** @param {string[]} examples */
   offer(examples) {
     const chip = (/** @type {string} */ label, /** @type {() => string} */ words) => {
