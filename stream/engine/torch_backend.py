@@ -7,15 +7,15 @@ import logging
 from collections.abc import Iterator
 
 import torch
-from PIL import Image
 
 from models.checkpoint.bundle import Bundle
 from models.checkpoint.fingerprint import fingerprint
 from models.checkpoint.load import default_threads, open_weights
 from models.errors import FarcastError
-from models.rollout.rollout import Rollout, Unit
-from models.rollout.snapshot import is_full
+from models.rollout import flowmap, snapshot
+from models.rollout.rollout import Rollout
 from models.rollout.snapshot_bytes import pack, unpack
+from models.rollout.units import Unit
 from stream.types import Mix, Pixels
 
 from .backend import ModelLoadError, RequestRefused
@@ -38,9 +38,9 @@ def told() -> Iterator[None]:
 class TorchTake:
     """A `models.rollout.rollout.Rollout` that takes pictures as arrays."""
 
-    def __init__(self, rollout: Rollout, rebuilt: str = "") -> None:
+    def __init__(self, rollout: Rollout) -> None:
         self.rollout = rollout
-        self.rebuilt = rebuilt
+        self.rebuilt = rollout.rebuilt
 
     @property
     def chunk(self) -> int:
@@ -67,12 +67,12 @@ class TorchTake:
 
     @property
     def opens(self) -> PromptApplied | None:
-        wish = self.rollout.wish
-        return None if wish is None else PromptApplied(wish.parts, wish.transition)
+        pending = self.rollout.pending_prompt
+        return None if pending is None else PromptApplied(pending.parts, pending.transition)
 
     @property
     def shot(self) -> Pixels | None:
-        return self.rollout.new_shot
+        return self.rollout.pending_image
 
     def prompt(self, text: str | Mix, *, transition: int = 0) -> None:
         with told():
@@ -80,7 +80,7 @@ class TorchTake:
 
     def image(self, image: Pixels) -> None:
         with told():
-            self.rollout.image(Image.fromarray(image))
+            self.rollout.image(image)
 
     def restart_chunk(self) -> None:
         self.rollout.restart_chunk()
@@ -117,7 +117,7 @@ class TorchModel:
                     self.bundle,
                     prompt=request.prompt,
                     seed=request.seed,
-                    image=None if request.image is None else Image.fromarray(request.image),
+                    image=request.image,
                     clip=request.clip,
                     clip_fps=request.clip_fps,
                     guidance=request.guidance,
@@ -125,18 +125,17 @@ class TorchModel:
             )
 
     def save(self, take: TorchTake) -> bytes | None:
-        return pack(take.rollout.snapshot())
+        return pack(snapshot.save(take.rollout.state))
 
     def load(self, blob: bytes) -> TorchTake:
         with told():
-            snapshot = unpack(blob)
-            return TorchTake(Rollout.restore(self.bundle, snapshot), "" if is_full(snapshot) else "all")
+            return TorchTake(snapshot.load(self.bundle, unpack(blob)))
 
     def warm_up(self) -> None:
         """Pay for what the first run of everything costs before anybody waits for it."""
         rollout = Rollout(self.bundle, prompt=self.facts.examples[0] if self.facts.examples else "a red circle")
-        while rollout.chunk < WARM_CHUNKS:
-            rollout.run(rollout.next())
+        for _ in range(WARM_CHUNKS):
+            rollout.next_chunk(flowmap.schedule(1, self.bundle.shift))
 
 
 def open_model(source: str | None, device: str, threads: int, execution: str = "eager") -> TorchModel:
@@ -150,5 +149,3 @@ def open_model(source: str | None, device: str, threads: int, execution: str = "
     except (OSError, RuntimeError) as error:  # out of memory, no such device, a file that cannot be read
         raise ModelLoadError(f"The model cannot be opened: {error}. Check --model and --device.") from error
     return model
-
-
