@@ -1,7 +1,7 @@
-"""A checkpoint, opened: the five parts of an AnyFlow pipeline and what is known about them.
+"""A checkpoint, opened: the five parts of a pipeline and what is known about them.
 
 `open_bundle` reads a folder or hub id in diffusers layout (`models.checkpoint.files` checks it first); `random_bundle`
-makes one with random weights at a published size. A bundle is shared by all sessions and holds nothing of any.
+makes one with random weights at a published size. A bundle is shared by all rollouts and holds no state of any.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from models.checkpoint.families import ANYFLOW_FAR, Family
 from models.checkpoint.files import find_bundle, load_parts
 from models.checkpoint.lora import fuse_lora
 from models.errors import ModelError
@@ -53,7 +54,7 @@ class Bundle:
     guidance: float = 1.0  # classifier-free guidance it looks best under; 1 = off, as for distilled checkpoints
     tiny_decoder: TinyDecoder | None = None  # stands in for the VAE's decoder where a user supplies one
     execution: str = "eager"  # how passes through the network run, see `models.network.execution.EXECUTIONS`
-    streams: bool = True  # False for bidirectional checkpoints, which only `generate` can run
+    family: Family = ANYFLOW_FAR
 
     @property
     def chunk_frames(self) -> int:
@@ -66,14 +67,29 @@ class Bundle:
         return self.partition[0]
 
     @property
+    def streams(self) -> bool:
+        """False for bidirectional checkpoints, which only `generate` can run."""
+        return self.family.network is not None
+
+    @property
+    def fixed_sigmas(self) -> tuple[float, ...]:
+        """The noise levels that the model must run at, 1 down to 0; () = any (`models.rollout.flowmap.schedule`)."""
+        return () if self.family.sigmas is None else self.family.sigmas(self.scheduler.config)
+
+    @property
     def sampler(self) -> str:
         """How a chunk is denoised, see `models.rollout.state.RolloutState`."""
-        return "flowmap"
+        return "renoise" if self.fixed_sigmas else "flowmap"
+
+    @property
+    def near_chunks(self) -> int:
+        """Chunks of context at full resolution."""
+        return self.family.near_chunks(self.transformer.config)
 
     @property
     def partition(self) -> tuple[int, ...]:
         """Latent frames of each chunk of the longest video the model was trained on."""
-        return tuple(getattr(self.transformer.config, "chunk_partition", (1,)))
+        return self.family.partition(self.transformer.config)
 
     @property
     def frames_per_latent(self) -> int:
@@ -94,13 +110,13 @@ class Bundle:
     @cached_property
     def network(self) -> StreamingTransformer:
         """The streaming forward passes over `transformer`."""
-        if not self.streams:
+        if self.family.network is None:
             raise ModelError(
                 f"{self.name} is a bidirectional checkpoint and cannot stream; open a FAR one "
                 "(nvidia/AnyFlow-FAR-...), or use `farcast generate`, which runs it offline",
                 code="model_cannot_stream",
             )
-        return StreamingTransformer(self.transformer, EXECUTIONS[check_execution(self.execution, self.device)]())
+        return self.family.network(self.transformer, EXECUTIONS[check_execution(self.execution, self.device)]())
 
     @cached_property
     def wan_vae(self) -> WanVAE:
@@ -140,12 +156,12 @@ def open_bundle(
     check_execution(execution, place)
     kind = dtype or pick_dtype(place)
     folder = find_bundle(source)
-    parts, streams = load_parts(folder, place, kind)
+    parts, family = load_parts(folder, place, kind)
     card = _read_card(folder)
     factor = int(parts["vae"].config.scale_factor_spatial or 8)
     default = (832, 480) if factor == 8 else (128, 128)
     bundle = Bundle(
-        **parts, device=place, dtype=kind, streams=streams,
+        **parts, device=place, dtype=kind, family=family,
         name=str(card.get("name", folder.name if Path(source).exists() else source)),
         width=width or int(card.get("width", default[0])),
         height=height or int(card.get("height", default[1])),
@@ -168,9 +184,9 @@ def open_bundle(
 
 def save_bundle(bundle: Bundle, folder: Path) -> None:
     """Write `bundle` in diffusers layout with safetensors, plus the card that says what it is for."""
-    from diffusers import AnyFlowFARPipeline, AnyFlowPipeline
+    import diffusers
 
-    cls: Any = AnyFlowFARPipeline if bundle.streams else AnyFlowPipeline
+    cls: Any = getattr(diffusers, bundle.family.pipeline)
     pipeline = cls(
         tokenizer=bundle.tokenizer, text_encoder=bundle.text_encoder, transformer=bundle.transformer,
         vae=bundle.vae, scheduler=bundle.scheduler,
@@ -194,7 +210,7 @@ def pick_device(device: str) -> torch.device:
 
 
 def pick_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where it is execution, float32 elsewhere."""
+    """bfloat16 on a GPU, float32 on a CPU."""
     return torch.bfloat16 if device.type == "cuda" else torch.float32
 
 

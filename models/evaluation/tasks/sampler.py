@@ -48,7 +48,7 @@ class Maker:
 
     def chunks(self, rollout: Rollout, steps: int) -> Iterator[np.ndarray]:
         """The take's chunks without end, uint8 (n, H, W, 3)."""
-        sigmas = flowmap.schedule(steps, self.bundle.shift)
+        sigmas = flowmap.schedule_for(self.bundle, steps)
         while True:
             yield rollout.next_chunk(sigmas)
 
