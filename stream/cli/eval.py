@@ -65,7 +65,8 @@ def evaluate(
     if folder is not None and folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder} is a file; give a folder to write into.")
     from models.evaluation.suite import QUICK, Plan
-    from models.evaluation.tasks.sampler import SAMPLERS, Maker
+    from models.evaluation.tasks.sampler import Maker
+    from models.rollout.state import SAMPLERS
 
     if sampler not in SAMPLERS:
         raise ConfigError(f"--sampler must be {' or '.join(SAMPLERS)}, not {sampler!r}.")
@@ -153,12 +154,9 @@ def rival(text: str, samplers: tuple[str, ...]) -> tuple[str, str, str, float | 
 
 def opened(model: str | None, device: str) -> Bundle:
     """The checkpoint. Raises ModelError."""
-    from models.checkpoint.bundle import open_bundle
-    from models.checkpoint.random_weights import random_bundle
+    from models.checkpoint.load import open_weights
 
-    if model is not None and model.startswith("random:"):
-        return random_bundle(model.removeprefix("random:"), device=device if device != "auto" else "cpu")
-    return open_bundle(model, device=device)
+    return open_weights(model, device)
 
 
 def teller() -> Callable[[str], None]:

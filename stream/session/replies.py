@@ -199,9 +199,6 @@ class PendingReplies(Generic[T]):
         gone = list(self._waiting)[: max(0, len(self._waiting) - self._limit)]
         return [self._waiting.pop(serial) for serial in gone]
 
-    def peek(self, serial: int) -> PendingReply[T] | None:
-        return self._waiting.get(serial)
-
     def take(self, serial: int) -> PendingReply[T] | None:
         """This one, if it still waits."""
         return self._waiting.pop(serial, None)

@@ -39,7 +39,7 @@ from stream.engine.protocol import (
     Superseded,
 )
 from stream.errors import Conflict
-from stream.governor.dial import DialSetting
+from stream.governor import Dial as GovernorDial
 from stream.metrics import Metrics
 from stream.recording import Recordings
 from stream.score.log import Score
@@ -55,8 +55,9 @@ from .replies import Client, Replies
 log = logging.getLogger("farcast.session")
 
 
-def setting(dial: Dial) -> DialSetting:
-    return DialSetting(dial.latency_ms, dial.floor, dial.ceiling, dial.steps)
+def governor_dial(dial: Dial) -> GovernorDial:
+    """The wire's dial as the governor takes it; the wire has checked its bounds, which are the same."""
+    return GovernorDial(dial.latency_ms, dial.floor, dial.ceiling, dial.steps)
 
 
 class Session:
@@ -92,7 +93,7 @@ class Session:
         self.chunk = self.frame = 0  # on screen
         self.answers = Replies(SetPrompt(self.id, 0, request.prompt))
         guidance = facts.guidance if request.guidance is None else request.guidance
-        self.score = Score.opening(facts, request.prompt, self.seed, guidance, setting(self.dial), image, clip)
+        self.score = Score.opening(facts, request.prompt, self.seed, guidance, governor_dial(self.dial), image, clip)
         capacity = ceil((config.max_lead + 2 * facts.chunk_seconds) * facts.fps)
         self.playout: Playout[Frame] = Playout(facts.fps, min_fps=min(config.min_fps, facts.fps), capacity=capacity)
         self.playout.pause()  # until the first viewer is there, or nobody comes
@@ -109,7 +110,7 @@ class Session:
             background=recordings.encoding,
         )
         self.recording = recordings.begin(self.id, (self.token, self.view_token), self.broadcast)
-        opening = Open(self.id, request.prompt, self.seed, setting(self.dial), guidance, image, clip, clip_fps)
+        opening = Open(self.id, request.prompt, self.seed, governor_dial(self.dial), guidance, image, clip, clip_fps)
         self._resumption = Recovery(opening)
         self._heard = 0  # see Shown
         engine.send(opening)
@@ -139,7 +140,7 @@ class Session:
         self.dial = change.merged(self.dial)
         serial = self.answers.next_serial()
         self.answers.wait_dial(serial, self.dial, re, time.monotonic(), client)
-        self.engine.send(SetDial(self.id, serial, setting(self.dial)))
+        self.engine.send(SetDial(self.id, serial, governor_dial(self.dial)))
 
     def new_shot(self, pixels: Pixels) -> str:
         """A picture to go on from. Returns the `re` under which it will be answered."""
@@ -239,7 +240,7 @@ class Session:
                 self._made(event)
             case DialTaken():
                 if (dial := self.answers.dial_taken(event)) is not None:
-                    self.score.dial(event.chunk, setting(dial))
+                    self.score.dial(event.chunk, governor_dial(dial))
             case Superseded():
                 self.answers.superseded(event.serial)
             case Rewound():
@@ -269,7 +270,7 @@ class Session:
         self._heard = 0
         saved = self._resumption.saved
         self.score.resumed(0 if saved is None else saved.chunk)
-        for command in self._resumption.commands(self.answers, setting(self.dial)):
+        for command in self._resumption.commands(self.answers, governor_dial(self.dial)):
             self.engine.send(command)
         self._report_shown(time.monotonic())
         self.answers.engine_restarted()
@@ -287,7 +288,7 @@ class Session:
     # --- inside
 
     def _made(self, made: ChunkMade) -> None:
-        if made.cut:
+        if made.replaces_queue:
             self.metrics.dropped_frames.labels("prompt").inc(self.playout.clear())
         self.score.made(made)
         frames = frames_of(made, after=self._resumption.newest_frame)
