@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.stats import quantile
 from stream.governor import Dial
 from stream.governor.prompt_policy import DELIVERY_S
 
@@ -113,8 +114,8 @@ def _prompts(profile: Profile, target: float, seeds: Sequence[int], steer: bool)
         late, chunks = late + seat.run.misses, chunks + len(seat.run.steps)
     return {
         "prompts": len(waits),
-        "p50_s": round(float(np.quantile(waits, 0.5)), 3),
-        "p90_s": round(float(np.quantile(waits, 0.9)), 3),
+        "p50_s": round(quantile(waits, 0.5), 3),
+        "p90_s": round(quantile(waits, 0.9), 3),
         "misses": round(late / chunks, 4),
     }
 
