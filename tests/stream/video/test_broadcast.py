@@ -228,7 +228,7 @@ async def test_a_small_change_of_rate_costs_no_keyframe(broadcast: Broadcast, mo
     assert broadcast.counters.keyframes == 2
     for track in tracks:
         track.feedback.rate = broadcast.limits.ceiling / 2
-    monkeypatch.setattr(broadcasting.rates, "DOWN_PAUSE", 0.0)
+    monkeypatch.setattr(broadcasting.bitrate, "DOWN_PAUSE", 0.0)
     for i in range(30, 40):
         await show(broadcast, range(i, i + 1))
     assert broadcast.counters.rebuilds == 1, "VP8 takes a new encoder; H.264 goes on at another rate"
