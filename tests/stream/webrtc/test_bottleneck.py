@@ -14,9 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.stream.webrtc.test_players import INSTALLED, PLAYERS, of
-from tests.stream.webrtc.test_turn_relay import fetch
-from tests.support.netns import PORT, SERVER, TO_VIEWER, Net, missing, namespaces
+from tests.support.netns import PORT, SERVER, TO_VIEWER, Net, fetch, missing, namespaces
+from tests.support.players import INSTALLED, PLAYERS, of
 from tests.support.timing import slack
 
 ROOT = Path(__file__).resolve().parents[3]
