@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from bench.stats import median
 from models.checkpoint.bundle import Bundle
 from models.rollout import flowmap
 from models.rollout.rollout import Rollout
 
 from .timed_chunk import PROMPT, run_chunk
-from .timing import count_flops, median, resident_bytes
+from .timing import count_flops, resident_bytes
 
 AROUND = 4  # chunks to either side that an age's seconds are the median of
 WINDOW_S = 10.0  # seconds of video a point of the drift curve looks at

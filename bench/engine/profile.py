@@ -7,12 +7,13 @@ from typing import Any
 
 from torch.profiler import ProfilerActivity, profile
 
+from bench.stats import median
 from models.checkpoint.bundle import Bundle
 from models.rollout import flowmap
 from models.rollout.rollout import Rollout
 
 from .timed_chunk import PROMPT, run_chunk
-from .timing import comparable, count_flops, median
+from .timing import comparable, count_flops
 
 KINDS = {  # operation names that contain one of these words, in this order
     "convolutions": ("conv",),

@@ -91,7 +91,7 @@ def evaluate(
     from models.evaluation.thresholds import bars
 
     result = examine(Maker(opened(model, device), sampler, guidance), plan, teller(), others)
-    measured = [report.Bar(*bar) for bar in bars(result.figures)]
+    measured = bars(result.figures)
     document = report.document("eval", finite(result.figures), measured)
     if out is not None:
         draw(result, out)
@@ -188,7 +188,7 @@ def show_comparison(makers: Mapping[str, Any], plan: Plan, out: Path | None, jso
     from models.evaluation import compare
 
     made = compare.compare(makers, plan, teller())
-    measured = [report.Bar(*bar) for bar in compare.bars(made.figures)]
+    measured = compare.bars(made.figures)
     document = report.document("eval-compare", finite(made.figures), measured)
     if out is not None:
         from models.evaluation import plots
