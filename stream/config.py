@@ -22,6 +22,8 @@ class ServerConfig:
     # "module:function" that opens the model in the engine process
     engine: str = "stream.engine.torch_backend:open_model"
     execution: str = "eager"  # how passes through the network run: eager, compile, graphs or compile+graphs
+    decoder: str | None = None  # a TAEHV file in place of the VAE's decoder
+    lora: tuple[str, ...] = ()  # adapters fused into the transformer, FILE or FILE:SCALE
     engine_threads: int = 0  # torch threads of the engine; 0 = chosen from the number of cores
 
     max_sessions: int = 4

@@ -6,6 +6,7 @@ makes one with random weights at a published size. A bundle is shared by all rol
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -55,6 +56,7 @@ class Bundle:
     tiny_decoder: TinyDecoder | None = None  # stands in for the VAE's decoder where a user supplies one
     execution: str = "eager"  # how passes through the network run, see `models.network.execution.EXECUTIONS`
     family: Family = ANYFLOW_FAR
+    adapters: tuple[tuple[str, float], ...] = ()  # LoRAs fused into the transformer: (hash of the file, scale)
 
     @property
     def chunk_frames(self) -> int:
@@ -171,15 +173,24 @@ def open_bundle(
         execution=execution,
     )  # fmt: skip
     check_sizes(bundle)
+    return customise(bundle, decoder=decoder, lora=lora)
+
+
+def customise(
+    bundle: Bundle, *, decoder: str | Path | None = None, lora: Sequence[str | Path | tuple[str | Path, float]] = ()
+) -> Bundle:
+    """The bundle with a user's decoder and adapters, see `open_bundle`. LoRAs are fused in place. Raises ModelError."""
     if decoder is not None:
-        if factor != 8:
+        if int(bundle.vae.config.scale_factor_spatial or 8) != 8:
             raise ModelError(f"{bundle.name} has latents of another kind; the tiny decoder is for Wan 2.1 ones")
-        tiny = open_tiny_decoder(decoder, device=place, dtype=kind, channels=bundle.latent_shape[0])
+        tiny = open_tiny_decoder(decoder, device=bundle.device, dtype=bundle.dtype, channels=bundle.latent_shape[0])
         bundle = replace(bundle, tiny_decoder=tiny)
+    fused = []
     for adapter in lora:
         file, scale = adapter if isinstance(adapter, tuple) else (adapter, 1.0)
         fuse_lora(bundle.transformer, file, scale)
-    return bundle
+        fused.append((hashlib.sha256(Path(file).expanduser().read_bytes()).hexdigest(), scale))
+    return replace(bundle, adapters=(*bundle.adapters, *fused))
 
 
 def save_bundle(bundle: Bundle, folder: Path) -> None:

@@ -79,6 +79,7 @@ class Rollout:
             fitted = fit_clip(clip, clip_fps, width=bundle.width, height=bundle.height, fps=bundle.fps)
             conditioning = _conditioning(bundle, fitted)
         first = PromptState().request(prompt)
+        bundle.prompts.check(prompt)
         rows = 2 if guidance > 1.0 else 1
         self.rebuilt = ""  # "all" where `snapshot.load` had to compute the context and the decoder's state again
         self.state = RolloutState(
@@ -151,13 +152,23 @@ class Rollout:
 
         transition: chunks over which the embeddings are blended, by `kind`.
         """
-        self.state.prompt = self.state.prompt.request(text, transition, kind)
+        requested = self.state.prompt.request(text, transition, kind)
+        self.bundle.prompts.check(text)
+        self.state.prompt = requested
         if not self.state.begun:
             self.state.prompt_chunk = -1
 
     def image(self, image: Image.Image | np.ndarray) -> None:
         """Start a new shot from this image (PIL, or uint8 (H, W, 3)) at the next chunk. Raises MediaError."""
         self.state.pending_image = _image(self.bundle, image)
+
+    def cancel_prompt(self) -> None:
+        """Drop the pending prompt; the one applied last stays."""
+        self.state.prompt = replace(self.state.prompt, pending=None)
+
+    def cancel_image(self) -> None:
+        """Drop the pending image."""
+        self.state.pending_image = None
 
     def restart_chunk(self) -> None:
         """Drop the chunk in progress unless it is decoded; it starts again, under the newest prompt."""

@@ -62,7 +62,12 @@ class Slot:
         self.load = 1.0
         self.held = False  # paused: no chunks are made
         self.governor = Governor(
-            request.dial, costs, chunk_seconds=facts.chunk_seconds, shift=facts.shift, lead_cap=max_lead
+            request.dial,
+            costs,
+            chunk_seconds=facts.chunk_seconds,
+            shift=facts.shift,
+            lead_cap=max_lead,
+            fixed_sigmas=facts.fixed_sigmas,
         )
         self.mirror = PlayoutMirror(request.session, facts.fps)
         self.current: ChunkInProgress | None = None
@@ -140,6 +145,11 @@ class Slot:
         return []
 
     def set_dial(self, change: SetDial) -> list[Event]:
+        """Raises FarcastError where the model runs at fixed noise levels."""
+        if self.facts.fixed_sigmas:
+            steps = len(self.facts.fixed_sigmas) - 1
+            message = f"{self.facts.name} runs at a fixed list of {steps} steps; the dial does not apply."
+            raise FarcastError(message, code="dial_fixed")
         self.governor.set_dial(change.dial)
         return [DialTaken(self.session, change.serial, self.rollout.chunk, self.rollout.frame)]
 

@@ -10,7 +10,7 @@ model.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from . import sigmas
 from .costs import CostModel
@@ -82,18 +82,23 @@ class Governor:
         chunk_seconds: float,
         shift: float,
         lead_cap: float = MAX_LEAD_S,
+        fixed_sigmas: tuple[float, ...] = (),
         tuning: Tuning | None = None,
     ) -> None:
-        """lead_cap: most seconds of video that may wait to be shown, whatever the dial says; at least one chunk."""
+        """lead_cap: most seconds of video that may wait to be shown, whatever the dial says; at least one chunk.
+
+        fixed_sigmas: the noise levels of a model that runs at no others; every chunk then takes these.
+        """
         assert chunk_seconds > 0.0, chunk_seconds
         assert shift >= 1.0, shift
-        self.dial = dial
+        self.dial = replace(dial, steps=len(fixed_sigmas) - 1) if fixed_sigmas else dial
+        self.fixed_sigmas = fixed_sigmas
         self.chunk_seconds = chunk_seconds
         self.shift = shift
         self.lead_cap = max(lead_cap, chunk_seconds)
         self.tuning = tuning or Tuning()
         self.forecast = Forecast(costs)
-        self.budget = dial.least  # the step budget in force
+        self.budget = self.dial.least  # the step budget in force
         self.plan: ChunkPlan | None = None
         self._opened = 0.0
         self._plain = True  # the open chunk had nothing to run before its first step
@@ -160,7 +165,7 @@ class Governor:
         steps = self.budget
         if self.forecast.known:
             steps = self._clamp(min(steps, self._safe(deadline - now - reserve)))
-        self.plan = ChunkPlan(deadline, steps, sigmas.schedule(steps, self.shift))
+        self.plan = ChunkPlan(deadline, steps, self.fixed_sigmas or sigmas.schedule(steps, self.shift))
         self._opened, self._plain = now, not before
         return self.plan
 

@@ -39,7 +39,14 @@ class Manager:
         self.executor = ThreadPoolExecutor(max_workers=4, thread_name_prefix="encode")
         self.recordings = Recordings(config, metrics)
         options = EngineOptions(
-            config.engine, config.model, config.device, config.engine_threads, config.execution, config.max_lead
+            config.engine,
+            config.model,
+            config.device,
+            config.engine_threads,
+            config.execution,
+            config.max_lead,
+            decoder=config.decoder,
+            lora=config.lora,
         )
         self.engine = EngineProcess(
             options, on_event=self._on_event, on_restart=self._engine_restarted, on_lost=self._engine_lost
