@@ -143,7 +143,7 @@ def open_bundle(
 ) -> Bundle:  # fmt: skip
     """Open a checkpoint: a folder, a hub id, or None for the embedded model. Raises ModelError.
 
-    lora: adapters to fuse, each a .safetensors file or (file, scale). decoder: a TAEHV file to decode with (`taehv`).
+    lora: adapters to fuse, each a .safetensors file or (file, scale). decoder: a TAEHV file (`models.vae.taehv`).
     execution: "eager", or for a GPU "compile", "graphs", "compile+graphs": slower to start, quicker a step.
     device: "auto" takes a GPU when there is one. dtype: None takes bfloat16 on a GPU and float32 on a CPU.
     """

@@ -1,4 +1,4 @@
-"""Text to embeddings: cleaning, checking, encoding, blending. What layers make of them is in `transformer`."""
+"""Text to embeddings: cleaning, checking, encoding, blending. Keys and values are made in `models.network.transformer`."""
 
 from __future__ import annotations
 
