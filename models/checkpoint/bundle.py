@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from models.checkpoint.device import pick_device, pick_dtype
 from models.checkpoint.families import ANYFLOW_FAR, Family
 from models.checkpoint.files import find_bundle, load_parts
 from models.checkpoint.lora import fuse_lora
@@ -205,24 +206,6 @@ def save_bundle(bundle: Bundle, folder: Path) -> None:
     pipeline.save_pretrained(folder, safe_serialization=True)
     card = {key: getattr(bundle, key) for key in ("name", "width", "height", "fps", "examples", "guidance")}
     (folder / CARD).write_text(json.dumps(card, indent=2) + "\n")
-
-
-def pick_device(device: str) -> torch.device:
-    """ "auto", "cpu", "cuda" or "cuda:1" to a device that is there, or ModelError."""
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        place = torch.device(device)
-    except RuntimeError as error:
-        raise ModelError(f"unknown device {device!r}; use auto, cpu or cuda", code="invalid_device") from error
-    if place.type == "cuda" and not torch.cuda.is_available():
-        raise ModelError("no CUDA device is visible to PyTorch; use --device cpu", code="invalid_device")
-    return place
-
-
-def pick_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 on a GPU, float32 on a CPU."""
-    return torch.bfloat16 if device.type == "cuda" else torch.float32
 
 
 def check_sizes(bundle: Bundle) -> None:

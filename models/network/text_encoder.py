@@ -1,4 +1,4 @@
-"""Text to embeddings: cleaning, checking, encoding, blending. Keys and values are made in `models.network.transformer`."""
+"""Text to embeddings: cleaning, checking, encoding, blending. Its keys and values: `transformer.prompt_kv`."""
 
 from __future__ import annotations
 

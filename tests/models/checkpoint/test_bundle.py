@@ -11,7 +11,8 @@ import torch
 from diffusers import AnyFlowFARTransformer3DModel, AnyFlowTransformer3DModel
 from safetensors.torch import load_file, save_file
 
-from models.checkpoint.bundle import Bundle, check_sizes, open_bundle, pick_device, save_bundle
+from models.checkpoint.bundle import Bundle, check_sizes, open_bundle, save_bundle
+from models.checkpoint.device import pick_device
 from models.checkpoint.families import ANYFLOW
 from models.checkpoint.lora import fuse_lora
 from models.checkpoint.random_weights import TRANSFORMERS, random_bundle
