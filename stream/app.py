@@ -75,9 +75,9 @@ def create_app(config: ServerConfig) -> FastAPI:
         try:
             session = manager.get(session_id, token_of(socket), watch=True)
         except StreamError as error:
-            # Accepted first: a browser is told the reason of a closing, but never that of a refused handshake.
+            # Accepted first: a page can read the reason of a closing, but not that of a refused handshake.
             await socket.accept()
-            await socket.send_json({"type": "error", "code": error.code, "message": error.message, "fatal": True})
+            await socket.send_text(problems.message(error, fatal=True).dump())
             await socket.close(POLICY_VIOLATION, error.code)
             return
         await control.serve(socket, session, metrics, steers=manager.may_steer(session, token_of(socket)))

@@ -32,7 +32,7 @@ RESOURCE = {"Accept-Patch": FRAGMENT, "Allow": "PATCH, DELETE, GET, HEAD, OPTION
 
 
 class Cors(CORSMiddleware):
-    """A browser's preflight is an OPTIONS request like any other: it too hears what may be posted."""
+    """A browser's preflight is an OPTIONS request like any other: its answer too says what may be posted."""
 
     def preflight_response(self, request_headers: Headers) -> Response:
         response = super().preflight_response(request_headers)
