@@ -42,7 +42,7 @@ def create_app(config: ServerConfig) -> FastAPI:
         manager.start()
         yield
         await again.close()
-        await asyncio.gather(*(viewer.close("shutdown") for viewer in viewers.values()))
+        await asyncio.gather(*(viewer.close("shutdown") for viewer in list(viewers.values())))
         await manager.close()
 
     app = FastAPI(
@@ -105,6 +105,7 @@ def _health(app: FastAPI, manager: Manager, viewers: dict[str, Viewer], metrics:
     @app.get("/metrics", tags=["health"])
     async def prometheus() -> Response:
         """For Prometheus."""
+        metrics.tasks.set(len(asyncio.all_tasks()))
         metrics.ready.set(manager.engine.alive)
         metrics.viewers.set(sum(s.viewers for s in manager.sessions.values()))
         encodings = [name for s in manager.sessions.values() for _, name in s.broadcast.encodings]

@@ -133,8 +133,13 @@ class Encoding:
     def close(self) -> asyncio.Task[None]:
         """Encode no more; the task that ends."""
         self.idle.set()
+        self._waiting.clear()
         self._task.cancel()
+        self._task.add_done_callback(self._free)
         return self._task
+
+    def _free(self, task: asyncio.Task[None]) -> None:
+        self.encoder = None  # its buffers go now, not with the next collection of cycles
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
