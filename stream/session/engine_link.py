@@ -27,7 +27,7 @@ from stream.engine.protocol import (
     SetPrompt,
     Superseded,
 )
-from stream.governor.dial import DialSetting
+from stream.governor import Dial as GovernorDial
 from stream.score.log import Score
 from stream.types import Mix, Pixels
 
@@ -38,8 +38,8 @@ from .recovery import Recovery
 from .replies import Client, Replies
 
 
-def setting(dial: Dial) -> DialSetting:
-    return DialSetting(dial.latency_ms, dial.floor, dial.ceiling, dial.steps)
+def governor_dial(dial: Dial) -> GovernorDial:
+    return GovernorDial(dial.latency_ms, dial.floor, dial.ceiling, dial.steps)
 
 
 class Owner(Protocol):
@@ -96,7 +96,7 @@ class EngineLink:
     def set_dial(self, re: str, dial: Dial, client: Client) -> None:
         serial = self._replies.next_serial()
         self._replies.wait_dial(serial, dial, re, time.monotonic(), client)
-        self.send(SetDial(self._session, serial, setting(dial)))
+        self.send(SetDial(self._session, serial, governor_dial(dial)))
 
     def set_image(self, pixels: Pixels) -> str:
         """Returns the `re` of the reply."""
@@ -126,7 +126,7 @@ class EngineLink:
                 self._back_to(event)
             case DialTaken():
                 if (dial := self._replies.dial_taken(event)) is not None:
-                    self._score.dial(event.chunk, setting(dial))
+                    self._score.dial(event.chunk, governor_dial(dial))
             case Superseded():
                 self._replies.superseded(event.serial)
             case Refused():
@@ -136,7 +136,7 @@ class EngineLink:
             case SessionLost():
                 self._owner.fail(event.message, event.code)
 
-    def restarted(self, dial: DialSetting) -> None:
+    def restarted(self, dial: GovernorDial) -> None:
         """Continue from the last snapshot in a new engine process."""
         self._queue_events = 0
         saved = self._recovery.saved

@@ -47,9 +47,9 @@ class Output:
         self.recording = context.recordings.begin(session, tokens, self.broadcast)
 
     def push(self, made: ChunkMade, *, after: int) -> bool:
-        """Queue the frames of a chunk, without those up to frame index `after`; False when none is left. `made.cut`:
-        they replace what is queued."""
-        if made.cut:
+        """Queue the frames of a chunk that come after frame index `after`, in place of the queue where
+        `made.replaces_queue`. False when none is left."""
+        if made.replaces_queue:
             self._metrics.dropped_frames.labels("prompt").inc(self.playout.clear())
         frames = frames_of(made, after=after)
         if not frames:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from stream.engine.protocol import ChunkMade, Command, DropFrom, Open, Rewound, Saved, SetDial
-from stream.governor.dial import DialSetting
+from stream.governor import Dial
 
 from .replies import Replies
 
@@ -38,7 +38,7 @@ class Recovery:
         if self.saved is not None and self.saved.chunk > event.chunk:
             self.saved = None
 
-    def commands(self, replies: Replies, dial: DialSetting) -> Iterator[Command]:
+    def commands(self, replies: Replies, dial: Dial) -> Iterator[Command]:
         """Commands for the new process: where to go on, and every change that is still to be shown."""
         saved = self.saved
         if saved is not None:

@@ -22,7 +22,7 @@ from stream.video.playout import Due
 
 from .chunk_frames import Frame
 from .context import ServerContext
-from .engine_link import EngineLink, setting
+from .engine_link import EngineLink, governor_dial
 from .output import Output
 from .replies import Client, Replies
 
@@ -59,7 +59,7 @@ class Session:
         self.chunk = self.frame = 0  # on screen
         self.replies = Replies(SetPrompt(self.id, 0, request.prompt))
         guidance = facts.guidance if request.guidance is None else request.guidance
-        self.score = Score.opening(facts, request.prompt, self.seed, guidance, setting(self.dial), image, clip)
+        self.score = Score.opening(facts, request.prompt, self.seed, guidance, governor_dial(self.dial), image, clip)
         tokens = (self.token, self.view_token)
         self._output = Output(context, self.id, tokens, on_frame=self._show, on_underrun=self._underrun)
         self.playout, self.broadcast = self._output.playout, self._output.broadcast
@@ -67,7 +67,7 @@ class Session:
         # The first frame leaves when the first viewer is there, or nobody has come for so long.
         self._begin_at = time.monotonic() + config.start_grace
         self._begin_timer = asyncio.get_running_loop().call_later(config.start_grace + 0.01, self.begin_if_ready)
-        opening = Open(self.id, request.prompt, self.seed, setting(self.dial), guidance, image, clip, clip_fps)
+        opening = Open(self.id, request.prompt, self.seed, governor_dial(self.dial), guidance, image, clip, clip_fps)
         self._link = EngineLink(context, opening, self.score, self._output, self.replies, self)
 
     # --- commands
@@ -197,7 +197,7 @@ class Session:
         """Continue from the last snapshot in the new engine process."""
         if self.over:
             return
-        self._link.restarted(setting(self.dial))
+        self._link.restarted(governor_dial(self.dial))
         self.replies.engine_restarted()
         if self.state == "paused":
             self._link.send(SetPaused(self.id, True))

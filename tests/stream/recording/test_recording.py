@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import io
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import av
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,16 +18,7 @@ from stream.recording.timeline import HOLD, Timeline
 from stream.video.broadcast import Broadcast
 from stream.webrtc.track import ViewerTrack
 from tests.support.fake_backend import paint
-
-STEP = 5625  # ticks of a frame at 16 fps
-
-
-def film(data: bytes) -> list[int]:
-    """The times of all frames that decode, in ticks."""
-    with av.open(io.BytesIO(data)) as file:
-        stream = file.streams.video[0]
-        return [round(float(frame.pts * frame.time_base) * 90_000) for frame in file.decode(stream)]
-
+from tests.support.film import STEP, film
 
 # --- when
 
