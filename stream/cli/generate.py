@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from models.media.write import Mp4, OutputError, check_folder
+from stream.errors import user_errors
 
 from .options import Decoder, Execution, Lora, Model
 
@@ -20,6 +21,7 @@ app = typer.Typer(add_completion=False)
 
 
 @app.command()
+@user_errors()
 def generate(
     prompt: Annotated[str, typer.Option(help="What the video should show.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The MP4 to write.")],

@@ -14,7 +14,7 @@ from farcast.commands.score import read_score
 from farcast.protocol import Score, limits
 
 from models.media.write import Mp4, check_folder
-from stream.errors import ConfigError
+from stream.errors import ConfigError, user_errors
 
 from .options import Decoder, Lora
 
@@ -23,6 +23,7 @@ LIVE = "live"
 
 
 @app.command()
+@user_errors()
 def render(
     score: Annotated[Path, typer.Argument(help="The score of the take, from the page or GET .../score.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The MP4 to write.")],
