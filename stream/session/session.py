@@ -128,14 +128,14 @@ class Session:
     def set_prompt(self, re: str, text: str, transition: int, client: Client, mix: Mix = ()) -> None:
         """`mix` in place of `text`, which then is the mix in words. Answered by prompt_pending now and prompt_applied
         or prompt_rejected later."""
-        self._refuse_if_over()
+        self.refuse_if_over()
         change = SetPrompt(self.id, self.answers.next_serial(), text, transition, time.monotonic(), mix)
         self.answers.wait_prompt(change, re, client)
         self.engine.send(change)
 
     def set_dial(self, re: str, change: DialChange, client: Client) -> None:
         """Answered by dial_applied when the engine has it."""
-        self._refuse_if_over()
+        self.refuse_if_over()
         self.dial = change.merged(self.dial)
         serial = self.answers.next_serial()
         self.answers.wait_dial(serial, self.dial, re, time.monotonic(), client)
@@ -143,7 +143,7 @@ class Session:
 
     def new_shot(self, pixels: Pixels) -> str:
         """A picture to go on from. Returns the `re` under which it will be answered."""
-        self._refuse_if_over()
+        self.refuse_if_over()
         change = SetImage(self.id, self.answers.next_serial(), pixels, time.monotonic())
         re = self.answers.wait_shot(change)
         self.engine.send(change)
@@ -151,7 +151,7 @@ class Session:
 
     def pause(self, *, reason: str | None = None, by_user: bool = True) -> None:
         """Stop making and showing; idempotent."""
-        self._refuse_if_over()
+        self.refuse_if_over()
         self.paused_by_user = self.paused_by_user or by_user
         self.playout.pause()
         if by_user and self.recording is not None:
@@ -161,7 +161,7 @@ class Session:
 
     def resume(self) -> None:
         """Go on after a pause; idempotent."""
-        self._refuse_if_over()
+        self.refuse_if_over()
         if self.state != "paused":
             return
         self.paused_by_user = False
@@ -177,7 +177,7 @@ class Session:
 
     def rewind(self, re: str, chunk: int, client: Client) -> None:
         """Answered by session when the engine has gone back, or by error."""
-        self._refuse_if_over()
+        self.refuse_if_over()
         serial = self.answers.next_serial()
         self.answers.wait_rewind(serial, chunk, re, time.monotonic(), client)
         self.engine.send(Rewind(self.id, serial, chunk))
@@ -361,6 +361,7 @@ class Session:
             self.state, self.reason = state, reason
             self.answers.send_all(self.status())
 
-    def _refuse_if_over(self) -> None:
+    def refuse_if_over(self) -> None:
+        """Raises Conflict when the session has ended."""
         if self.over:
             raise Conflict(f"The session is {self.state}. Start a new one.", code=self.state)
