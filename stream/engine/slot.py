@@ -141,7 +141,8 @@ class Slot:
 
     def set_dial(self, change: SetDial) -> list[Event]:
         self.governor.set_dial(change.dial)
-        return [DialTaken(self.session, change.serial, self.rollout.chunk, self.rollout.frame)]
+        kept_ms = 1000.0 * self.governor.kept_s
+        return [DialTaken(self.session, change.serial, self.rollout.chunk, self.rollout.frame, kept_ms)]
 
     def set_image(self, change: SetImage) -> list[Event]:
         self.rollout.image(change.image)
