@@ -1,4 +1,4 @@
-"""All sessions of a server: who may come in, who is still there, what the engine says to whom."""
+"""All sessions of a server: admission, access by token, lifetime, and the engine's events to the session they name."""
 
 from __future__ import annotations
 
@@ -21,12 +21,14 @@ from stream.metrics import Metrics
 from stream.recording import Recordings
 from stream.types import Pixels
 
+from .context import ServerContext
 from .session import Session
 
 log = logging.getLogger("farcast.manager")
 
 CRASHES = 2  # of the engine over one session, then it has to go
 TICK = 1.0  # seconds between two looks at who is idle
+ENDED = 32  # sessions that are over and still known, at most; the one that ended first is forgotten
 
 
 class Manager:
@@ -41,10 +43,17 @@ class Manager:
         self.executor = ThreadPoolExecutor(max_workers=4, thread_name_prefix="encode")
         self.recordings = Recordings(config, metrics)
         options = EngineOptions(
-            config.engine, config.model, config.device, config.engine_threads, config.execution, config.max_lead
+            config.engine,
+            config.model,
+            config.device,
+            config.engine_threads,
+            config.execution,
+            config.max_lead,
+            decoder=config.decoder,
+            lora=config.lora,
         )
         self.engine = EngineProcess(
-            options, on_event=self._on_event, on_restart=self._engine_back, on_lost=self._engine_lost
+            options, on_event=self._on_event, on_restart=self._engine_restarted, on_lost=self._engine_lost
         )
         self._reaper: asyncio.Task[None] | None = None
 
@@ -85,18 +94,8 @@ class Manager:
         while (refusal := self._no_room(request, facts, self.running, place)) is not None:
             if not await self._end_unwatched():
                 raise refusal
-        session = Session(
-            request,
-            facts=facts,
-            config=self.config,
-            engine=self.engine,
-            executor=self.executor,
-            metrics=self.metrics,
-            recordings=self.recordings,
-            image=image,
-            clip=clip,
-            clip_fps=clip_fps,
-        )
+        context = ServerContext(facts, self.config, self.engine, self.executor, self.metrics, self.recordings)
+        session = Session(request, context, image=image, clip=clip, clip_fps=clip_fps)
         self.sessions[session.id] = session
         log.info("session %s: %r (seed %d)", session.id, session.prompt, session.seed)
         return session
@@ -175,7 +174,7 @@ class Manager:
             return
         session = self.sessions.get(getattr(event, "session", ""))
         if session is not None:
-            session.heard(event)
+            session.on_event(event)
 
     def _engine_lost(self, culprit: str) -> None:
         """`culprit`: the session whose work was being done. The second time it is not given to an engine again."""
@@ -194,9 +193,9 @@ class Manager:
         if failure is None:
             self.metrics.restarts.inc()
 
-    def _engine_back(self) -> None:
+    def _engine_restarted(self) -> None:
         for session in self.running:
-            session.engine_back()
+            session.engine_restarted()
 
     # --- lifetime
 
@@ -205,6 +204,9 @@ class Manager:
             await asyncio.sleep(TICK)
             now = time.monotonic()
             self.recordings.reap(now)
+            over = sorted((s for s in self.sessions.values() if s.closed), key=lambda s: s.ended_at or now)
+            for session in over[:-ENDED]:
+                del self.sessions[session.id]
             for session in list(self.sessions.values()):
                 try:
                     await self._look_at(session, now)
@@ -213,8 +215,9 @@ class Manager:
 
     async def _look_at(self, session: Session, now: float) -> None:
         if session.over:
-            if session.ended_at is not None and now - session.ended_at > self.config.tombstone:
+            if not session.closed:
                 await session.stop()
+            if session.ended_at is not None and now - session.ended_at > self.config.tombstone:
                 del self.sessions[session.id]
             return
         if session.viewers:

@@ -55,8 +55,8 @@ class Running:
 @contextmanager
 def running(model: str = "fake?step=0.002", at: int = 0, **options: Any) -> Iterator[Running]:
     """A server with the mock model, ready, and gone afterwards. `at`: its port, 0 = any."""
-    settings = {"start_grace": 0.1, "max_sessions": 8, "renderer": FAKE_RENDERER, **options}
-    config = ServerConfig(port=0, model=model, engine=FAKE, **settings)
+    settings = {"start_grace": 0.1, "max_sessions": 8, "engine": FAKE, "renderer": FAKE_RENDERER, **options}
+    config = ServerConfig(port=0, model=model, **settings)
     app = create_app(config)
     sock = socket.create_server(("127.0.0.1", at))
     server = uvicorn.Server(
