@@ -71,8 +71,8 @@ def _fork(channel: socket.socket) -> int:
         os.closerange(STDERR_FD + 1, channel.fileno())
         os.closerange(channel.fileno() + 1, MOST_FD)
         serve_one(channel)
-    except (OSError, MemoryError):
-        pass  # the server sees the channel end without an answer
+    except Exception as error:  # the server sees the channel end without an answer
+        os.write(STDERR_FD, f"the decoder of an upload failed: {error!r}"[:300].encode() + b"\n")
     finally:
         os._exit(0)
 
@@ -83,7 +83,7 @@ def _import_decoders() -> None:
     import numpy as np
     from PIL import Image
 
-    from models.media.read import fit_image, open_image
+    from models.media.read import clip_tail, fit_image, open_image
 
     av.logging.set_level(None)
     for plugin in ("Gif", "Jpeg", "Mpo", "Png", "Tiff", "WebP"):
@@ -92,6 +92,8 @@ def _import_decoders() -> None:
         file = io.BytesIO()
         Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(file, name)
         fit_image(open_image(file.getvalue(), near=(4, 4)), 4, 4)
+        if name == "GIF":
+            clip_tail(file.getvalue(), 4, 4, 16.0, seconds=1.0, max_bytes=1024, max_frames=8)
 
 
 if __name__ == "__main__":

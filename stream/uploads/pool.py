@@ -103,8 +103,8 @@ class DecodePool:
                 except TimeoutError:
                     log.warning("a %s of %d bytes was not decoded in %g s", job.kind, job.size, job.limits.seconds)
                     reason = f"decoding it takes over {job.limits.seconds:g} s"
-                except (OSError, EOFError, ValueError):
-                    log.warning("the decoder of a %s of %d bytes died", job.kind, job.size)
+                except (OSError, EOFError, ValueError) as error:
+                    log.warning("the decoder of a %s of %d bytes died (%r)", job.kind, job.size, error)
                     reason = "the decoder needed too much time or memory, or crashed over it"
         raise Unprocessable(
             f"The {job.kind} cannot be decoded: {reason}. Save it again, smaller or in another format.",
