@@ -1,7 +1,8 @@
-"""A model without torch: frames in the colour the prompt names, at a cost that a test chooses.
+"""A backend without torch: frames in the colour the prompt names, at a cost that a test chooses.
 
 A chunk is 12 frames; the frame's index is painted into its first pixels (see `read_index`), so a test can tell which
-frame it sees. Options come in the model's name: "fake?step=0.02&decode=0.01".
+frame it sees. Options come in the model's name: "fake?step=0.02&decode=0.01"; `size=128`, `height=64` where it is not
+square, `rich=1` for pictures that cost an encoder bits, `too_many=50` for renders that fail at so many steps.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ import os
 import time
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from urllib.parse import parse_qs
 
 import numpy as np
 from farcast.protocol import Score, ScoreError
+from PIL import Image
 
 from stream.engine.backend import ModelLoadError, RequestRefused
 from stream.engine.protocol import ModelFacts, Open, PromptApplied
@@ -22,6 +25,13 @@ from stream.types import Mix, Pixels
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 60), "blue": (40, 60, 220), "white": (240, 240, 240)}
 GREY = (128, 128, 128)
+EXAMPLES = (
+    "a big red circle bouncing on a navy background",
+    "a small yellow star spinning on a black background",
+    "a green square drifting on a white background",
+    "a blue triangle orbiting on a gray background",
+)
+Colour = tuple[int, int, int]
 CHUNK = 12
 
 
@@ -31,8 +41,14 @@ class FakeUnit:
     cost_key: Hashable = ()
 
 
-def colour_of(text: str) -> tuple[int, int, int]:
+def colour_of(text: str) -> Colour:
     return next((rgb for name, rgb in COLOURS.items() if name in text), GREY)
+
+
+def mixed(mix: Mix) -> Colour:
+    """The colours of several prompts, by weight."""
+    r, g, b = sum(weight * np.array(colour_of(text)) for text, weight in mix) / sum(weight for _, weight in mix)
+    return int(r), int(g), int(b)
 
 
 def paint(size: int, colour: tuple[int, int, int], index: int) -> Pixels:
@@ -42,6 +58,21 @@ def paint(size: int, colour: tuple[int, int, int], index: int) -> Pixels:
     x = index * 3 % size
     frame[size - 8 :, x : x + 8] = 255
     return frame
+
+
+@cache
+def cloth(size: int) -> Pixels:
+    rng = np.random.default_rng(7)
+    threads = Image.fromarray(rng.integers(0, 255, (size // 4, size // 4, 3), dtype=np.uint8))
+    return np.asarray(threads.resize((2 * size, 2 * size), Image.Resampling.BICUBIC))
+
+
+def rich(size: int, colour: tuple[int, int, int], index: int) -> Pixels:
+    """A window that wanders over a cloth: a picture that costs bits, so that an encoder uses the rate it is given."""
+    wide = cloth(size)
+    x = int((np.sin(index / 9) + 1) / 2 * size * 0.9)
+    y = int((np.cos(index / 13) + 1) / 2 * size * 0.9)
+    return np.ascontiguousarray(wide[y : y + size, x : x + size])
 
 
 class FakeTake:
@@ -55,6 +86,7 @@ class FakeTake:
         self.sigma = 1.0
         self.colour = GREY
         self.wanted: str | None = text
+        self.mix: Mix = ()  # in place of `wanted`, which then is its heaviest prompt
         self.picture = image
         self.decoded = False
         self.history: list[int] = []
@@ -76,7 +108,8 @@ class FakeTake:
                 raise RuntimeError("the fake model explodes")
             if "die" in self.wanted.split():
                 os._exit(3)
-            self.colour, self.wanted = colour_of(self.wanted), None
+            self.colour = mixed(self.mix) if self.mix else colour_of(self.wanted)
+            self.wanted = None
         elif unit.kind == "encode":
             assert self.picture is not None
             self.colour = tuple(int(c) for c in self.picture.mean((0, 1)))  # type: ignore[assignment]
@@ -88,7 +121,9 @@ class FakeTake:
         elif unit.kind == "decode":
             self.decoded = True
             count = CHUNK if self.chunk else 1
-            return np.stack([paint(self.model.facts.width, self.colour, self.frame + i) for i in range(count)])
+            size, height = self.model.facts.width, self.model.facts.height
+            frames = [self.model.paint(size, self.colour, self.frame + i)[-height:] for i in range(count)]
+            return np.stack(frames)
         else:
             self.history.append(self.frame)
             self.frame += CHUNK if self.chunk else 1
@@ -105,6 +140,7 @@ class FakeTake:
         return self.picture
 
     def prompt(self, text: str | Mix, *, transition: int = 0) -> None:
+        self.mix = () if isinstance(text, str) else text
         if not isinstance(text, str):
             text = max(text, key=lambda part: part[1])[0]
         self.transition = transition
@@ -128,14 +164,15 @@ class FakeTake:
 
 
 class FakeModel:
-    def __init__(self, size: int, costs: dict[str, float]) -> None:
+    def __init__(self, size: int, costs: dict[str, float], height: int | None = None) -> None:
         self.costs = costs
-        self.facts = ModelFacts("fake", size, size, 16.0, CHUNK, ("a red circle", "a blue star"), "cpu", 5.0)
+        self.paint = paint
+        self.facts = ModelFacts("fake", size, height or size, 16.0, CHUNK, EXAMPLES, "cpu", 5.0)
 
     def open(self, request: Open) -> FakeTake:
         if "forbidden" in request.prompt:
             raise RequestRefused("This prompt is forbidden. Ask for something else.", "invalid_prompt")
-        return FakeTake(self, request.prompt, request.image)
+        return FakeTake(self, request.prompt, request.image if request.clip is None else request.clip[-1])
 
     def save(self, take: FakeTake) -> bytes | None:
         state = {"chunk": take.chunk, "frame": take.frame, "colour": take.colour, "history": take.history}
@@ -157,7 +194,10 @@ def open_model(source: str | None, device: str, threads: int, execution: str = "
     options = {key: float(values[0]) for key, values in parse_qs(query).items()}
     size = int(options.pop("size", 64))
     time.sleep(options.pop("load", 0.0))
-    return FakeModel(size, options)
+    model = FakeModel(size, options, int(options.pop("height", size)))
+    if options.pop("rich", 0.0):
+        model.paint = rich
+    return model
 
 
 @dataclass(frozen=True)
@@ -173,12 +213,14 @@ def open_renderer(source: str | None, device: str, threads: int, score: Score) -
     def render(take: Score, steps: int | None) -> Iterator[FakeChunk]:
         if "unrenderable" in take.prompt_words:
             raise ScoreError("The score was made with another model.", code="other_model")
+        if steps == options.get("too_many"):
+            raise ScoreError("The device ran out of memory; render with fewer steps.", code="out_of_memory")
         if "die" in take.prompt_words:
             os._exit(3)
         for chunk in range(take.chunks):
             time.sleep(options.get("render", 0.0) * (steps or 1))
             count = CHUNK if chunk else 1
-            frames = np.stack([paint(take.width, colour_of(take.prompt_words), i) for i in range(count)])
-            yield FakeChunk(frames, True if steps is None else None)
+            pictures = [paint(take.width, colour_of(take.prompt_words), i)[-take.height :] for i in range(count)]
+            yield FakeChunk(np.stack(pictures), True if steps is None else None)
 
     return render
