@@ -2,7 +2,11 @@
 
 A chunk is 12 frames; the frame's index is painted into its first pixels (see `read_index`), so a test can tell which
 frame it sees. Options come in the model's name: "fake?step=0.02&decode=0.01"; `size=128`, `height=64` where it is not
-square, `rich=1` for pictures that cost an encoder bits, `too_many=50` for renders that fail at so many steps.
+square, `rich=1` for a texture in motion that costs an encoder bits, `too_many=50` for renders that fail at so many
+steps.
+
+Words in a prompt cause faults in the unit that takes it up: "explode" (an error of the model), "die" (the process
+ends).
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ import numpy as np
 from farcast.protocol import Score, ScoreError
 from PIL import Image
 
-from stream.engine.backend import ModelLoadError, RequestRefused
+from models.errors import ModelError, PromptError, RequestError
 from stream.engine.protocol import ModelFacts, Open, PromptApplied
 from stream.types import Mix, Pixels
 
@@ -61,21 +65,21 @@ def paint(size: int, colour: tuple[int, int, int], index: int) -> Pixels:
 
 
 @cache
-def cloth(size: int) -> Pixels:
+def texture(size: int) -> Pixels:
     rng = np.random.default_rng(7)
     threads = Image.fromarray(rng.integers(0, 255, (size // 4, size // 4, 3), dtype=np.uint8))
     return np.asarray(threads.resize((2 * size, 2 * size), Image.Resampling.BICUBIC))
 
 
 def rich(size: int, colour: tuple[int, int, int], index: int) -> Pixels:
-    """A window that wanders over a cloth: a picture that costs bits, so that an encoder uses the rate it is given."""
-    wide = cloth(size)
+    """A window that wanders over a texture; the colour plays no part."""
+    wide = texture(size)
     x = int((np.sin(index / 9) + 1) / 2 * size * 0.9)
     y = int((np.cos(index / 13) + 1) / 2 * size * 0.9)
     return np.ascontiguousarray(wide[y : y + size, x : x + size])
 
 
-class FakeTake:
+class FakeRollout:
     cheap_rewind_from = 0
     rebuilt = ""
     transition = 0
@@ -87,14 +91,14 @@ class FakeTake:
         self.colour = GREY
         self.wanted: str | None = text
         self.mix: Mix = ()  # in place of `wanted`, which then is its heaviest prompt
-        self.picture = image
+        self.pending_image = image
         self.decoded = False
         self.history: list[int] = []
 
     def next(self) -> FakeUnit:
         if self.sigma == 1.0 and self.wanted is not None:
             return FakeUnit("prompt")
-        if self.sigma == 1.0 and self.picture is not None:
+        if self.sigma == 1.0 and self.pending_image is not None:
             return FakeUnit("encode")
         if self.sigma > 0:
             return FakeUnit("step")
@@ -111,9 +115,9 @@ class FakeTake:
             self.colour = mixed(self.mix) if self.mix else colour_of(self.wanted)
             self.wanted = None
         elif unit.kind == "encode":
-            assert self.picture is not None
-            self.colour = tuple(int(c) for c in self.picture.mean((0, 1)))  # type: ignore[assignment]
-            self.picture = None
+            assert self.pending_image is not None
+            self.colour = tuple(int(c) for c in self.pending_image.mean((0, 1)))  # type: ignore[assignment]
+            self.pending_image = None
         elif unit.kind == "step":
             assert r is not None
             assert 0.0 <= r < self.sigma
@@ -121,8 +125,8 @@ class FakeTake:
         elif unit.kind == "decode":
             self.decoded = True
             count = CHUNK if self.chunk else 1
-            size, height = self.model.facts.width, self.model.facts.height
-            frames = [self.model.paint(size, self.colour, self.frame + i)[-height:] for i in range(count)]
+            facts, colour, first = self.model.facts, self.colour, self.frame
+            frames = [self.model.paint(facts.width, colour, first + i)[-facts.height :] for i in range(count)]
             return np.stack(frames)
         else:
             self.history.append(self.frame)
@@ -132,12 +136,8 @@ class FakeTake:
         return None
 
     @property
-    def opens(self) -> PromptApplied | None:
+    def pending_prompt(self) -> PromptApplied | None:
         return None if self.wanted is None else PromptApplied(((self.wanted, 1.0),), self.transition)
-
-    @property
-    def shot(self) -> Pixels | None:
-        return self.picture
 
     def prompt(self, text: str | Mix, *, transition: int = 0) -> None:
         self.mix = () if isinstance(text, str) else text
@@ -145,18 +145,18 @@ class FakeTake:
             text = max(text, key=lambda part: part[1])[0]
         self.transition = transition
         if "forbidden" in text:
-            raise RequestRefused("This prompt is forbidden. Ask for something else.", "invalid_prompt")
+            raise PromptError("This prompt is forbidden. Ask for something else.")
         self.wanted = text
 
     def image(self, image: Pixels) -> None:
-        self.picture = image
+        self.pending_image = image
 
     def restart_chunk(self) -> None:
         self.sigma = 1.0
 
     def rewind(self, chunk: int) -> None:
         if chunk > self.chunk:
-            raise RequestRefused(f"Chunk {chunk} is not made yet.", "invalid_chunk")
+            raise RequestError(f"Chunk {chunk} is not made yet.", code="invalid_chunk")
         if chunk < self.chunk:
             self.chunk, self.frame = chunk, self.history[chunk]
             del self.history[chunk:]
@@ -164,40 +164,40 @@ class FakeTake:
 
 
 class FakeModel:
-    def __init__(self, size: int, costs: dict[str, float], height: int | None = None) -> None:
+    def __init__(
+        self, size: int, costs: dict[str, float], *, height: int | None = None, textured: bool = False
+    ) -> None:
         self.costs = costs
-        self.paint = paint
+        self.paint = rich if textured else paint
         self.facts = ModelFacts("fake", size, height or size, 16.0, CHUNK, EXAMPLES, "cpu", 5.0)
 
-    def open(self, request: Open) -> FakeTake:
+    def open(self, request: Open) -> FakeRollout:
         if "forbidden" in request.prompt:
-            raise RequestRefused("This prompt is forbidden. Ask for something else.", "invalid_prompt")
-        return FakeTake(self, request.prompt, request.image if request.clip is None else request.clip[-1])
+            raise PromptError("This prompt is forbidden. Ask for something else.")
+        return FakeRollout(self, request.prompt, request.image if request.clip is None else request.clip[-1])
 
-    def save(self, take: FakeTake) -> bytes | None:
-        state = {"chunk": take.chunk, "frame": take.frame, "colour": take.colour, "history": take.history}
+    def save(self, rollout: FakeRollout) -> bytes | None:
+        state = {"chunk": rollout.chunk, "frame": rollout.frame, "colour": rollout.colour, "history": rollout.history}
         return json.dumps(state).encode()
 
-    def load(self, blob: bytes) -> FakeTake:
+    def load(self, blob: bytes) -> FakeRollout:
         state = json.loads(blob)
-        take = FakeTake(self, "")
-        take.wanted = None
-        take.chunk, take.frame, take.history = state["chunk"], state["frame"], state["history"]
-        take.colour = tuple(state["colour"])
-        return take
+        rollout = FakeRollout(self, "")
+        rollout.wanted = None
+        rollout.chunk, rollout.frame, rollout.history = state["chunk"], state["frame"], state["history"]
+        rollout.colour = tuple(state["colour"])
+        return rollout
 
 
 def open_model(source: str | None, device: str, threads: int, execution: str = "eager") -> FakeModel:
     name, _, query = (source or "fake").partition("?")
     if name == "broken":
-        raise ModelLoadError("The fake model is broken. Use another.", "invalid_model")
+        raise ModelError("The fake model is broken. Use another.")
     options = {key: float(values[0]) for key, values in parse_qs(query).items()}
     size = int(options.pop("size", 64))
     time.sleep(options.pop("load", 0.0))
-    model = FakeModel(size, options, int(options.pop("height", size)))
-    if options.pop("rich", 0.0):
-        model.paint = rich
-    return model
+    height, textured = int(options.pop("height", size)), bool(options.pop("rich", 0.0))
+    return FakeModel(size, options, height=height, textured=textured)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from stream.metrics import Metrics
 from stream.recording.recording import AGAIN, QUEUE, Limits, Recording
 from stream.recording.timeline import HOLD, Timeline
 from stream.video.broadcast import Broadcast
+from stream.webrtc.track import ViewerTrack
 from tests.support.fake_backend import paint
 from tests.support.film import STEP, film
 
@@ -159,7 +160,7 @@ async def test_a_still_that_is_shown_again_for_viewers_ends_in_time_and_costs_no
 ) -> None:
     with ThreadPoolExecutor(1) as disk:
         recording = begin(tmp_path, broadcast, disk)
-        track = broadcast.track("H264")
+        track = ViewerTrack("H264", broadcast)
         reading = asyncio.create_task(track.recv())
         await asyncio.sleep(0)
         await show(recording, broadcast, range(5))
@@ -180,7 +181,7 @@ async def test_a_still_that_is_shown_again_for_viewers_ends_in_time_and_costs_no
 async def test_waiting_for_the_engine_is_no_part_of_the_film(tmp_path: Path, broadcast: Broadcast) -> None:
     with ThreadPoolExecutor(1) as disk:
         recording = begin(tmp_path, broadcast, disk)
-        track = broadcast.track("H264")
+        track = ViewerTrack("H264", broadcast)
         reading = asyncio.create_task(track.recv())
         await asyncio.sleep(0)
         await show(recording, broadcast, range(5))
