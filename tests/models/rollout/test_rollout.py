@@ -1,3 +1,5 @@
+"""The order of a rollout's units, prompts, images and clips, and what is refused."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -7,26 +9,11 @@ from PIL import Image
 
 from models.checkpoint.bundle import Bundle
 from models.errors import MediaError, PromptError, RequestError
-from models.rollout import flowmap, history, snapshot
 from models.rollout.generate import as_trained, generate
 from models.rollout.kv_cache import KVCache, window
 from models.rollout.rollout import Rollout, Unit
 from tests.support.reference import rollout_latents
-
-SIGMAS = flowmap.schedule(2, 5.0)
-
-
-def take(bundle: Bundle, **options: object) -> Rollout:
-    return Rollout(bundle, prompt="a red star", seed=1, **options)  # type: ignore[arg-type]
-
-
-def kinds_of_chunk(rollout: Rollout) -> list[str]:
-    chunk, kinds, stops = rollout.chunk, [], iter(SIGMAS[1:])
-    while rollout.chunk == chunk:
-        unit = rollout.next()
-        kinds.append(unit.kind if unit.kind != "encode" else str(unit.cost_key[0]))
-        rollout.run(unit, r=next(stops) if unit.kind == "step" else None)
-    return kinds
+from tests.support.rollouts import SIGMAS, kinds_of_chunk, take
 
 
 def test_units_come_in_their_order(bundle: Bundle) -> None:
@@ -85,155 +72,11 @@ def test_same_seed_same_frames_and_another_seed_others(bundle: Bundle) -> None:
     assert not np.array_equal(clip(1), clip(2))
 
 
-@pytest.mark.parametrize("full", [True, False])
-@pytest.mark.parametrize("units", [0, 3, 16, 38, 39, 40, 41])
-def test_snapshot_restore_goes_on_as_if_nothing_had_happened(bundle: Bundle, units: int, full: bool) -> None:
-    rollout = take(bundle)
-    stops = [0.0, 0.5]
-    for _ in range(units):
-        unit = rollout.next()
-        rollout.run(unit, r=stops[rollout.sigma == 1.0] if unit.kind == "step" else None)
-    twin = snapshot.load(bundle, snapshot.save(rollout.state, full=full))
-    assert (twin.chunk, twin.frame, twin.sigma) == (rollout.chunk, rollout.frame, rollout.sigma)
-    for _ in range(3):
-        theirs, ours = next_frames(rollout), next_frames(twin)
-        if full:
-            assert np.array_equal(theirs, ours)
-        else:
-            assert np.abs(theirs.astype(int) - ours.astype(int)).max() <= 1
-
-
-def next_frames(rollout: Rollout) -> np.ndarray:
-    while True:
-        unit = rollout.next()
-        r = (0.5 if rollout.sigma == 1.0 else 0.0) if unit.kind == "step" else None
-        frames = rollout.run(unit, r=r)
-        if frames is not None:
-            return frames
-
-
-def test_a_snapshot_carries_wishes_pictures_and_transitions(bundle: Bundle) -> None:
-    clip = np.random.default_rng(0).integers(0, 256, (40, 64, 64, 3), dtype=np.uint8)
-    rollout = take(bundle, clip=clip, guidance=2.0)
-    rollout.next_chunk(SIGMAS)
-    rollout.next_chunk(SIGMAS)
-    rollout.prompt([("a blue star", 2.0), ("a green heart", 1.0)], transition=3, kind="slerp")
-    twin = snapshot.load(bundle, snapshot.save(rollout.state))
-    for _ in range(5):
-        assert np.array_equal(rollout.next_chunk(SIGMAS), twin.next_chunk(SIGMAS))
-    rollout.prompt("a moon")
-    rollout.image(Image.new("RGB", (64, 64), "blue"))
-    twin = snapshot.load(bundle, snapshot.save(rollout.state))
-    for _ in range(3):
-        assert np.array_equal(rollout.next_chunk(SIGMAS), twin.next_chunk(SIGMAS))
-
-
-def test_a_snapshot_of_another_model_is_refused(bundle: Bundle) -> None:
-    saved = snapshot.save(take(bundle).state)
-    saved["state"] = {**saved["state"], "model": "other"}
-    with pytest.raises(RequestError, match="other"):
-        snapshot.load(bundle, saved)
-    with pytest.raises(RequestError, match="snapshot"):
-        snapshot.load(bundle, {})
-
-
-def test_a_clone_goes_its_own_way(bundle: Bundle) -> None:
-    rollout, other = take(bundle), take(bundle)
-    for _ in range(3):
-        rollout.next_chunk(SIGMAS)
-        other.next_chunk(SIGMAS)
-    twin = rollout.clone()
-    twin.prompt("a blue moon")
-    for _ in range(3):
-        twin.next_chunk(SIGMAS)
-    for _ in range(2):
-        assert np.array_equal(rollout.next_chunk(SIGMAS), other.next_chunk(SIGMAS))
-
-
-@pytest.mark.parametrize("chunk", [0, 1, 4, 9])
-def test_rewind_repeats_what_was(bundle: Bundle, chunk: int) -> None:
-    rollout = take(bundle)
-    made = []
-    for index in range(10):
-        if index == 3:
-            rollout.prompt("a blue moon", transition=2)
-        made.append(rollout.next_chunk(SIGMAS))
-    rollout.rewind(chunk)
-    assert (rollout.chunk, rollout.frame) == (chunk, sum(len(frames) for frames in made[:chunk]))
-    for index in range(chunk, min(chunk + 3, 10)):
-        frames = rollout.next_chunk(SIGMAS)
-        assert np.abs(frames.astype(int) - made[index].astype(int)).max() <= 1
-
-
-@pytest.mark.parametrize("back", [1, 2, 4])
-@pytest.mark.parametrize("units", [0, 2, 3])
-def test_going_back_a_little_decodes_nothing_anew(bundle: Bundle, back: int, units: int) -> None:
-    rollout = take(bundle)
-    made = [rollout.next_chunk(SIGMAS) for _ in range(9)]
-    for _ in range(units):  # begun, or even decoded
-        rollout.run(rollout.next(), r=SIGMAS[1] if rollout.sigma == 1.0 else 0.0)
-    assert rollout.cheap_rewind_from == 9 - history.STATES_KEPT
-    rollout.rewind(9 - back)
-    assert rollout.cheap_rewind_from == min(9 - back, 9 - history.STATES_KEPT)
-    assert kinds_of_chunk(rollout.clone()) == ["prompt", "context", "step", "step", "decode", "append"]
-    for index in range(9 - back, 9):
-        assert np.abs(rollout.next_chunk(SIGMAS).astype(int) - made[index].astype(int)).max() <= 1
-
-
-def test_the_chunk_in_progress_starts_again_without_decoding_anew(bundle: Bundle) -> None:
-    rollout = take(bundle)
-    for _ in range(5):
-        rollout.next_chunk(SIGMAS)
-    twin = rollout.clone()
-    frames = next_frames(rollout)
-    rollout.rewind(5)
-    assert "decoder" not in kinds_of_chunk(rollout.clone())
-    assert np.abs(next_frames(rollout).astype(int) - frames.astype(int)).max() <= 1
-    twin.rewind(5)
-    assert np.abs(next_frames(twin).astype(int) - frames.astype(int)).max() <= 1
-
-
-def test_states_kept_for_going_back_are_bounded(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    rollout = take(bundle)
-    for _ in range(12):
-        rollout.next_chunk(SIGMAS)
-    kept = [record.decoder for record in rollout.state.history.records]
-    assert [state is not None for state in kept] == [False] * (12 - history.STATES_KEPT) + [True] * history.STATES_KEPT
-    size = kept[-1].nbytes if kept[-1] else 0
-    assert 0 < size * history.STATES_KEPT < history.STATES_BYTES
-    monkeypatch.setattr(history, "STATES_BYTES", 2 * size)
-    rollout.next_chunk(SIGMAS)
-    assert (rollout.chunk, rollout.cheap_rewind_from) == (13, 11)
-    rollout.rewind(9)  # further back the codec hears its past again
-    assert "decoder" in kinds_of_chunk(rollout)
-
-
 def test_a_short_clip_is_made_in_the_chunks_of_the_reference(bundle: Bundle) -> None:
     assert as_trained(bundle, 81) == ((1, 3, 3, 3, 3, 3, 3, 2), 19)
     assert as_trained(bundle, 1) == ((1,), 16)
     assert as_trained(bundle, 14) == ((1, 3, 1), 16)
     assert as_trained(bundle, 82) == ((), None)
-
-
-def test_a_wish_survives_a_rewind(bundle: Bundle) -> None:
-    rollout = take(bundle)
-    for _ in range(3):
-        rollout.next_chunk(SIGMAS)
-    rollout.prompt("a blue moon")
-    rollout.rewind(1)
-    assert rollout.chunk == 1
-    rollout.next_chunk(SIGMAS)
-    assert rollout.text == "a blue moon"
-
-
-def test_rewind_into_the_chunk_in_progress_and_out_of_range(bundle: Bundle) -> None:
-    rollout = take(bundle)
-    rollout.next_chunk(SIGMAS)
-    rollout.run(rollout.next(), r=0.5)
-    rollout.rewind(1)
-    assert (rollout.chunk, rollout.sigma) == (1, 1.0)
-    with pytest.raises(RequestError, match="chunks 0 to 0"):
-        rollout.rewind(7)
 
 
 def test_latest_prompt_wins_and_waits_for_the_next_chunk(bundle: Bundle) -> None:
