@@ -283,6 +283,7 @@ def test_the_base_install_is_without_torch() -> None:
         assert name in base
 
 
+@pytest.mark.slow
 def test_the_wheel_holds_everything(tmp_path: Path) -> None:
     build = [
         sys.executable,

@@ -47,6 +47,7 @@ def test_server_and_relay_share_the_secret_and_there_is_no_default_one() -> None
     assert "TURN_SECRET" in refused.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("turnserver") is None, reason="coturn is not installed: run requirements/players.sh")
 def test_coturn_takes_every_line_of_its_configuration(tmp_path: Path) -> None:
     command = [

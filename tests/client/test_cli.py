@@ -77,6 +77,7 @@ def test_schema_prints_json() -> None:
     assert json.loads(done.stdout)["title"] == "Farcast wire"
 
 
+@pytest.mark.slow
 def test_watch_saves_a_clip(server: FaultyServer, tmp_path: Path) -> None:
     out = tmp_path / "out.mp4"
     done = farcast("watch", server.url, "-o", str(out), "--prompt", "a red circle", "--seconds", "1", "--json")
@@ -87,6 +88,7 @@ def test_watch_saves_a_clip(server: FaultyServer, tmp_path: Path) -> None:
     assert out.stat().st_size > 1000
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_a_whole_file(server: FaultyServer, tmp_path: Path) -> None:
     out = tmp_path / "out.mp4"
     command = [sys.executable, "-m", "farcast", "watch", server.url, "-o", str(out), "--seconds", "600"]

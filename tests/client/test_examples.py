@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import av
+import pytest
 
 from tests.support.faults import FaultyServer
 from tests.support.film import film
@@ -19,6 +20,7 @@ def example(root: Path, name: str, *args: str, stdin: str = "") -> subprocess.Co
     return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=90, check=False)
 
 
+@pytest.mark.slow
 def test_save_clip(root: Path, server: FaultyServer, tmp_path: Path) -> None:
     out = tmp_path / "out.mp4"
     done = example(root, "save_clip.py", server.url, str(out), "1.5")
@@ -50,6 +52,7 @@ def test_frames_to_numpy(root: Path, server: FaultyServer) -> None:
     assert done.stdout.count("green") == 4
 
 
+@pytest.mark.slow
 def test_render_take(root: Path, server: FaultyServer, tmp_path: Path) -> None:
     out = tmp_path / "final.mp4"
     done = example(root, "render_take.py", server.url, str(out), "8")

@@ -12,6 +12,7 @@ import pytest
 from tests.support.faults import FaultyServer
 
 
+@pytest.mark.slow
 def test_everything_without_async(server: FaultyServer, tmp_path: Path) -> None:
     with farcast.sync.connect(server.url, prompt="a red circle") as live:
         frames = list(itertools.islice(live.frames(), 3))

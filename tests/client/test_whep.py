@@ -70,6 +70,7 @@ async def test_an_unusable_answer_is_a_media_error(server: FaultyServer, monkeyp
             await live.frames().get()
 
 
+@pytest.mark.slow
 async def test_a_paused_session_is_not_silence(server: FaultyServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(whep, "_SILENCE_S", 0.8)
     async with farcast.connect(server.url, prompt="a red circle") as live:

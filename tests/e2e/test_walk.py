@@ -15,7 +15,7 @@ from tests.support.faults import FaultyServer
 from tests.support.film import clip
 from tests.support.page_actions import Tabs, give, greenish, live, picture, upload
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.browser, pytest.mark.nightly, pytest.mark.timeout(300)]
 
 DESK = {"viewport": {"width": 1280, "height": 800}}
 PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "is_mobile": True, "has_touch": True}

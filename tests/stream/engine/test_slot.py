@@ -179,6 +179,7 @@ STEPS = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(STEPS, st.integers(0, 10_000), st.sampled_from([0.0, 0.004, 0.05]), st.sampled_from([0, 1, 4]))
 def test_whatever_happens(steps: list[tuple[str, float, float, int]], seed: int, delay: float, back: int) -> None:
