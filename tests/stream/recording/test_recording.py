@@ -96,7 +96,7 @@ async def show(recording: Recording, broadcast: Broadcast, indices: range) -> No
         recording.showing(i * STEP)
         broadcast.show(paint(64, (200, 30, 30), i), i * STEP)
         for _ in range(400):
-            if not recording._coming:
+            if not recording._coming or recording.stopped:  # one that has stopped takes nothing more
                 break
             await asyncio.sleep(0.005)
 
