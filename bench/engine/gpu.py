@@ -82,7 +82,7 @@ def _rows(
     """A row a step budget, and the latents of the last chunk that fills the window, for comparison."""
     _reset_peak(bundle.device)
     rollout = Rollout(bundle, prompt=PROMPT)
-    while rollout._context.frames < rollout._context.geometry.context_frames:
+    while rollout.state.cache.frames < rollout.state.cache.geometry.context_frames:
         latents = run_chunk(rollout, [1.0, 0.0]).latents
     run_chunk(rollout, [1.0, 0.0])
     rows = []

@@ -74,7 +74,7 @@ def page(figures: Mapping[str, Any], bars: Sequence[Bar], *, quick: bool) -> str
         "Noisy trace, a prompt every 3-9 s; seconds, p50 / p90, **bold** where p90 is over the target. In brackets",
         "without a policy: a prompt takes effect with the next chunk, and everything made before is played first.",
         "",
-        *_turns(figures["prompt_to_pixel"]),
+        *_prompts(figures["prompt_to_pixel"]),
         "",
         "A target below the floor of a device cannot be met, and a small target with many prompts costs holds, as each",
         "turn throws the lead away.",
@@ -127,7 +127,7 @@ def _parts(what: str, parts: Mapping[str, Any], unit: str) -> list[str]:
     return lines
 
 
-def _turns(devices: Mapping[str, Any]) -> list[str]:
+def _prompts(devices: Mapping[str, Any]) -> list[str]:
     targets = [key for key in next(iter(devices.values())) if key.endswith(" ms")]
     lines = ["| device | floor | " + " | ".join(targets) + " |", "|---" * (len(targets) + 2) + "|"]
     for name, of in devices.items():

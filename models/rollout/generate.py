@@ -1,4 +1,4 @@
-"""A clip of a given length, offline: the loop of the live rollout with every chunk given the same steps."""
+"""A clip of a given length, offline: a rollout whose chunks all take the same steps."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def generate(
     *,
     prompt: str,
     frames: int = 81,
-    steps: int = 4,
+    steps: int | None = None,
     seed: int = 0,
     image: Image.Image | None = None,
     video: np.ndarray | None = None,
@@ -33,18 +33,19 @@ def generate(
 ) -> Iterator[np.ndarray]:
     """Yield uint8 (n, H, W, 3), chunk after chunk, until `frames` pixel frames are made; the last one is cut to fit.
 
-    A bidirectional checkpoint makes the whole clip at once (see `offline`), from text only.
+    A bidirectional checkpoint makes the whole clip at once (`models.rollout.bidirectional`), from text only.
+    steps: a chunk; None takes 4, or the count of a model that runs at fixed noise levels.
     guidance: None takes the bundle's own.
     progress(frames made, frames asked for) is called after every chunk. Arguments are checked before the first chunk.
     """
     if isinstance(frames, bool) or not isinstance(frames, int) or not 1 <= frames <= MAX_FRAMES:
         raise RequestError(f"frames is {frames!r}; it must be a whole number from 1 to {MAX_FRAMES}")
-    sigmas = flowmap.schedule(steps, bundle.shift)
+    sigmas = flowmap.schedule_for(bundle, steps)
     if not bundle.streams:
         if image is not None or video is not None:
             raise RequestError(f"{bundle.name} makes video from text alone; an image or a clip needs a FAR checkpoint")
         scale = bundle.guidance if guidance is None else guidance
-        whole = generate_whole(bundle, prompt=prompt, frames=frames, steps=steps, seed=seed, guidance=scale)
+        whole = generate_whole(bundle, prompt=prompt, frames=frames, steps=len(sigmas) - 1, seed=seed, guidance=scale)
         return _counted(whole, frames, progress)
     partition, context_frames = as_trained(bundle, frames)
     rollout = Rollout(
@@ -58,7 +59,7 @@ def generate(
         partition=partition,
         context_frames=context_frames,
     )
-    return _counted((next_chunk(rollout, sigmas) for _ in itertools.count()), frames, progress)
+    return _counted((rollout.next_chunk(sigmas) for _ in itertools.count()), frames, progress)
 
 
 def as_trained(bundle: Bundle, frames: int) -> tuple[tuple[int, ...], int | None]:
@@ -84,17 +85,3 @@ def _counted(
         if progress is not None:
             progress(made, frames)
         yield chunk
-
-
-def next_chunk(rollout: Rollout, sigmas: list[float]) -> np.ndarray:
-    """Run one whole chunk of `rollout` along `sigmas`; its frames, uint8 (n, H, W, 3)."""
-    stops = iter(sigmas[1:])
-    out: np.ndarray | None = None
-    while True:
-        unit = rollout.next()
-        result = rollout.run(unit, r=next(stops) if unit.kind == "step" else None)
-        if result is not None:
-            out = result
-        if unit.kind == "append":
-            assert out is not None
-            return out

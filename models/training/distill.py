@@ -22,13 +22,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models.rollout.flowmap import cfg
 from models.training.data.windows import Clips, Levels, draw_window
 from models.training.losses.attribute_classifier import AttributeClassifier
 from models.training.losses.attribute_reward import AttributeReward, LabelledLatents
 from models.training.losses.backward_simulation import STEP_COUNTS, draw_cut, roll_out
 from models.training.losses.dmd import matching_gradient, matching_loss
 from models.training.losses.flow_map_loss import forward_losses, mean_over_processes
-from models.training.losses.flow_matching import guided, noised
+from models.training.losses.flow_matching import noised
 from models.training.network.passes import Network, Text
 from models.training.run import Average, Run
 from models.training.trainer import Sheet, Stage, Trainer, trainable_parameters
@@ -241,7 +242,7 @@ class Distiller(Trainer):
 
         def real(z: Tensor, t: Tensor) -> Tensor:
             cond = self.velocity(teacher, sample, z, t, text)
-            return cond if scale == 1 else guided(self.velocity(teacher, sample, z, t, uncond), cond, scale)
+            return cond if scale == 1 else cfg(self.velocity(teacher, sample, z, t, uncond), cond, scale)
 
         def fake(z: Tensor, t: Tensor) -> Tensor:
             return self.velocity(self.fake, sample, z, t, text)

@@ -33,6 +33,8 @@ from stream.errors import StreamError
 from stream.metrics import Metrics
 from stream.session.session import Session
 
+from . import problems
+
 log = logging.getLogger("farcast.control")
 
 OUTBOX = 256  # messages that wait for a slow reader
@@ -70,14 +72,14 @@ class Connection:
 
     async def run(self) -> None:
         """Until the client leaves or the session is over."""
-        self.session.answers.clients.add(self)
+        self.session.replies.clients.add(self)
         self.send(self.session.status())
         writer = asyncio.create_task(self._write())
         reader = asyncio.create_task(self._read())
         try:
             await asyncio.wait({writer, reader}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self.session.answers.clients.discard(self)
+            self.session.replies.clients.discard(self)
             for task in (writer, reader):
                 task.cancel()
             for outcome in await asyncio.gather(writer, reader, return_exceptions=True):
@@ -104,10 +106,10 @@ class Connection:
                 text = message.get("text")
                 if text is None:
                     text = message.get("bytes") or b""
-                self.heard(text)
+                self.on_message(text)
                 await asyncio.sleep(0)  # a flood from one client leaves room for everybody else
 
-    def heard(self, text: str | bytes) -> None:
+    def on_message(self, text: str | bytes) -> None:
         """One message; whatever is wrong with it is answered, and the connection stays."""
         try:
             if isinstance(text, bytes):
@@ -144,7 +146,7 @@ class Connection:
                 case Ping():
                     self.send(Pong(re=message.id, t=message.t))
         except StreamError as error:
-            self.send(Error(re=message.id, code=error.code, message=error.message))
+            self.send(problems.message(error, message.id))
 
 
 async def serve(socket: WebSocket, session: Session, metrics: Metrics, *, steers: bool = True) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import typer
 
 from models.evaluation import report
-from stream.errors import ConfigError
+from stream.errors import ConfigError, user_errors
 
 if TYPE_CHECKING:
     from models.checkpoint.bundle import Bundle
@@ -24,6 +24,7 @@ MANY = 20  # prompts from which on clips are analysed in processes of their own
 
 
 @app.command("eval")
+@user_errors()
 def evaluate(
     model: Annotated[
         str | None, typer.Option(help="Checkpoint folder or hub id; left out = the embedded model.")
@@ -67,7 +68,8 @@ def evaluate(
     if folder is not None and folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder} is a file; give a folder to write into.")
     from models.evaluation.suite import QUICK, Plan
-    from models.evaluation.tasks.sampler import SAMPLERS, Sampler
+    from models.evaluation.tasks.sampler import Sampler
+    from models.rollout.state import SAMPLERS
 
     if method not in SAMPLERS:
         raise ConfigError(f"--sampler must be {' or '.join(SAMPLERS)}, not {method!r}.")
@@ -155,12 +157,9 @@ def rival(text: str, samplers: tuple[str, ...]) -> tuple[str, str, str, float | 
 
 def opened(model: str | None, device: str) -> Bundle:
     """The checkpoint. Raises ModelError."""
-    from models.checkpoint.bundle import open_bundle
-    from models.checkpoint.random_weights import random_bundle
+    from models.checkpoint.load import open_weights
 
-    if model is not None and model.startswith("random:"):
-        return random_bundle(model.removeprefix("random:"), device=device if device != "auto" else "cpu")
-    return open_bundle(model, device=device)
+    return open_weights(model, device)
 
 
 def teller() -> Callable[[str], None]:

@@ -1,4 +1,4 @@
-"""What the server and the engine process say to each other: small frozen values over one pipe.
+"""Messages between the server and the engine process: small frozen values over one pipe.
 
 `session` names the session, `serial` a user's change (counted up by the server), so that every change can be answered.
 Times are `time.monotonic()` seconds, one clock for all processes of a host.
@@ -10,7 +10,7 @@ import logging
 from dataclasses import dataclass
 
 from models.checkpoint.vocabulary import Vocabulary
-from stream.governor.dial import DialSetting
+from stream.governor import Dial
 from stream.types import Mix, Pixels
 
 
@@ -30,6 +30,7 @@ class ModelFacts:
     weights: str = ""  # a fingerprint of the model's numbers
     threads: int = 0  # of the CPU
     library: str = ""  # what computes, with its version
+    fixed_sigmas: tuple[float, ...] = ()  # noise levels the model must run at, 1 down to 0; () = any
     guidance_range: tuple[float, float] | None = None  # what a session may ask for; None = anything on the wire
     steps: int | None = None  # the default ceiling of the dial; None = the wire's
     vocabulary: Vocabulary | None = None  # None: free text
@@ -41,7 +42,7 @@ class ModelFacts:
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """`factory`: "module:function" called with (model, device, threads, execution)."""
+    """`factory`: "module:function" called with (model, device, threads, execution), and decoder= and lora= if given."""
 
     factory: str
     model: str | None = None
@@ -50,6 +51,8 @@ class EngineOptions:
     execution: str = "eager"
     max_lead: float = 6.0
     level: int = logging.INFO
+    decoder: str | None = None
+    lora: tuple[str, ...] = ()
 
 
 # --- server -> engine
@@ -62,7 +65,7 @@ class Open:
     session: str
     prompt: str
     seed: int
-    dial: DialSetting
+    dial: Dial
     guidance: float = 1.0
     image: Pixels | None = None
     clip: Pixels | None = None
@@ -100,7 +103,7 @@ class SetPrompt:
 class SetDial:
     session: str
     serial: int
-    dial: DialSetting
+    dial: Dial
 
 
 @dataclass(frozen=True)
@@ -130,11 +133,11 @@ class Rewind:
 
 @dataclass(frozen=True)
 class PlayoutReport:
-    """Where playout stands `at`: `left` frames wait, after the first `heard` messages of this engine process that
+    """Where playout stands `at`: `left` frames wait, after the first `received` messages of this engine process that
     change the queue (`ChunkMade`, `DropFrom`, `Rewound`). `playing`: a frame was shown, so they leave by the clock."""
 
     session: str
-    heard: int
+    received: int
     left: int
     at: float
     fps: float
@@ -176,8 +179,8 @@ class PromptApplied:
 
 @dataclass(frozen=True)
 class ChunkMade:
-    """Frames of one chunk. `took` counts from the moment the chunk could start to its last frame, `wait` is the time
-    the engine sat idle for this session because its lead was full. `late` > 0: seconds past the deadline."""
+    """Frames of one chunk. `took`: seconds from its first unit of work to its frames. `late` > 0: seconds past the
+    deadline."""
 
     session: str
     chunk: int
@@ -191,11 +194,11 @@ class ChunkMade:
     made_at: float
     prompt_serial: int
     image_serial: int
-    cut: bool = False  # replaces what is queued
+    replaces_queue: bool = False  # its frames replace those that wait to be shown
     # For the score: what decided this chunk besides the chunks before it.
     opened: tuple[PromptApplied | None, ...] = ()  # prompts in the order they took effect; None = nothing new
     shot: Pixels | None = None  # the picture it begins from
-    rebuilt: str = ""  # "context" or "all": what of the take's memory was made anew before it
+    rebuilt: str = ""  # "context" or "all": what of the rollout's memory was computed again before it
     crc: int | None = None  # of the frames; filled in on the way to the server
 
     @property
@@ -205,10 +208,13 @@ class ChunkMade:
 
 @dataclass(frozen=True)
 class DialTaken:
+    """kept_ms: the latency really kept, less than the target where the bound on the lead allows no more."""
+
     session: str
     serial: int
     chunk: int
     frame: int
+    kept_ms: float
 
 
 @dataclass(frozen=True)

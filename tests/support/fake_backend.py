@@ -1,7 +1,12 @@
-"""A model without torch: frames in the colour the prompt names, at a cost that a test chooses.
+"""A backend without torch: frames in the colour the prompt names, at a cost that a test chooses.
 
 A chunk is 12 frames; the frame's index is painted into its first pixels (see `read_index`), so a test can tell which
-frame it sees. Options come in the model's name: "fake?step=0.02&decode=0.01".
+frame it sees. Options come in the model's name: "fake?step=0.02&decode=0.01"; `size=128`, `height=64` where it is not
+square, `rich=1` for a texture in motion that costs an encoder bits, `too_many=50` for renders that fail at so many
+steps.
+
+Words in a prompt cause faults in the unit that takes it up: "explode" (an error of the model), "die" (the process
+ends).
 """
 
 from __future__ import annotations
@@ -11,19 +16,28 @@ import os
 import time
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 from urllib.parse import parse_qs
 
 import numpy as np
 from farcast.protocol import Score, ScoreError
+from PIL import Image
 
 from models.checkpoint.vocabulary import Vocabulary
-from stream.engine.backend import ModelLoadError, RequestRefused
+from models.errors import ModelError, PromptError, RequestError
 from stream.engine.protocol import ModelFacts, Open, PromptApplied
 from stream.types import Mix, Pixels
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 60), "blue": (40, 60, 220), "white": (240, 240, 240)}
 GREY = (128, 128, 128)
+EXAMPLES = (
+    "a big red circle bouncing on a navy background",
+    "a small yellow star spinning on a black background",
+    "a green square drifting on a white background",
+    "a blue triangle orbiting on a gray background",
+)
+Colour = tuple[int, int, int]
 CHUNK = 12
 
 
@@ -33,8 +47,14 @@ class FakeUnit:
     cost_key: Hashable = ()
 
 
-def colour_of(text: str) -> tuple[int, int, int]:
+def colour_of(text: str) -> Colour:
     return next((rgb for name, rgb in COLOURS.items() if name in text), GREY)
+
+
+def mixed(mix: Mix) -> Colour:
+    """The colours of several prompts, by weight."""
+    r, g, b = sum(weight * np.array(colour_of(text)) for text, weight in mix) / sum(weight for _, weight in mix)
+    return int(r), int(g), int(b)
 
 
 def paint(size: int, colour: tuple[int, int, int], index: int) -> Pixels:
@@ -46,7 +66,22 @@ def paint(size: int, colour: tuple[int, int, int], index: int) -> Pixels:
     return frame
 
 
-class FakeTake:
+@cache
+def texture(size: int) -> Pixels:
+    rng = np.random.default_rng(7)
+    threads = Image.fromarray(rng.integers(0, 255, (size // 4, size // 4, 3), dtype=np.uint8))
+    return np.asarray(threads.resize((2 * size, 2 * size), Image.Resampling.BICUBIC))
+
+
+def rich(size: int, colour: tuple[int, int, int], index: int) -> Pixels:
+    """A window that wanders over a texture; the colour plays no part."""
+    wide = texture(size)
+    x = int((np.sin(index / 9) + 1) / 2 * size * 0.9)
+    y = int((np.cos(index / 13) + 1) / 2 * size * 0.9)
+    return np.ascontiguousarray(wide[y : y + size, x : x + size])
+
+
+class FakeRollout:
     cheap_rewind_from = 0
     rebuilt = ""
     transition = 0
@@ -57,14 +92,15 @@ class FakeTake:
         self.sigma = 1.0
         self.colour = GREY
         self.wanted: str | None = text
-        self.picture = image
+        self.mix: Mix = ()  # in place of `wanted`, which then is its heaviest prompt
+        self.pending_image = image
         self.decoded = False
         self.history: list[int] = []
 
     def next(self) -> FakeUnit:
         if self.sigma == 1.0 and self.wanted is not None:
             return FakeUnit("prompt")
-        if self.sigma == 1.0 and self.picture is not None:
+        if self.sigma == 1.0 and self.pending_image is not None:
             return FakeUnit("encode")
         if self.sigma > 0:
             return FakeUnit("step")
@@ -78,11 +114,12 @@ class FakeTake:
                 raise RuntimeError("the fake model explodes")
             if "die" in self.wanted.split():
                 os._exit(3)
-            self.colour, self.wanted = colour_of(self.wanted), None
+            self.colour = mixed(self.mix) if self.mix else colour_of(self.wanted)
+            self.wanted = None
         elif unit.kind == "encode":
-            assert self.picture is not None
-            self.colour = tuple(int(c) for c in self.picture.mean((0, 1)))  # type: ignore[assignment]
-            self.picture = None
+            assert self.pending_image is not None
+            self.colour = tuple(int(c) for c in self.pending_image.mean((0, 1)))  # type: ignore[assignment]
+            self.pending_image = None
         elif unit.kind == "step":
             assert r is not None
             assert 0.0 <= r < self.sigma
@@ -90,7 +127,9 @@ class FakeTake:
         elif unit.kind == "decode":
             self.decoded = True
             count = CHUNK if self.chunk else 1
-            return np.stack([paint(self.model.facts.width, self.colour, self.frame + i) for i in range(count)])
+            facts, colour, first = self.model.facts, self.colour, self.frame
+            frames = [self.model.paint(facts.width, colour, first + i)[-facts.height :] for i in range(count)]
+            return np.stack(frames)
         else:
             self.history.append(self.frame)
             self.frame += CHUNK if self.chunk else 1
@@ -99,30 +138,27 @@ class FakeTake:
         return None
 
     @property
-    def opens(self) -> PromptApplied | None:
+    def pending_prompt(self) -> PromptApplied | None:
         return None if self.wanted is None else PromptApplied(((self.wanted, 1.0),), self.transition)
 
-    @property
-    def shot(self) -> Pixels | None:
-        return self.picture
-
     def prompt(self, text: str | Mix, *, transition: int = 0) -> None:
+        self.mix = () if isinstance(text, str) else text
         if not isinstance(text, str):
             text = max(text, key=lambda part: part[1])[0]
         self.transition = transition
         if "forbidden" in text:
-            raise RequestRefused("This prompt is forbidden. Ask for something else.", "invalid_prompt")
+            raise PromptError("This prompt is forbidden. Ask for something else.")
         self.wanted = text
 
     def image(self, image: Pixels) -> None:
-        self.picture = image
+        self.pending_image = image
 
     def restart_chunk(self) -> None:
         self.sigma = 1.0
 
     def rewind(self, chunk: int) -> None:
         if chunk > self.chunk:
-            raise RequestRefused(f"Chunk {chunk} is not made yet.", "invalid_chunk")
+            raise RequestError(f"Chunk {chunk} is not made yet.", code="invalid_chunk")
         if chunk < self.chunk:
             self.chunk, self.frame = chunk, self.history[chunk]
             del self.history[chunk:]
@@ -140,37 +176,44 @@ CLOSED: dict[str, Any] = {
 
 
 class FakeModel:
-    def __init__(self, size: int, costs: dict[str, float], limits: dict[str, Any]) -> None:
+    def __init__(
+        self, size: int, costs: dict[str, float], *, height: int | None = None, textured: bool = False,
+        limits: dict[str, Any] | None = None,
+    ) -> None:  # fmt: skip
         self.costs = costs
-        self.facts = ModelFacts("fake", size, size, 16.0, CHUNK, ("a red circle", "a blue star"), "cpu", 5.0, **limits)
+        self.paint = rich if textured else paint
+        self.facts = ModelFacts(
+            "fake", size, height or size, 16.0, CHUNK, EXAMPLES, "cpu", 5.0, **(limits or {})
+        )
 
-    def open(self, request: Open) -> FakeTake:
+    def open(self, request: Open) -> FakeRollout:
         if "forbidden" in request.prompt:
-            raise RequestRefused("This prompt is forbidden. Ask for something else.", "invalid_prompt")
-        return FakeTake(self, request.prompt, request.image)
+            raise PromptError("This prompt is forbidden. Ask for something else.")
+        return FakeRollout(self, request.prompt, request.image if request.clip is None else request.clip[-1])
 
-    def save(self, take: FakeTake) -> bytes | None:
-        state = {"chunk": take.chunk, "frame": take.frame, "colour": take.colour, "history": take.history}
+    def save(self, rollout: FakeRollout) -> bytes | None:
+        state = {"chunk": rollout.chunk, "frame": rollout.frame, "colour": rollout.colour, "history": rollout.history}
         return json.dumps(state).encode()
 
-    def load(self, blob: bytes) -> FakeTake:
+    def load(self, blob: bytes) -> FakeRollout:
         state = json.loads(blob)
-        take = FakeTake(self, "")
-        take.wanted = None
-        take.chunk, take.frame, take.history = state["chunk"], state["frame"], state["history"]
-        take.colour = tuple(state["colour"])
-        return take
+        rollout = FakeRollout(self, "")
+        rollout.wanted = None
+        rollout.chunk, rollout.frame, rollout.history = state["chunk"], state["frame"], state["history"]
+        rollout.colour = tuple(state["colour"])
+        return rollout
 
 
 def open_model(source: str | None, device: str, threads: int, execution: str = "eager") -> FakeModel:
     name, _, query = (source or "fake").partition("?")
     if name == "broken":
-        raise ModelLoadError("The fake model is broken. Use another.", "invalid_model")
+        raise ModelError("The fake model is broken. Use another.")
     options = {key: float(values[0]) for key, values in parse_qs(query).items()}
     size = int(options.pop("size", 64))
     time.sleep(options.pop("load", 0.0))
-    limits = CLOSED if options.pop("closed", 0.0) else {}
-    return FakeModel(size, options, limits)
+    height, textured = int(options.pop("height", size)), bool(options.pop("rich", 0.0))
+    limits = CLOSED if options.pop("closed", 0.0) else None
+    return FakeModel(size, options, height=height, textured=textured, limits=limits)
 
 
 @dataclass(frozen=True)
@@ -186,12 +229,14 @@ def open_renderer(source: str | None, device: str, threads: int, score: Score) -
     def render(take: Score, steps: int | None) -> Iterator[FakeChunk]:
         if "unrenderable" in take.prompt_words:
             raise ScoreError("The score was made with another model.", code="other_model")
+        if steps == options.get("too_many"):
+            raise ScoreError("The device ran out of memory; render with fewer steps.", code="out_of_memory")
         if "die" in take.prompt_words:
             os._exit(3)
         for chunk in range(take.chunks):
             time.sleep(options.get("render", 0.0) * (steps or 1))
             count = CHUNK if chunk else 1
-            frames = np.stack([paint(take.width, colour_of(take.prompt_words), i) for i in range(count)])
-            yield FakeChunk(frames, True if steps is None else None)
+            pictures = [paint(take.width, colour_of(take.prompt_words), i)[-take.height :] for i in range(count)]
+            yield FakeChunk(np.stack(pictures), True if steps is None else None)
 
     return render

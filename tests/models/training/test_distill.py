@@ -15,31 +15,14 @@ from torch import Tensor
 from models.rollout.flowmap import schedule
 from models.training.data.toy_clips import LatentClips
 from models.training.data.windows import CaptionedClips, Levels, WorldClips, draw_window
-from models.training.distill import Distillation, Distiller, Sample
+from models.training.distill import Distiller, Sample
 from models.training.losses.backward_simulation import STEP_COUNTS, Cut, draw_cut, roll_out
 from models.training.losses.dmd import clean_from, matching_gradient, matching_loss
 from models.training.losses.flow_map_loss import FlowMapObjective, forward_losses
 from models.training.losses.flow_matching import noised
 from models.training.network.passes import Network
 from models.training.trainer import Stage, Trainer
-from tests.models.training.network.test_passes import network
-
-STAGE = Distillation(
-    steps=4, windows=(0.3, 0.3, 0.4), batch=(3,), fake_first=1, save_every=2, pairs=(0.5, 0.25, 0.25), guidance=3.0,
-    weight="beta08", shift=5.0,
-)  # fmt: skip
-
-
-def clips(chunks: int = 4, count: int = 4) -> WorldClips:
-    torch.manual_seed(3)
-    scenes = torch.zeros(count, chunks, 5, dtype=torch.uint8)
-    scenes[1:, chunks // 2 :, 1] = 3  # a change of colour in mid-clip
-    return WorldClips(LatentClips(torch.randn(count, 1 + 3 * (chunks - 1), 4, 8, 8), scenes))
-
-
-def distiller(folder: Path, stage: Distillation = STAGE) -> Distiller:
-    return Distiller(network(), network(), network(), clips(), clips(1), stage, folder)
-
+from tests.support.toy_training import STAGE, clips, distiller, network
 
 # -- flow-map backward simulation ------------------------------------------------------------------------------------
 
@@ -197,6 +180,7 @@ def test_only_the_fake_network_learns_at_first(tmp_path: Path) -> None:
     assert torch.equal(trainer.network.transformer.proj_out.weight, before)
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_exactly(tmp_path: Path) -> None:
     distiller(tmp_path / "whole").train()
     distiller(tmp_path / "parts", replace(STAGE, steps=2)).train()
@@ -208,6 +192,7 @@ def test_a_stopped_run_goes_on_exactly(tmp_path: Path) -> None:
             torch.testing.assert_close(whole[key], parts[key], rtol=0, atol=0, msg=key)
 
 
+@pytest.mark.slow
 def test_forward_training_lowers_its_loss(tmp_path: Path) -> None:
     stage = Stage(
         steps=30, windows=(0.5, 0.5), batch=(8, 4), rate=3e-3, pairs=(0.5, 0.25, 0.25), guidance=3.0, weight="beta08",

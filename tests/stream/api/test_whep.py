@@ -13,8 +13,8 @@ from aiortc import RTCConfiguration, RTCPeerConnection
 from stream.api.whep import accepts
 from stream.ice import IceServer
 from stream.webrtc.sdp import PLAYOUT_DELAY, parse_fragment, parse_offer
-from tests.stream.webrtc.test_viewer import FRAGMENT, SDP, Peer
 from tests.support.running_server import Running, running, wait_for
+from tests.support.whep_peer import FRAGMENT, SDP, Peer
 
 ORIGIN = {"Origin": "https://player.example"}
 
@@ -145,6 +145,7 @@ async def test_fragments_that_are_none(http: httpx.AsyncClient, take: dict[str, 
     await peer.peer.close()
 
 
+@pytest.mark.slow
 async def test_a_session_that_is_over_and_one_that_is_full(http: httpx.AsyncClient, turning: Running) -> None:
     made = await asyncio.to_thread(turning.create)
     first, _ = await post(http, made)

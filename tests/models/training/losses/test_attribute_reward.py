@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from safetensors.torch import load_file
 
@@ -19,8 +20,7 @@ from models.training.losses.attribute_classifier import (
     labels_of,
 )
 from models.training.losses.attribute_reward import AttributeReward, LabelledLatents
-from tests.models.training.network.test_passes import network
-from tests.models.training.test_distill import STAGE, clips
+from tests.support.toy_training import STAGE, clips, network
 
 CAPTIONS = ["a red star", "a blue moon bouncing", "a green ring", "something else"]
 
@@ -75,6 +75,7 @@ def test_the_loss_of_a_frame_does_not_depend_on_other_frames() -> None:
     assert torch.allclose(loss, by_frame.mean())
 
 
+@pytest.mark.slow
 def test_the_classifier_learns_attributes_and_generated_samples(tmp_path: Path) -> None:
     own, rng = new_reward(tmp_path), np.random.default_rng(0)
     signs = torch.randn(4, 1, 4, 8, 8)  # what each caption looks like
@@ -104,6 +105,7 @@ def test_the_students_loss_reaches_the_samples_that_count_and_nothing_else(tmp_p
     assert all(p.grad is None for p in own.classifier.parameters())
 
 
+@pytest.mark.slow
 def test_distillation_trains_it_and_goes_on_exactly(tmp_path: Path) -> None:
     def distiller(folder: str, steps: int) -> Distiller:
         torch.manual_seed(7)
