@@ -77,7 +77,7 @@ def _load(options: EngineOptions) -> Model:
         factory = getattr(importlib.import_module(module), name)
     except ImportError as error:
         raise ModelLoadError(
-            f"The engine needs a package that is not installed ({error.name}). Install farcast[server].",
+            f"The engine needs a package that is not installed ({error.name}). Install farcast-server.",
             "not_installed",
         ) from error
     model: Model = factory(options.model, options.device, options.threads, options.execution)

@@ -190,7 +190,7 @@ async def test_a_take_is_rendered_by_the_server(fake: Fake, tmp_path: Path) -> N
             async with asyncio.timeout(0.3):
                 await live.render(steps=2, poll=30)
         assert fake.render is None, "giving up cancels it on the server"
-        assert (await live.recording(tmp_path / "shown.mp4")).read_bytes() == b"what was shown"
+        assert (await live.download_recording(tmp_path / "shown.mp4")).read_bytes() == b"what was shown"
 
 
 async def test_a_full_server_says_when_to_come_back(fake: Fake) -> None:

@@ -75,8 +75,8 @@ async def test_a_session_that_is_gone_ends_everything(fake: Fake) -> None:
             await live.pause()
 
 
-async def test_patience_runs_out(fake: Fake) -> None:
-    async with farcast.connect(fake.url, prompt=RED, media=False, patience=0.3) as live:
+async def test_reconnecting_ends_after_its_timeout(fake: Fake) -> None:
+    async with farcast.connect(fake.url, prompt=RED, media=False, reconnect_timeout=0.3) as live:
         asking = asyncio.create_task(live.prompt("a green square", timeout=20))
         await asking
         fake.deaf = True
