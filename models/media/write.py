@@ -8,10 +8,10 @@ from typing import Any
 import av
 import numpy as np
 
-from stream.errors import StreamError
+from models.errors import FarcastError
 
 
-class OutputError(StreamError):
+class OutputError(FarcastError):
     """The clip cannot be written where it should go."""
 
     code = "output"

@@ -19,7 +19,7 @@ def test_without_a_name_it_lists_them(capsys: pytest.CaptureFixture[str]) -> Non
     assert "governor" in bench.names()
     for name in bench.names():
         assert f"  {name} " in out
-        assert len(cli.summary(name)) > 10
+        assert len(bench.summary(name)) > 10
 
 
 def test_an_unknown_bench(capsys: pytest.CaptureFixture[str]) -> None:

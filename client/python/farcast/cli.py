@@ -83,8 +83,6 @@ def discover() -> dict[str, EntryPoint]:
 
 def load(entry: EntryPoint) -> Callable[..., Any]:
     """The command behind an entry point. Raises Unavailable when its packages are not installed."""
-    import typer
-
     try:
         target = entry.load()
     except ModuleNotFoundError as error:
@@ -95,6 +93,8 @@ def load(entry: EntryPoint) -> Callable[..., Any]:
         raise _missing(error) from None
     except ImportError as error:
         raise _missing(error) from None
+    import typer
+
     if isinstance(target, typer.Typer):
         return target
     app = typer.Typer(add_completion=False)
