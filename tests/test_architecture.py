@@ -116,7 +116,7 @@ def test_commands_exist() -> None:
     ],
 )
 def test_what_is_imported_is_declared(room: str, extras: list[str] | None) -> None:
-    """No package that is there only because another one needs it. `extras`: of farcast-server; None: of farcast alone."""
+    """No package that is there only because another one needs it. `extras` of farcast-server; None: farcast alone."""
     optional = PROJECT["project"]["optional-dependencies"]
     wanted = list(CLIENT["project"]["dependencies"])
     if extras is not None:

@@ -42,9 +42,17 @@ with farcast.sync.connect("http://127.0.0.1:8000", promt="x") as live:
 
 
 def check(root: Path, path: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", "--cache-dir", str(path.parent / "cache")]
+    command = [
+        sys.executable,
+        "-m",
+        "mypy",
+        "--strict",
+        "--no-error-summary",
+        "--cache-dir",
+        str(path.parent / "cache"),
+    ]
     done = subprocess.run(
-        [*command, "--follow-imports=silent", str(path)],
+        [*command, "--cache-dir", str(path.parent / "cache"), str(path)],
         capture_output=True,
         text=True,
         timeout=170,

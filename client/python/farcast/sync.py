@@ -60,10 +60,10 @@ class _Loop:
 def _blocking(method: Callable[Concatenate[aio.Live, P], Coroutine[Any, Any, T]]) -> Callable[Concatenate[Live, P], T]:
     """A method of `Live` that waits for this coroutine method of `farcast.Live`."""
 
-    @functools.wraps(method)
-    def call(self: Live, *args: P.args, **kwargs: P.kwargs) -> T:
+    def call(self: Live, /, *args: P.args, **kwargs: P.kwargs) -> T:
         return self._loop.run(method(self._live, *args, **kwargs))
 
+    functools.update_wrapper(call, method)
     return call
 
 
