@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from stream.errors import user_errors
+
 from .options import Model
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ EMBEDDED = "Apache-2.0, as the rest of Farcast."
 
 
 @app.command()
+@user_errors()
 def info(
     model: Model = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.conftest import Server
+from tests.support.faults import FaultyServer
 from tests.support.page_actions import Tabs
 from tests.support.running_server import Running, running
 
@@ -21,7 +21,7 @@ def closed() -> Iterator[Running]:
 
 
 def test_words_build_a_prompt_and_unknown_ones_are_named(tab: Tabs, closed: Running) -> None:
-    watched = tab().open(closed.url).playing()
+    watched = tab().open(closed.url + "/").playing()
     page = watched.page
     page.locator("#words summary").click()
     assert page.locator("#word-shape option").all_inner_texts() == ["circle", "star"]
@@ -38,8 +38,8 @@ def test_words_build_a_prompt_and_unknown_ones_are_named(tab: Tabs, closed: Runn
     assert (guidance.get_attribute("min"), guidance.get_attribute("max")) == ("1", "1.5")
 
 
-def test_a_model_of_free_text_offers_no_words(tab: Tabs, fake: Server) -> None:
-    watched = tab().open(fake.url).playing()
+def test_a_model_of_free_text_offers_no_words(tab: Tabs, server: FaultyServer) -> None:
+    watched = tab().open(server.url).playing()
     watched.say("a cat")
     assert not watched.page.locator("#words").is_visible()
     assert not watched.page.locator("#unknown").is_visible()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
 from farcast.protocol import Dial, ModelInfo
+from websockets.asyncio.client import connect
 
 from stream.session.session import default_ceiling
-from tests.stream.api.test_control import steering
 from tests.support.running_server import Running, running
 
 
@@ -28,14 +31,25 @@ def test_the_model_names_its_words_steps_and_guidance(closed: Running) -> None:
     assert (model.steps, model.guidance, model.guidance_range, model.max_steps) == (4, 1.0, (1.0, 1.5), 50)
 
 
+async def pending(server: Running, *prompts: dict[str, Any]) -> list[dict[str, Any]]:
+    """The `prompt_pending` of each prompt, sent one after another on one control socket."""
+    made, found = await asyncio.to_thread(server.create, "a red circle"), []
+    async with connect(server.socket(made)) as socket, asyncio.timeout(20):
+        for number, prompt in enumerate(prompts):
+            await socket.send(json.dumps({"type": "prompt", "id": f"p{number}", **prompt}))
+            while (message := json.loads(await socket.recv()))["type"] != "prompt_pending":
+                pass
+            found.append(message)
+    await asyncio.to_thread(server.delete, made)
+    return found
+
+
 async def test_pending_prompts_name_the_words_that_mean_nothing(closed: Running) -> None:
-    async with steering(closed) as wire:
-        await wire.say(type="prompt", id="p1", text="A blue BALL, please")
-        assert (await wire.answer("p1", "prompt_pending"))["unknown"] == ["please"]
-        await wire.say(type="prompt", id="p2", text="a red star")
-        assert (await wire.answer("p2", "prompt_pending"))["unknown"] == []
-        await wire.say(type="prompt", id="p3", mix=[["a red cat", 1], ["a blue dog cat", 2]])
-        assert (await wire.answer("p3", "prompt_pending"))["unknown"] == ["cat", "dog"]
+    messages = await pending(
+        closed, {"text": "A blue BALL, please"}, {"text": "a red star"},
+        {"mix": [["a red cat", 1], ["a blue dog cat", 2]]},
+    )  # fmt: skip
+    assert [message["unknown"] for message in messages] == [["please"], [], ["cat", "dog"]]
 
 
 def test_a_model_of_free_text_takes_what_the_wire_takes(server: Running) -> None:
@@ -44,10 +58,7 @@ def test_a_model_of_free_text_takes_what_the_wire_takes(server: Running) -> None
 
 
 async def test_a_model_of_free_text_says_nothing_of_words(server: Running) -> None:
-    async with steering(server) as wire:
-        await wire.say(type="prompt", id="p1", text="a cat")
-        assert wire.heard
-        assert "unknown" not in await wire.answer("p1", "prompt_pending")
+    assert "unknown" not in (await pending(server, {"text": "a cat"}))[0]
 
 
 def test_the_models_steps_are_the_default_ceiling(closed: Running) -> None:
