@@ -7,8 +7,8 @@ from typing import Any
 
 from typer.testing import CliRunner
 
-from models.errors import ModelError
 from stream.cli.info import app, licence
+from stream.errors import InvalidRequest
 
 
 def printed(*arguments: str) -> str:
@@ -43,4 +43,5 @@ def test_the_licence_of_published_weights_is_named() -> None:
 
 def test_a_model_that_is_not_there_is_an_error_in_words() -> None:
     result = CliRunner().invoke(app, ["--model", "/nowhere"])
-    assert isinstance(result.exception, ModelError)
+    assert isinstance(result.exception, InvalidRequest)
+    assert "no folder /nowhere" in str(result.exception)
