@@ -24,6 +24,7 @@ from .metrics import Metrics
 log = logging.getLogger("farcast")
 
 POLICY_VIOLATION = 1008
+TRY_AGAIN_LATER = 1013
 DESCRIPTION = (
     "Live video that is being generated while you watch. Make a session, watch it over WebRTC (WHEP), "
     "steer it over one WebSocket at /v1/sessions/{id}/control."
@@ -77,8 +78,10 @@ def create_app(config: ServerConfig) -> FastAPI:
         except StreamError as error:
             # Accepted first: a browser is told the reason of a closing, but never that of a refused handshake.
             await socket.accept()
-            await socket.send_json({"type": "error", "code": error.code, "message": error.message, "fatal": True})
-            await socket.close(POLICY_VIOLATION, error.code)
+            later = error.retry_after is not None
+            refusal = {"type": "error", "code": error.code, "message": error.message, "fatal": not later}
+            await socket.send_json(refusal)
+            await socket.close(TRY_AGAIN_LATER if later else POLICY_VIOLATION, error.code)
             return
         await control.serve(socket, session, metrics, steers=manager.may_steer(session, token_of(socket)))
 

@@ -7,24 +7,28 @@ import hmac
 import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from farcast.protocol import SessionRequest
 
 from stream.config import ServerConfig
 from stream.engine.process import EngineProcess
 from stream.engine.protocol import EngineOptions, Event, Measured, ModelFacts
-from stream.errors import Busy, EngineFailed, NotFound, Unauthorised
+from stream.errors import Busy, EngineFailed, Unauthorised
 from stream.governor import CostModel, admits
 from stream.metrics import Metrics
 from stream.recording import Recordings
 from stream.types import Pixels
 
 from .context import ServerContext
+from .persistence import Resumed
+from .restore import RestoredSessions
 from .session import Session
 
 log = logging.getLogger("farcast.manager")
 
 CRASHES = 2  # of the engine over one session, then it has to go
+SWEEP_EVERY = 60.0  # seconds between two looks at what the state store holds
 TICK = 1.0  # seconds between two looks at who is idle
 
 
@@ -44,16 +48,22 @@ class Manager:
         self.engine = EngineProcess(
             options, on_event=self._on_event, on_restart=self._engine_restarted, on_lost=self._engine_lost
         )
-        self._reaper: asyncio.Task[None] | None = None
+        self.restored = RestoredSessions(config)
+        self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
         self.engine.start()
-        self._reaper = asyncio.create_task(self._reap())
+        self._tasks.append(asyncio.create_task(self._resume()))
+        self._tasks.append(asyncio.create_task(self._reap()))
 
     async def close(self) -> None:
-        if self._reaper is not None:
-            self._reaper.cancel()
-        await asyncio.gather(*(s.stop("The server is shutting down.") for s in self.sessions.values()))
+        for task in self._tasks:
+            task.cancel()
+        if self.restored.writer is None:
+            await asyncio.gather(*(s.stop("The server is shutting down.") for s in self.sessions.values()))
+        else:
+            await asyncio.gather(*(s.suspend() for s in self.sessions.values()))
+        await self.restored.close()
         await self.recordings.close()
         await self.engine.close()
         self.executor.shutdown(wait=False, cancel_futures=True)
@@ -81,11 +91,29 @@ class Manager:
         while (refusal := self._no_room(request, facts)) is not None:
             if not await self._end_unwatched():
                 raise refusal
-        context = ServerContext(facts, self.config, self.engine, self.executor, self.metrics, self.recordings)
-        session = Session(request, context, image=image, clip=clip, clip_fps=clip_fps)
+        session = Session(request, self._context(facts), image=image, clip=clip, clip_fps=clip_fps)
         self.sessions[session.id] = session
         log.info("session %s: %r (seed %d)", session.id, session.prompt, session.seed)
         return session
+
+    def _context(self, facts: ModelFacts) -> ServerContext:
+        return ServerContext(
+            facts, self.config, self.engine, self.executor, self.metrics, self.recordings, self.restored.writer
+        )
+
+    async def _resume(self) -> None:
+        """Continue the sessions of an earlier server process."""
+        try:
+            facts = await self.engine.ready()
+        except EngineFailed:
+            return  # said elsewhere; the records stay
+
+        def go_on(resumed: Resumed) -> None:
+            session = Session(resumed.request, self._context(facts), resumed=resumed)
+            self.sessions[session.id] = session
+            log.info("session %s goes on from chunk %d", session.id, resumed.saved.chunk)
+
+        await self.restored.resume(facts, go_on)
 
     def _no_room(self, request: SessionRequest, facts: ModelFacts) -> Busy | None:
         """Why this session cannot be taken now; None when it can."""
@@ -114,11 +142,11 @@ class Manager:
     def get(self, session_id: str, token: str | None, *, watch: bool = False) -> Session:
         """The session, for one who may steer it; with `watch` also for one who may only watch.
 
-        Raises NotFound, Unauthorised.
+        Raises NotFound, Unauthorised, and Busy for one that an earlier server process had and this one is to continue.
         """
         session = self.sessions.get(session_id)
         if session is None:
-            raise NotFound("There is no such session. It may have ended; start a new one.", code="no_session")
+            raise self.restored.missing(session_id)
         if self.may_steer(session, token):
             return session
         if token is not None and hmac.compare_digest(token.encode(), session.view_token.encode()):
@@ -126,6 +154,12 @@ class Manager:
                 return session
             raise Unauthorised("This token only lets you watch the session, not change it.", code="watch_only")
         raise Unauthorised("This session needs its token: send `Authorization: Bearer TOKEN` or `?token=TOKEN`.")
+
+    def score(self, session_id: str, token: str | None) -> dict[str, Any]:
+        """The score's document, also of a session that ended with an earlier server process."""
+        if session_id in self.sessions:
+            return self.get(session_id, token).score.document()
+        return self.restored.score(session_id, token)
 
     @staticmethod
     def may_steer(session: Session, token: str | None) -> bool:
@@ -166,10 +200,14 @@ class Manager:
     # --- lifetime
 
     async def _reap(self) -> None:
+        swept = time.monotonic()
         while True:
             await asyncio.sleep(TICK)
             now = time.monotonic()
             self.recordings.reap(now)
+            if now - swept > SWEEP_EVERY:
+                swept = now
+                self.restored.sweep(frozenset(self.sessions))
             for session in list(self.sessions.values()):
                 try:
                     await self._look_at(session, now)

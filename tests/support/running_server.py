@@ -30,6 +30,7 @@ class Running:
     url: str
     app: FastAPI
     loop: asyncio.AbstractEventLoop
+    server: uvicorn.Server | None = None
 
     @property
     def manager(self) -> Any:
@@ -47,6 +48,11 @@ class Running:
 
     def delete(self, created: dict[str, Any]) -> None:
         httpx.delete(self.url + created["urls"]["session"], headers=self.headers(created), timeout=20)
+
+    def stop(self) -> None:
+        """Begin to shut down, as on SIGTERM."""
+        assert self.server is not None
+        self.server.should_exit = True
 
     def socket(self, created: dict[str, Any]) -> str:
         return f"ws{self.url[4:]}{created['urls']['control']}?token={created['token']}"
@@ -70,7 +76,7 @@ def running(model: str = "fake?step=0.002", at: int = 0, **options: Any) -> Iter
     url = f"http://127.0.0.1:{sock.getsockname()[1]}"
     try:
         wait_for(lambda: server.started, 20)
-        yield Running(url, app, loop)
+        yield Running(url, app, loop, server)
     finally:
         server.should_exit = True
         thread.join(20)
