@@ -23,6 +23,11 @@ class Recovery:
         # Serials of the newest prompt and of the newest image that a chunk carries.
         self.prompt, self.image = opening.prompt_serial, opening.image_serial
 
+    def release(self) -> None:
+        """The session is over: let go of its snapshot and of the pictures it began with."""
+        self.saved = None
+        self.opening = replace(self.opening, image=None, clip=None, snapshot=None)
+
     def carries(self, made: ChunkMade) -> None:
         """A chunk came."""
         self.prompt, self.image = made.prompt_serial, made.image_serial

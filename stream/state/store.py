@@ -96,6 +96,7 @@ class StateStore:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
+            self.unlock()
             raise ConfigError(
                 f"Another server keeps its sessions in {self.url}. Choose another place with --state-dir, "
                 "or switch it off with --no-state."

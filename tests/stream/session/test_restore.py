@@ -72,24 +72,19 @@ def test_after_a_restart_it_goes_on_where_it_was(tmp_path: Path) -> None:
         info = again(run, created)
         assert (info["seed"], info["prompt"]) == (9, "a blue star")
         with control(run, created) as socket:
+            assert until(socket, "session")["state"] in ("starting", "live")
             made = until(socket, "chunk")
             assert made["index"] > last, "no chunk is made for a second time from the start"
-            assert until(socket, "session", 5)["state"] in ("starting", "live")
         score = httpx.get(run.url + created["urls"]["score"], headers=run.headers(created)).json()
         assert [entry["prompt"] for entry in score["entries"] if "prompt" in entry] == ["a red circle", "a blue star"]
         assert len(score["checks"]) == score["chunks"] > last
-        assert (
-            httpx.get(
-                run.url + created["urls"]["session"], headers={"Authorization": f"Bearer {created['view_token']}"}
-            ).json()["role"]
-            == "watch"
-        )
+        watcher = {"Authorization": f"Bearer {created['view_token']}"}
+        assert httpx.get(run.url + created["urls"]["session"], headers=watcher).json()["role"] == "watch"
         run.delete(created)
     with running(MODEL, state_dir=str(tmp_path)) as run:
         assert httpx.get(run.url + created["urls"]["session"], headers=run.headers(created)).status_code == 404
         kept = httpx.get(run.url + created["urls"]["score"], headers=run.headers(created))
         assert kept.status_code == 200, "the score of a session that is over stays"
-        assert kept.json()["entries"] == httpx.Response(200, json=kept.json()).json()["entries"]
         assert httpx.get(run.url + created["urls"]["score"]).status_code == 401
 
 
@@ -168,8 +163,8 @@ def test_a_full_store_costs_the_session_nothing(tmp_path: Path, monkeypatch: pyt
 
 
 def test_two_servers_do_not_share_one_folder(tmp_path: Path) -> None:
-    with running(MODEL, state_dir=str(tmp_path)):
-        with pytest.raises(ConfigError, match="Another server keeps its sessions"), running(state_dir=str(tmp_path)):
-            pass
+    other = pytest.raises(ConfigError, match="Another server keeps its sessions")
+    with running(MODEL, state_dir=str(tmp_path)), other, running(state_dir=str(tmp_path)):
+        pass
     with running(MODEL, state_dir=str(tmp_path)):
         pass
