@@ -66,7 +66,7 @@ def create_app(config: ServerConfig) -> FastAPI:
         whep.Cors,
         allow_origins=["*"],  # no cookies: whoever has the token may use it from any page
         allow_methods=["GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS"],
-        allow_headers=["Authorization", "Content-Type", "If-Match"],
+        allow_headers=["Authorization", "Content-Type", "Farcast-Token", "If-Match"],
         expose_headers=["Location", "Link", "ETag", "Accept-Patch", "Retry-After"],
     )
     app.include_router(sessions.routes(manager, config, received))

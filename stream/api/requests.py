@@ -35,7 +35,9 @@ def _too_large(limit: int) -> TooLarge:
 
 
 def token_of(connection: HTTPConnection) -> str | None:
-    """The token of a request or WebSocket; the header comes first."""
+    """The token of a request or WebSocket. `Farcast-Token`: for where a proxy takes `Authorization`."""
+    if own := connection.headers.get("farcast-token", "").strip():
+        return own
     scheme, _, value = connection.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and value.strip():
         return value.strip()

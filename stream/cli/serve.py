@@ -92,6 +92,7 @@ def serve(
     logging.basicConfig(level=level, handlers=[handler])
     for noisy in ("aioice", "aiortc", "httpx", "libav"):
         logging.getLogger(noisy).setLevel(max(level, logging.WARNING))
+    logging.getLogger("python_multipart").setLevel(max(level, logging.ERROR))  # it warns of every odd byte of a form
     config = ServerConfig(
         host=host,
         port=port,

@@ -238,6 +238,7 @@ def test_bidirectional_sizes_on_the_meta_device(size: str, width: int, layers: i
     assert sum(p.numel() for p in module.parameters()) == pytest.approx(total, rel=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "width", "layers", "ffn", "total"), PUBLISHED)
 def test_published_sizes_on_the_meta_device(size: str, width: int, layers: int, ffn: int, total: float) -> None:
     """Every name and shape of the published configs, and a step and an append through them, without their memory."""

@@ -55,6 +55,7 @@ def take(bundle: Bundle, chunks: int, **options: Any) -> Tensor:
     return torch.cat([*made, *rollout_latents(rollout, flowmap.schedule(3, 5.0), chunks - chunks // 2)], 1)
 
 
+@pytest.mark.slow
 def test_compiled_layers_compute_what_plain_ones_do(bundle: Bundle) -> None:
     """aot_eager takes the same graphs out of the code as inductor, without half a minute of g++."""
     compiled = with_way(bundle, Compiled("aot_eager"))

@@ -68,6 +68,16 @@ def test_odd_character_sets(server: Running, charset: str) -> None:
     assert answer.status_code == 400, answer.text
 
 
+def test_a_file_that_breaks_off_starts_no_session_without_it(server: Running) -> None:
+    body = (
+        b'--b\r\nContent-Disposition: form-data; name="request"\r\n\r\n{"prompt": "a"}\r\n'
+        b'--b\r\nContent-Disposition: form-data; name="image"; filename="f"\r\n\r\n'
+    ) + picture()
+    kind = {"Content-Type": "multipart/form-data; boundary=b"}
+    answer = httpx.post(f"{server.url}/v1/sessions", content=body, headers=kind, timeout=20)
+    assert (answer.status_code, answer.json()["code"]) == (400, "bad_form")
+
+
 def test_text_that_is_not_utf8(server: Running) -> None:
     form = {"request": ("r", b'{"prompt": "\xff\xfe"}')}
     answer = httpx.post(f"{server.url}/v1/sessions", files=form, timeout=20)
