@@ -17,6 +17,7 @@ from stream.session.manager import Manager
 from stream.webrtc.viewer import Viewer
 
 from .api import control, pages, problems, recordings, renders, sessions, uploads, whep
+from .api.frame_filter import watch_frames
 from .config import ServerConfig
 from .errors import StreamError
 from .metrics import Metrics
@@ -43,8 +44,10 @@ def create_app(config: ServerConfig) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         manager.start()
         received.pool.start()  # while the model loads, so that the first picture need not wait for it
+        frames = asyncio.create_task(watch_frames(manager, received.filters))
         yield
-        await received.pool.close()
+        frames.cancel()
+        await received.close()
         await again.close()
         await asyncio.gather(*(viewer.close("shutdown") for viewer in list(viewers.values())))
         await manager.close()
@@ -85,7 +88,8 @@ def create_app(config: ServerConfig) -> FastAPI:
             await socket.send_text(problems.message(error, fatal=not later).dump())
             await socket.close(TRY_AGAIN_LATER if later else POLICY_VIOLATION, error.code)
             return
-        await control.serve(socket, session, metrics, steers=manager.may_steer(session, token_of(socket)))
+        steers = manager.may_steer(session, token_of(socket))
+        await control.serve(socket, session, metrics, steers=steers, filters=received.filters)
 
     pages.install(app)
     return app

@@ -14,6 +14,7 @@ from stream.errors import ConfigError
 from stream.ice import IceServer
 from stream.server import run
 
+from .log_format import OneLine
 from .options import Decoder, Execution, Lora, Model
 
 app = typer.Typer(add_completion=False)
@@ -81,6 +82,13 @@ def serve(
     relay: Annotated[
         bool, typer.Option("--relay", help="Also send through the TURN server: for a host that viewers cannot reach.")
     ] = False,
+    content_filter: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--filter", metavar="MODULE:FUNCTION",
+            help="Content filter for prompts, pictures and sampled frames (docs/filters.md); may be repeated.",
+        ),
+    ] = None,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
     engine: Annotated[str, typer.Option(hidden=True)] = ServerConfig.engine,
     renderer: Annotated[str, typer.Option(hidden=True)] = ServerConfig.renderer,
@@ -91,9 +99,12 @@ def serve(
         raise ConfigError(f"--log-level must be debug, info, warning or error, not {log_level!r}.")
     if device not in ("auto", "cpu", "cuda"):
         raise ConfigError(f"--device must be auto, cpu or cuda, not {device!r}.")
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(OneLine("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
+    logging.basicConfig(level=level, handlers=[handler])
     for noisy in ("aioice", "aiortc", "httpx", "libav"):
         logging.getLogger(noisy).setLevel(max(level, logging.WARNING))
+    logging.getLogger("python_multipart").setLevel(max(level, logging.ERROR))  # it warns of every odd byte of a form
     config = ServerConfig(
         host=host,
         port=port,
@@ -114,6 +125,7 @@ def serve(
         ice_servers=tuple(IceServer(url) for url in ice_server or ()),
         turn_secret=turn_secret or None,
         relay=relay,
+        filters=tuple(content_filter or ()),
         record=record,
         record_dir=record_dir,
         record_seconds=record_minutes * 60,
