@@ -42,7 +42,7 @@ def create_app(config: ServerConfig) -> FastAPI:
         manager.start()
         yield
         await again.close()
-        await asyncio.gather(*(viewer.close("shutdown") for viewer in viewers.values()))
+        await asyncio.gather(*(viewer.close("shutdown") for viewer in list(viewers.values())))
         await manager.close()
 
     app = FastAPI(
@@ -75,9 +75,9 @@ def create_app(config: ServerConfig) -> FastAPI:
         try:
             session = manager.get(session_id, token_of(socket), watch=True)
         except StreamError as error:
-            # Accepted first: a browser is told the reason of a closing, but never that of a refused handshake.
+            # Accepted first: a page can read the reason of a closing, but not that of a refused handshake.
             await socket.accept()
-            await socket.send_json({"type": "error", "code": error.code, "message": error.message, "fatal": True})
+            await socket.send_text(problems.message(error, fatal=True).dump())
             await socket.close(POLICY_VIOLATION, error.code)
             return
         await control.serve(socket, session, metrics, steers=manager.may_steer(session, token_of(socket)))
@@ -105,6 +105,7 @@ def _health(app: FastAPI, manager: Manager, viewers: dict[str, Viewer], metrics:
     @app.get("/metrics", tags=["health"])
     async def prometheus() -> Response:
         """For Prometheus."""
+        metrics.tasks.set(len(asyncio.all_tasks()))
         metrics.ready.set(manager.engine.alive)
         metrics.viewers.set(sum(s.viewers for s in manager.sessions.values()))
         encodings = [name for s in manager.sessions.values() for _, name in s.broadcast.encodings]

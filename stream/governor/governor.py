@@ -10,7 +10,7 @@ model.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from . import sigmas
 from .costs import CostModel
@@ -18,7 +18,7 @@ from .dial import Dial
 from .forecast import Forecast
 from .prompt_policy import DELIVERY_S
 
-LEAD_CAP_S = 30.0
+MAX_LEAD_S = 30.0
 TICK_S = 0.001  # no use in waiting for less
 
 
@@ -75,16 +75,30 @@ class Governor:
     """The decisions for one session. One chunk is open at a time."""
 
     def __init__(
-        self, dial: Dial, costs: CostModel, *, chunk_seconds: float, shift: float, tuning: Tuning | None = None
+        self,
+        dial: Dial,
+        costs: CostModel,
+        *,
+        chunk_seconds: float,
+        shift: float,
+        lead_cap: float = MAX_LEAD_S,
+        fixed_sigmas: tuple[float, ...] = (),
+        tuning: Tuning | None = None,
     ) -> None:
+        """lead_cap: most seconds of video that may wait to be shown, whatever the dial says; at least one chunk.
+
+        fixed_sigmas: the noise levels of a model that runs at no others; every chunk then takes these.
+        """
         assert chunk_seconds > 0.0, chunk_seconds
         assert shift >= 1.0, shift
-        self.dial = dial
+        self.dial = replace(dial, steps=len(fixed_sigmas) - 1) if fixed_sigmas else dial
+        self.fixed_sigmas = fixed_sigmas
         self.chunk_seconds = chunk_seconds
         self.shift = shift
+        self.lead_cap = max(lead_cap, chunk_seconds)
         self.tuning = tuning or Tuning()
         self.forecast = Forecast(costs)
-        self.budget = dial.least  # the step budget in force
+        self.budget = self.dial.least  # the step budget in force
         self.plan: ChunkPlan | None = None
         self._opened = 0.0
         self._plain = True  # the open chunk had nothing to run before its first step
@@ -101,6 +115,11 @@ class Governor:
             self.dial = dial
             self._agreeing.clear()
 
+    @property
+    def kept_s(self) -> float:
+        """The prompt-to-pixel time that is really kept: the dial's target, or less where the lead is bounded."""
+        return min(self.dial.latency_s, self.lead_cap + DELIVERY_S)
+
     def max_lead(self) -> float:
         """Seconds of video this session may have in hand.
 
@@ -110,7 +129,7 @@ class Governor:
         work = self.forecast.ready(self.dial.least) * self.forecast.ratio(self.tuning.safe_q)
         target = self.dial.latency_s - DELIVERY_S
         short = self.chunk_seconds + min(self.chunk_seconds, max(1.5 * work, target + 0.35 * self.chunk_seconds))
-        return min(max(target + self.chunk_seconds, short), LEAD_CAP_S)
+        return min(max(target + self.chunk_seconds, short), self.lead_cap)
 
     def may_start(self, now: float, lead: float) -> float:
         """0 when the next chunk may start, else the seconds to wait so that the lead stays within its bound."""
@@ -146,7 +165,7 @@ class Governor:
         steps = self.budget
         if self.forecast.known:
             steps = self._clamp(min(steps, self._safe(deadline - now - reserve)))
-        self.plan = ChunkPlan(deadline, steps, sigmas.schedule(steps, self.shift))
+        self.plan = ChunkPlan(deadline, steps, self.fixed_sigmas or sigmas.schedule(steps, self.shift))
         self._opened, self._plain = now, not before
         return self.plan
 

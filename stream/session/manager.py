@@ -26,6 +26,7 @@ log = logging.getLogger("farcast.manager")
 
 CRASHES = 2  # of the engine over one session, then it has to go
 TICK = 1.0  # seconds between two looks at who is idle
+ENDED = 32  # sessions that are over and still known, at most; the one that ended first is forgotten
 
 
 class Manager:
@@ -39,7 +40,14 @@ class Manager:
         self.executor = ThreadPoolExecutor(max_workers=4, thread_name_prefix="encode")
         self.recordings = Recordings(config, metrics)
         options = EngineOptions(
-            config.engine, config.model, config.device, config.engine_threads, config.execution, config.max_lead
+            config.engine,
+            config.model,
+            config.device,
+            config.engine_threads,
+            config.execution,
+            config.max_lead,
+            decoder=config.decoder,
+            lora=config.lora,
         )
         self.engine = EngineProcess(
             options, on_event=self._on_event, on_restart=self._engine_restarted, on_lost=self._engine_lost
@@ -170,6 +178,9 @@ class Manager:
             await asyncio.sleep(TICK)
             now = time.monotonic()
             self.recordings.reap(now)
+            over = sorted((s for s in self.sessions.values() if s.closed), key=lambda s: s.ended_at or now)
+            for session in over[:-ENDED]:
+                del self.sessions[session.id]
             for session in list(self.sessions.values()):
                 try:
                     await self._look_at(session, now)
@@ -178,8 +189,9 @@ class Manager:
 
     async def _look_at(self, session: Session, now: float) -> None:
         if session.over:
-            if session.ended_at is not None and now - session.ended_at > self.config.tombstone:
+            if not session.closed:
                 await session.stop()
+            if session.ended_at is not None and now - session.ended_at > self.config.tombstone:
                 del self.sessions[session.id]
             return
         if session.viewers:

@@ -14,7 +14,7 @@ import time
 from farcast.protocol import DialChange, Error, SessionRequest, SessionState, Underrun
 from farcast.protocol import Session as SessionMessage
 
-from stream.engine.protocol import Close, Event, Open, Rewound, SetPaused, SetPrompt
+from stream.engine.protocol import Event, Open, Rewound, SetPaused, SetPrompt
 from stream.errors import Conflict
 from stream.score.log import Score
 from stream.types import Mix, Pixels
@@ -51,6 +51,7 @@ class Session:
         self.dial = request.dial
         self.seed = request.seed if request.seed is not None else secrets.randbelow(2**31)
         self.ended_at: float | None = None
+        self.closed = False  # over, and nothing of it runs any more
         self.viewers = 0  # connected
         self.crashes = 0  # of the engine while it worked for this session
         self.idle_since = time.monotonic()
@@ -129,12 +130,12 @@ class Session:
         """For good; idempotent. Whoever waits for an answer gets one."""
         if not self.over:
             self._finish("stopped", reason)
-            self._link.send(Close(self.id))
 
     async def stop(self, reason: str | None = None) -> None:
         """`end`, and wait until nothing of it runs any more."""
         self.end(reason)
         await self._output.close()
+        self.closed = True
 
     # --- viewers
 
@@ -143,10 +144,13 @@ class Session:
         if self.state == "paused" and not self.paused_by_user:
             self.resume()
         self.begin_if_ready()
+        self.replies.send_all(self.status())  # how many watch
 
     def viewer_left(self) -> None:
         self.viewers -= 1
         self.idle_since = time.monotonic()
+        if not self.over:
+            self.replies.send_all(self.status())
 
     def status(self, re: str | None = None) -> SessionMessage:
         """The session message of now."""
@@ -234,6 +238,7 @@ class Session:
         self.ended_at = time.monotonic()
         self._begin_timer.cancel()
         self._output.finish()
+        self._link.release()
         self.replies.over()
         self._become(state, reason)
 

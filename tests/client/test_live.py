@@ -91,7 +91,7 @@ async def test_pause_resume_rewind_stop(server: FaultyServer) -> None:
         assert (await live.resume()).state == "live"
         assert (await live.rewind(2)).chunk == 2
         assert await live.ping() < 5
-        assert (await live.score())["version"] == 1
+        assert (await live.score())["score"] == 1
         assert (await live.stop()).state == "stopped"
         with pytest.raises(farcast.SessionEnded):
             await live.prompt(BLUE)
@@ -190,6 +190,18 @@ async def test_refusals_are_typed(server: FaultyServer) -> None:
         server.layer.ignore_commands = True
         with pytest.raises(farcast.AnswerTimeout):
             await live.prompt(BLUE, timeout=0.1)
+
+
+async def test_who_steers_is_told_when_viewers_come_and_go(server: FaultyServer) -> None:
+    async with farcast.connect(server.url, prompt=RED, media=False) as steers:
+        async with farcast.connect(server.url, session=steers.id, token=steers.token) as watches:
+            await watches.frames().get()
+            async with asyncio.timeout(10):
+                while steers.session.viewers != 1:
+                    await asyncio.sleep(0.02)
+        async with asyncio.timeout(10):
+            while steers.session.viewers != 0:
+                await asyncio.sleep(0.02)
 
 
 async def test_a_mix_of_prompts(server: FaultyServer) -> None:

@@ -1,4 +1,4 @@
-"""Rollouts of a bundle, stepped by hand in tests."""
+"""Rollouts of the small bundle, and two loops over their units, for the tests of `models.rollout`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from models.rollout.rollout import Rollout
 SIGMAS = flowmap.schedule(2, 5.0)
 
 
-def take(bundle: Bundle, **options: object) -> Rollout:
+def star_rollout(bundle: Bundle, **options: object) -> Rollout:
     return Rollout(bundle, prompt="a red star", seed=1, **options)  # type: ignore[arg-type]
 
 

@@ -58,8 +58,8 @@ def running(
 ) -> Iterator[Running]:
     """A server with the fake backend, ready, and gone afterwards. `at`: its port, 0 = any. `wrap`: puts ASGI layers
     around the app."""
-    settings = {"start_grace": 0.1, "max_sessions": 8, "renderer": FAKE_RENDERER, **options}
-    config = ServerConfig(port=0, model=model, engine=FAKE, **settings)
+    settings = {"start_grace": 0.1, "max_sessions": 8, "engine": FAKE, "renderer": FAKE_RENDERER, **options}
+    config = ServerConfig(port=0, model=model, **settings)
     app = create_app(config)
     sock = socket.create_server(("127.0.0.1", at))
     server = uvicorn.Server(

@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
 from typing import Any
 
+from .errors import FarcastError
+
 GROUP = "farcast.commands"
 _SUMMARIES = {
     "serve": "Start the server and its page.",
@@ -63,7 +65,7 @@ def run(command: Callable[..., Any], args: list[str], *, prog: str) -> None:
     except Exception as error:
         if os.environ.get("FARCAST_DEBUG"):
             raise
-        if isinstance(getattr(error, "code", None), str):  # one of ours: its message says what to do
+        if isinstance(error, FarcastError):  # its message says what to do
             _fail(str(error))
         if isinstance(error, ImportError):
             _fail(str(_missing(error)))

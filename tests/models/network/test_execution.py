@@ -1,4 +1,4 @@
-"""Every quick way of running a pass against the plain one."""
+"""Every execution of a pass against the eager one."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def with_way(bundle: Bundle, execution: Eager) -> Bundle:
 
 
 def take(bundle: Bundle, chunks: int, **options: Any) -> Tensor:
-    """Latents of a take that changes its prompt and its step count on the way."""
+    """Latents of a rollout whose prompt and step count change."""
     rollout = Rollout(bundle, prompt="a red star", seed=5, **options)
     made = rollout_latents(rollout, flowmap.schedule(1, 5.0), chunks // 2)
     rollout.prompt("a big blue circle bouncing on a navy background")

@@ -1,4 +1,4 @@
-"""Going back to an earlier chunk: frames repeat, states that are kept are bounded."""
+"""Rewinding to earlier chunks: what is repeated, what is kept, what is computed again."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import pytest
 from models.checkpoint.bundle import Bundle
 from models.errors import RequestError
 from models.rollout import history
-from tests.support.rollouts import SIGMAS, kinds_of_chunk, next_frames, take
+from tests.support.rollouts import SIGMAS, kinds_of_chunk, next_frames, star_rollout
 
 
 @pytest.mark.parametrize("chunk", [0, 1, 4, 9])
 def test_rewind_repeats_what_was(bundle: Bundle, chunk: int) -> None:
-    rollout = take(bundle)
+    rollout = star_rollout(bundle)
     made = []
     for index in range(10):
         if index == 3:
@@ -28,8 +28,8 @@ def test_rewind_repeats_what_was(bundle: Bundle, chunk: int) -> None:
 
 @pytest.mark.parametrize("back", [1, 2, 4])
 @pytest.mark.parametrize("units", [0, 2, 3])
-def test_going_back_a_little_decodes_nothing_anew(bundle: Bundle, back: int, units: int) -> None:
-    rollout = take(bundle)
+def test_going_back_a_little_decodes_nothing_again(bundle: Bundle, back: int, units: int) -> None:
+    rollout = star_rollout(bundle)
     made = [rollout.next_chunk(SIGMAS) for _ in range(9)]
     for _ in range(units):  # begun, or even decoded
         rollout.run(rollout.next(), r=SIGMAS[1] if rollout.sigma == 1.0 else 0.0)
@@ -41,8 +41,8 @@ def test_going_back_a_little_decodes_nothing_anew(bundle: Bundle, back: int, uni
         assert np.abs(rollout.next_chunk(SIGMAS).astype(int) - made[index].astype(int)).max() <= 1
 
 
-def test_the_chunk_in_progress_starts_again_without_decoding_anew(bundle: Bundle) -> None:
-    rollout = take(bundle)
+def test_the_chunk_in_progress_starts_again_without_decoding_again(bundle: Bundle) -> None:
+    rollout = star_rollout(bundle)
     for _ in range(5):
         rollout.next_chunk(SIGMAS)
     twin = rollout.clone()
@@ -55,7 +55,7 @@ def test_the_chunk_in_progress_starts_again_without_decoding_anew(bundle: Bundle
 
 
 def test_states_kept_for_going_back_are_bounded(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    rollout = take(bundle)
+    rollout = star_rollout(bundle)
     for _ in range(12):
         rollout.next_chunk(SIGMAS)
     kept = [record.decoder for record in rollout.state.history.records]
@@ -65,12 +65,12 @@ def test_states_kept_for_going_back_are_bounded(bundle: Bundle, monkeypatch: pyt
     monkeypatch.setattr(history, "STATES_BYTES", 2 * size)
     rollout.next_chunk(SIGMAS)
     assert (rollout.chunk, rollout.cheap_rewind_from) == (13, 11)
-    rollout.rewind(9)  # further back the codec hears its past again
+    rollout.rewind(9)  # further back the decoder replays its past
     assert "decoder" in kinds_of_chunk(rollout)
 
 
-def test_a_wish_survives_a_rewind(bundle: Bundle) -> None:
-    rollout = take(bundle)
+def test_a_pending_prompt_survives_a_rewind(bundle: Bundle) -> None:
+    rollout = star_rollout(bundle)
     for _ in range(3):
         rollout.next_chunk(SIGMAS)
     rollout.prompt("a blue moon")
@@ -81,10 +81,20 @@ def test_a_wish_survives_a_rewind(bundle: Bundle) -> None:
 
 
 def test_rewind_into_the_chunk_in_progress_and_out_of_range(bundle: Bundle) -> None:
-    rollout = take(bundle)
+    rollout = star_rollout(bundle)
     rollout.next_chunk(SIGMAS)
     rollout.run(rollout.next(), r=0.5)
     rollout.rewind(1)
     assert (rollout.chunk, rollout.sigma) == (1, 1.0)
     with pytest.raises(RequestError, match="chunks 0 to 0"):
         rollout.rewind(7)
+
+
+def test_going_back_into_a_clip_reads_it_again_a_chunk_at_a_time(bundle: Bundle) -> None:
+    clip = np.random.default_rng(0).integers(0, 256, (41, 64, 64, 3), dtype=np.uint8)
+    rollout = star_rollout(bundle, clip=clip)
+    made = [rollout.next_chunk(SIGMAS) for _ in range(5)]
+    rollout.rewind(2)
+    assert kinds_of_chunk(rollout.clone()) == ["prompt", "context", *["image"] * 3, "decode", "append"]
+    for frames in made[2:]:
+        assert np.abs(rollout.next_chunk(SIGMAS).astype(int) - frames.astype(int)).max() <= 1

@@ -1,4 +1,4 @@
-"""Snapshots and clones of a rollout go on as if nothing had happened."""
+"""A rollout saved as data goes on, in either size."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from PIL import Image
 from models.checkpoint.bundle import Bundle
 from models.errors import RequestError
 from models.rollout import snapshot
-from tests.support.rollouts import SIGMAS, next_frames, take
+from tests.support.rollouts import SIGMAS, next_frames, star_rollout
 
 
 @pytest.mark.parametrize("full", [True, False])
 @pytest.mark.parametrize("units", [0, 3, 16, 38, 39, 40, 41])
 def test_snapshot_restore_goes_on_as_if_nothing_had_happened(bundle: Bundle, units: int, full: bool) -> None:
-    rollout = take(bundle)
+    rollout = star_rollout(bundle)
     stops = [0.0, 0.5]
     for _ in range(units):
         unit = rollout.next()
@@ -30,9 +30,9 @@ def test_snapshot_restore_goes_on_as_if_nothing_had_happened(bundle: Bundle, uni
             assert np.abs(theirs.astype(int) - ours.astype(int)).max() <= 1
 
 
-def test_a_snapshot_carries_wishes_pictures_and_transitions(bundle: Bundle) -> None:
+def test_a_snapshot_carries_pending_prompts_images_and_transitions(bundle: Bundle) -> None:
     clip = np.random.default_rng(0).integers(0, 256, (40, 64, 64, 3), dtype=np.uint8)
-    rollout = take(bundle, clip=clip, guidance=2.0)
+    rollout = star_rollout(bundle, clip=clip, guidance=2.0)
     rollout.next_chunk(SIGMAS)
     rollout.next_chunk(SIGMAS)
     rollout.prompt([("a blue star", 2.0), ("a green heart", 1.0)], transition=3, kind="slerp")
@@ -47,22 +47,9 @@ def test_a_snapshot_carries_wishes_pictures_and_transitions(bundle: Bundle) -> N
 
 
 def test_a_snapshot_of_another_model_is_refused(bundle: Bundle) -> None:
-    saved = snapshot.save(take(bundle).state)
+    saved = snapshot.save(star_rollout(bundle).state)
     saved["state"] = {**saved["state"], "model": "other"}
     with pytest.raises(RequestError, match="other"):
         snapshot.load(bundle, saved)
     with pytest.raises(RequestError, match="snapshot"):
         snapshot.load(bundle, {})
-
-
-def test_a_clone_goes_its_own_way(bundle: Bundle) -> None:
-    rollout, other = take(bundle), take(bundle)
-    for _ in range(3):
-        rollout.next_chunk(SIGMAS)
-        other.next_chunk(SIGMAS)
-    twin = rollout.clone()
-    twin.prompt("a blue moon")
-    for _ in range(3):
-        twin.next_chunk(SIGMAS)
-    for _ in range(2):
-        assert np.array_equal(rollout.next_chunk(SIGMAS), other.next_chunk(SIGMAS))
