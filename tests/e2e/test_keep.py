@@ -33,6 +33,9 @@ def test_downloads(tab: Tabs, server: FaultyServer, tmp_path: Path) -> None:
         watched.page.click("#score")
     got.value.save_as(tmp_path / "a.json")
     assert json.loads((tmp_path / "a.json").read_text())["score"] == 1
+    session = server.only()
+    recording = server.manager.recordings.find(session.id, session.token)
+    watched.until(lambda: recording.size, "there is something to download")
     with watched.page.expect_download() as got:
         watched.page.click("#recording")
     assert got.value.suggested_filename.endswith(".mp4")
