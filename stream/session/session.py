@@ -161,10 +161,13 @@ class Session:
         if self.state == "paused" and not self.paused_by_user:
             self.resume()
         self.begin_if_ready()
+        self.replies.send_all(self.status())  # how many watch
 
     def viewer_left(self) -> None:
         self.viewers -= 1
         self.idle_since = time.monotonic()
+        if not self.over:
+            self.replies.send_all(self.status())
 
     def status(self, re: str | None = None) -> SessionMessage:
         """The session message of now."""
