@@ -27,6 +27,7 @@ from stream.ice import name_ice_servers
 from stream.score.log import to_json
 from stream.session.manager import Manager
 from stream.session.session import Session
+from stream.uploads.filters import Subject
 
 from .requests import media_type, read, token_of
 from .uploads import Uploads
@@ -134,7 +135,9 @@ def routes(manager: Manager, config: ServerConfig, uploads: Uploads) -> APIRoute
     async def create(request: Request) -> Response:
         """Start a session from a prompt, and from a picture or a clip where one is sent."""
         if media_type(request) == JSON:
-            session = await manager.create(parse_request(await read(request, config.max_json)))
+            start = parse_request(await read(request, config.max_json))
+            await uploads.filters.check(Subject("prompt", text=start.prompt))
+            session = await manager.create(start)
         elif media_type(request) == "multipart/form-data":
             session = await _from_upload(request)
         else:
@@ -150,6 +153,7 @@ def routes(manager: Manager, config: ServerConfig, uploads: Uploads) -> APIRoute
     async def _from_upload(request: Request) -> Session:
         async with uploads.form(request) as form:
             start = uploads.creation(form)
+            await uploads.filters.check(Subject("prompt", text=start.prompt))
             facts = await manager.facts()
             with manager.reserve(start, facts) as place:  # who would be refused is refused before anything is decoded
                 image, clip = await uploads.image(form, facts), await uploads.clip(form, facts)
@@ -189,7 +193,7 @@ def routes(manager: Manager, config: ServerConfig, uploads: Uploads) -> APIRoute
     @router.get("/sessions/{session_id}/score", response_model=Score)
     async def score(session_id: str, request: Request) -> Response:
         """Everything that decided the session's pixels, by chunk index: `farcast render` makes the take again."""
-        document = manager.get(session_id, token_of(request)).score.document()
+        document = manager.score(session_id, token_of(request))
         return Response(await asyncio.to_thread(to_json, document), media_type=JSON)
 
     return router

