@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 from fastapi import Request
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
-from starlette.requests import HTTPConnection
 
-from stream.errors import InvalidRequest, TooLarge, WrongMediaType
+from stream.errors import InvalidRequest, RequestTooSlow, TooLarge, WrongMediaType
+
+STALL_SECONDS = 10.0  # between two parts of a body
+BODY_SECONDS = 120.0  # for all of it
 
 
 def media_type(request: Request) -> str:
@@ -20,12 +23,25 @@ def media_type(request: Request) -> str:
 async def read(request: Request, limit: int) -> bytes:
     """The whole body. Raises TooLarge as soon as it is over `limit` bytes, however long it claims to be."""
     _check_length(request, limit)
-    body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > limit:
-            raise _too_large(limit)
-    return bytes(body)
+    return b"".join([part async for part in _parts(request, limit)])
+
+
+async def _parts(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
+    """Raises TooLarge, and RequestTooSlow for a body that stalls or takes for ever."""
+    total, stream = 0, aiter(request.stream())
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            while True:
+                async with asyncio.timeout(STALL_SECONDS):
+                    part = await anext(stream, None)
+                if part is None:
+                    return
+                total += len(part)
+                if total > limit:
+                    raise _too_large(limit)
+                yield part
+    except TimeoutError:
+        raise RequestTooSlow("The body came too slowly. Send it again.") from None
 
 
 @dataclass(frozen=True)
@@ -41,18 +57,9 @@ async def read_form(request: Request, limit: int) -> Form:
     if media_type(request) != "multipart/form-data":
         raise WrongMediaType("Send multipart/form-data here.")
     _check_length(request, limit)
-    total = 0
-
-    async def counted() -> AsyncGenerator[bytes, None]:
-        nonlocal total
-        async for part in request.stream():
-            total += len(part)
-            if total > limit:
-                raise _too_large(limit)
-            yield part
-
+    parts = _parts(request, limit)
     try:
-        form = await MultiPartParser(request.headers, counted(), max_files=2, max_fields=4).parse()
+        form = await MultiPartParser(request.headers, parts, max_files=2, max_fields=4).parse()
     except (MultiPartException, KeyError, ValueError) as error:
         message = getattr(error, "message", "") or "the multipart body cannot be read"
         raise InvalidRequest(f"The form cannot be read: {message}.", code="bad_form") from None
@@ -78,11 +85,3 @@ def _check_length(request: Request, limit: int) -> None:
 def _too_large(limit: int) -> TooLarge:
     size = f"{limit // 2**20} MiB" if limit >= 2**20 else f"{limit // 1024} KiB"
     return TooLarge(f"The body is over {size}. Send less.")
-
-
-def token_of(connection: HTTPConnection) -> str | None:
-    """The token of a request or WebSocket; the header comes first."""
-    scheme, _, value = connection.headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer" and value.strip():
-        return value.strip()
-    return connection.query_params.get("token")

@@ -27,7 +27,9 @@ from stream.session.manager import Manager
 from stream.session.session import Session
 from stream.types import Pixels
 
-from .requests import media_type, read, read_form, token_of
+from .access import Access, token_of
+from .limiter import Limiter, user_of
+from .requests import media_type, read, read_form
 from .uploads import decode_clip, decode_image
 
 JSON = "application/json"
@@ -38,8 +40,10 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         401: "The token is missing or wrong.",
         404: "No such session.",
         409: "The session has ended.",
+        403: "Not allowed with this key, or from this page.",
         413: "Too large.",
         415: "Wrong content type.",
+        429: "Too many requests of one user; see Retry-After.",
         503: "No room, or the model is still loading; see Retry-After.",
     }.items()
 }
@@ -99,7 +103,7 @@ def info(session: Session, config: ServerConfig) -> dict[str, object]:
     }
 
 
-def routes(manager: Manager, config: ServerConfig) -> APIRouter:
+def routes(manager: Manager, config: ServerConfig, access: Access, limiter: Limiter) -> APIRouter:
     router = APIRouter(prefix="/v1", tags=["sessions"], responses=dict(PROBLEMS))
 
     async def picture(data: bytes) -> Pixels:
@@ -131,12 +135,19 @@ def routes(manager: Manager, config: ServerConfig) -> APIRouter:
     )
     async def create(request: Request) -> Response:
         """Start a session from a prompt, and from a picture or a clip where one is sent."""
+        user = user_of(request, access.check(token_of(request), "create"))
+        limiter.hit("creations", user)
+        limiter.session(user, sum(session.user == user for session in manager.running))
         start, image, video = await _creation(request)
+        if image is not None or video is not None:
+            limiter.hit("pictures", user)
+            limiter.hit("kilobytes", user, cost=1 + len(image or video or b"") // 1024)
         session = await manager.create(
             start,
             image=None if image is None else await picture(image),
             clip=None if video is None else await clip(video),
             clip_fps=None if video is None else (await manager.facts()).fps,
+            user=user,
         )
         created = SessionCreated.model_validate(
             {**info(session, config), "token": session.token, "view_token": session.view_token}
@@ -175,7 +186,11 @@ def routes(manager: Manager, config: ServerConfig) -> APIRouter:
     @router.delete("/sessions/{session_id}", status_code=204)
     async def end(session_id: str, request: Request) -> Response:
         """End the session. Doing it twice is no error."""
-        await manager.get(session_id, token_of(request)).stop()
+        token = token_of(request)
+        if access.operates(token):
+            await manager.known(session_id).stop("The operator of the server ended it.")
+        else:
+            await manager.get(session_id, token).stop()
         return Response(status_code=204)
 
     @router.post(
@@ -187,6 +202,7 @@ def routes(manager: Manager, config: ServerConfig) -> APIRouter:
     async def image(session_id: str, request: Request) -> Response:
         """A new shot from this picture, at the next chunk; `image_applied` on the control socket says when."""
         session = manager.get(session_id, token_of(request))
+        limiter.hit("pictures", user_of(request))
         form = await read_form(request, config.max_upload)
         if "image" not in form.files:
             raise InvalidRequest("The form lacks the file `image`.")

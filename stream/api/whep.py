@@ -22,7 +22,8 @@ from stream.metrics import Metrics
 from stream.session.manager import Manager
 from stream.webrtc.viewer import Viewer
 
-from .requests import media_type, read, token_of
+from .access import token_of
+from .requests import media_type, read
 from .sessions import PROBLEMS
 
 SDP = "application/sdp"
@@ -99,9 +100,15 @@ def routes(manager: Manager, config: ServerConfig, metrics: Metrics, viewers: di
         if not accepts(request.headers.get("accept", "*/*"), SDP):
             raise Unacceptable(f"The answer is {SDP}; accept it.")
         sdp = await text(request, SDP)
-        if sum(v.session is session for v in viewers.values()) >= config.max_viewers:
-            raise Busy(f"The session has {config.max_viewers} viewers, which is the most.", retry_after=10)
-        viewer = Viewer(session, config, metrics, on_closed=lambda gone: viewers.pop(gone.id, None))
+        owner = manager.may_steer(session, token_of(request))
+        own = [v for v in viewers.values() if v.session is session]
+        if len(own) >= config.max_viewers:
+            # Offers that never connect must not keep out others: the oldest makes room, an owner's for owners only.
+            waiting = [v for v in own if not v.connected and (owner or not v.owner)]
+            if not waiting:
+                raise Busy(f"The session has {config.max_viewers} viewers, which is the most.", retry_after=10)
+            await min(waiting, key=lambda v: (v.owner, v.began)).close("replaced")
+        viewer = Viewer(session, config, metrics, owner=owner, on_closed=lambda gone: viewers.pop(gone.id, None))
         viewers[viewer.id] = viewer
         try:
             answer = await viewer.answer(sdp)

@@ -76,14 +76,15 @@ class Manager:
         image: Pixels | None = None,
         clip: Pixels | None = None,
         clip_fps: float | None = None,
+        user: str = "",
     ) -> Session:
         """A new session. Raises Busy when there is no room for it."""
         facts = await self.facts()
         while (refusal := self._no_room(request, facts)) is not None:
-            if not await self._end_unwatched():
+            if not await self._make_room():
                 raise refusal
         context = ServerContext(facts, self.config, self.engine, self.executor, self.metrics, self.recordings)
-        session = Session(request, context, image=image, clip=clip, clip_fps=clip_fps)
+        session = Session(request, context, image=image, clip=clip, clip_fps=clip_fps, user=user)
         self.sessions[session.id] = session
         log.info("session %s: %r (seed %d)", session.id, session.prompt, session.seed)
         return session
@@ -101,32 +102,42 @@ class Manager:
             return None
         return Busy(f"No room on the device: {verdict.reason}.", code="full", retry_after=verdict.retry_after)
 
-    async def _end_unwatched(self) -> bool:
-        """End the session that was paused because nobody watches it, the longest ago; False when there is none.
+    async def _make_room(self) -> bool:
+        """End the session that was paused because nobody watches it, the longest ago, or else one that its user paused
+        over `pause_grace` seconds ago; False when there is none.
 
-        A closed tab must not keep the next visitor out of a small server until its idle lifetime is over.
+        Neither a closed tab nor a pause may keep the next visitor out of a small server for long.
         """
         unwatched = [s for s in self.running if s.state == "paused" and not s.paused_by_user and not s.viewers]
-        if not unwatched:
-            return False
-        await min(unwatched, key=lambda s: s.idle_since).stop("Nobody was watching, and its place was needed.")
-        return True
+        if unwatched:
+            await min(unwatched, key=lambda s: s.idle_since).stop("Nobody was watching, and its place was needed.")
+            return True
+        since = time.monotonic() - self.config.pause_grace
+        paused = [s for s in self.running if s.state == "paused" and s.paused_at < since]
+        if paused:
+            await min(paused, key=lambda s: s.paused_at).stop("It was paused, and its place was needed.")
+        return bool(paused)
+
+    def known(self, session_id: str) -> Session:
+        """The session, whoever asks. Raises NotFound."""
+        session = self.sessions.get(session_id)
+        if session is None:
+            raise NotFound("There is no such session. It may have ended; start a new one.", code="no_session")
+        return session
 
     def get(self, session_id: str, token: str | None, *, watch: bool = False) -> Session:
         """The session, for one who may steer it; with `watch` also for one who may only watch.
 
         Raises NotFound, Unauthorised.
         """
-        session = self.sessions.get(session_id)
-        if session is None:
-            raise NotFound("There is no such session. It may have ended; start a new one.", code="no_session")
+        session = self.known(session_id)
         if self.may_steer(session, token):
             return session
         if token is not None and hmac.compare_digest(token.encode(), session.view_token.encode()):
             if watch:
                 return session
             raise Unauthorised("This token only lets you watch the session, not change it.", code="watch_only")
-        raise Unauthorised("This session needs its token: send `Authorization: Bearer TOKEN` or `?token=TOKEN`.")
+        raise Unauthorised("This session needs its token: send `Authorization: Bearer TOKEN`.")
 
     @staticmethod
     def may_steer(session: Session, token: str | None) -> bool:
@@ -169,16 +180,19 @@ class Manager:
     async def _reap(self) -> None:
         while True:
             await asyncio.sleep(TICK)
-            now = time.monotonic()
-            self.recordings.reap(now)
-            over = sorted((s for s in self.sessions.values() if s.closed), key=lambda s: s.ended_at or now)
-            for session in over[:-ENDED]:
-                del self.sessions[session.id]
-            for session in list(self.sessions.values()):
-                try:
-                    await self._look_at(session, now)
-                except Exception:  # one session's trouble must not stop the watch over the others
-                    log.exception("session %s", session.id)
+            await self._look_at_all()  # its own frame, which holds no session while this one sleeps
+
+    async def _look_at_all(self) -> None:
+        now = time.monotonic()
+        self.recordings.reap(now)
+        ended = sorted((s for s in self.sessions.values() if s.closed), key=lambda s: s.ended_at or now)
+        for session in ended[:-ENDED]:
+            del self.sessions[session.id]
+        for session in list(self.sessions.values()):
+            try:
+                await self._look_at(session, now)
+            except Exception:  # one session's trouble must not stop the watch over the others
+                log.exception("session %s", session.id)
 
     async def _look_at(self, session: Session, now: float) -> None:
         if session.over:
@@ -187,7 +201,9 @@ class Manager:
             if session.ended_at is not None and now - session.ended_at > self.config.tombstone:
                 del self.sessions[session.id]
             return
-        if session.viewers:
+        if 0 < self.config.lifetime < now - session.began_at:
+            await session.stop(f"A session lasts up to {self.config.lifetime / 60:g} minutes on this server.")
+        if session.over or session.viewers:
             return
         idle = now - session.idle_since
         if idle > self.config.idle_lifetime:

@@ -30,7 +30,7 @@ log = logging.getLogger("farcast.session")
 
 
 class Session:
-    """Made by the manager; `end` and `fail` are final. `clip_fps`: of the clip's frames."""
+    """Made by the manager; `end` and `fail` are final. `clip_fps`: of the clip's frames; `user`: who started it."""
 
     def __init__(
         self,
@@ -40,6 +40,7 @@ class Session:
         image: Pixels | None = None,
         clip: Pixels | None = None,
         clip_fps: float | None = None,
+        user: str = "",
     ) -> None:
         self.id = secrets.token_urlsafe(9)
         self.token = secrets.token_urlsafe(24)  # steers
@@ -53,9 +54,10 @@ class Session:
         self.ended_at: float | None = None
         self.closed = False  # over, and nothing of it runs any more
         self.viewers = 0  # connected
+        self.user = user  # who started it
         self.crashes = 0  # of the engine while it worked for this session
-        self.idle_since = time.monotonic()
-        self.paused_by_user = False
+        self.began_at = self.idle_since = time.monotonic()
+        self.paused_by_user, self.paused_at = False, 0.0
         self.chunk = self.frame = 0  # on screen
         self.replies = Replies(SetPrompt(self.id, 0, request.prompt))
         guidance = facts.guidance if request.guidance is None else request.guidance
@@ -102,6 +104,7 @@ class Session:
         """Stop making and showing; idempotent."""
         self._refuse_if_over()
         self.paused_by_user = self.paused_by_user or by_user
+        self.paused_at = time.monotonic()
         self._output.pause(by_user=by_user)
         self._link.send(SetPaused(self.id, True))
         self._become("paused", reason)

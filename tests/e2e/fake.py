@@ -20,6 +20,7 @@ from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 from PIL import Image, UnidentifiedImageError
 
+from stream.api.access import SUBPROTOCOL, token_of
 from stream.webrtc.aiortc_hooks import IceAddresses, offer_addresses
 from tests.e2e.fake_session import FPS, SIDE, FakeSession, Picture, film, last_frame
 
@@ -193,11 +194,12 @@ def make_app() -> FastAPI:
         return Response(status_code=204)
 
     @app.websocket("/v1/sessions/{session_id}/control")
-    async def control(socket: WebSocket, session_id: str, token: str = "") -> None:
+    async def control(socket: WebSocket, session_id: str) -> None:
+        token = token_of(socket) or ""
         session = sessions.get(session_id)
         if not session or token not in (session.token, session.view_token):
             return await socket.close(4404)
-        await socket.accept()
+        await socket.accept(SUBPROTOCOL if SUBPROTOCOL in socket.scope["subprotocols"] else None)
         session.sockets.add(socket)
         try:
             await socket.send_text(session.message().dump())

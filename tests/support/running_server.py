@@ -15,6 +15,7 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 
+from stream.api.connections import HEAD_SECONDS, LimitedWebSocket, http_protocol
 from stream.api.control import MAX_MESSAGE
 from stream.app import create_app
 from stream.config import ServerConfig
@@ -49,19 +50,32 @@ class Running:
         httpx.delete(self.url + created["urls"]["session"], headers=self.headers(created), timeout=20)
 
     def socket(self, created: dict[str, Any]) -> str:
-        return f"ws{self.url[4:]}{created['urls']['control']}?token={created['token']}"
+        """Its address; the token goes in `headers`."""
+        return f"ws{self.url[4:]}{created['urls']['control']}"
 
 
 @contextmanager
-def running(model: str = "fake?step=0.002", at: int = 0, **options: Any) -> Iterator[Running]:
-    """A server with the mock model, ready, and gone afterwards. `at`: its port, 0 = any."""
+def running(
+    model: str = "fake?step=0.002",
+    at: int = 0,
+    *,
+    connections: int = 512,
+    head_seconds: float = HEAD_SECONDS,
+    **options: Any,
+) -> Iterator[Running]:
+    """A server with the mock model, ready, and gone afterwards. `at`: its port, 0 = any; `connections`: at once."""
     settings = {"start_grace": 0.1, "max_sessions": 8, "renderer": FAKE_RENDERER, **options}
     config = ServerConfig(port=0, model=model, engine=FAKE, **settings)
     app = create_app(config)
     sock = socket.create_server(("127.0.0.1", at))
     server = uvicorn.Server(
         uvicorn.Config(
-            app, log_config=None, ws="websockets-sansio", ws_max_size=MAX_MESSAGE, timeout_graceful_shutdown=1
+            app,
+            log_config=None,
+            http=http_protocol(connections, head_seconds),
+            ws=LimitedWebSocket,
+            ws_max_size=MAX_MESSAGE,
+            timeout_graceful_shutdown=1,
         )
     )
     loop = asyncio.new_event_loop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -44,17 +45,20 @@ def websocket_url(url: str) -> str:
 
 
 class Api:
-    """One server. `token` is set by `create` and goes with every request after it."""
+    """One server. `token` is set by `create` and goes with every request after it; before that goes `key`, which a
+    server may ask for to start a session (left out = FARCAST_API_KEY)."""
 
-    def __init__(self, url: str, *, token: str | None = None, timeout: float = 90.0) -> None:
+    def __init__(self, url: str, *, token: str | None = None, key: str | None = None, timeout: float = 90.0) -> None:
         self.url = base_url(url)
         self.token = token
+        self._key = key or os.environ.get("FARCAST_API_KEY")
         # A server whose model is still loading answers late; one that is not there must be noticed at once.
         self._http = httpx.AsyncClient(timeout=httpx.Timeout(timeout, connect=10.0), follow_redirects=True)
 
     @property
     def headers(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        bearer = self.token or self._key
+        return {"Authorization": f"Bearer {bearer}"} if bearer else {}
 
     def absolute(self, url: str) -> str:
         return urljoin(self.url, url)

@@ -310,6 +310,7 @@ async def connect(
     guidance: float | None = None,
     session: str | None = None,
     token: str | None = None,
+    key: str | None = None,
     media: bool = True,
     keep: bool = False,
     patience: float = 30.0,
@@ -325,7 +326,7 @@ async def connect(
         raise FarcastError("Give either prompt=... to start a session, or session=... and token=... to join one.")
     if image is not None and clip is not None:
         raise FarcastError("Give an image or a clip to start from, not both.")
-    async with Api(url, token=token) as api:
+    async with Api(url, token=token, key=key) as api:
         if session is not None:
             info = await api.info(session)
         else:

@@ -24,8 +24,8 @@ from stream.video.encoder import VideoEncoder
 from stream.video.encoding import Encoding
 from stream.webrtc.track import ViewerTrack
 from stream.webrtc.viewer import Viewer
-from tests.stream.webrtc.test_viewer import watching
 from tests.support.running_server import Running, running, wait_for
+from tests.support.whep_peer import watching
 
 OWNED = (
     Session, EngineLink, Output, Broadcast, Encoding, VideoEncoder, Recording, Mp4Writer, Viewer, ViewerTrack,
