@@ -15,10 +15,11 @@ from stream.score.render_queue import Renders
 from stream.session.manager import Manager
 from stream.webrtc.viewer import Viewer
 
-from .api import control, operate, pages, problems, recordings, renders, sessions, whep
+from .api import control, operate, pages, problems, recordings, renders, sessions, uploads, whep
 from .api.access import Access
 from .api.guard import Guard, origin_of
 from .api.limiter import Limiter
+from .api.requests import BodyTimeout
 from .config import ServerConfig
 from .metrics import Metrics
 
@@ -37,11 +38,14 @@ def create_app(config: ServerConfig) -> FastAPI:
     viewers: dict[str, Viewer] = {}
     again = Renders(config)
     access, limiter = Access(config.api_keys), Limiter(config.rates)
+    received = uploads.Uploads(config)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         manager.start()
+        received.pool.start()  # while the model loads, so that the first picture need not wait for it
         yield
+        await received.pool.close()
         await again.close()
         await asyncio.gather(*(viewer.close("shutdown") for viewer in list(viewers.values())))
         await manager.close()
@@ -55,7 +59,7 @@ def create_app(config: ServerConfig) -> FastAPI:
         redoc_url=None,
     )
     app.state.manager, app.state.viewers, app.state.metrics = manager, viewers, metrics
-    app.state.renders = again
+    app.state.renders, app.state.uploads = again, received
     problems.install(app, metrics)
     if config.allow_origins:
         app.add_middleware(
@@ -65,8 +69,9 @@ def create_app(config: ServerConfig) -> FastAPI:
             allow_headers=["Authorization", "Content-Type", "If-Match"],
             expose_headers=["Location", "Link", "ETag", "Accept-Patch", "Retry-After"],
         )
+    app.add_middleware(BodyTimeout)
     app.add_middleware(Guard, config=config)  # the last one added is the outermost
-    app.include_router(sessions.routes(manager, config, access, limiter))
+    app.include_router(sessions.routes(manager, config, received, access, limiter))
     app.include_router(operate.routes(manager, access))
     app.include_router(renders.routes(manager, again, config, access))
     app.include_router(whep.routes(manager, config, metrics, viewers))

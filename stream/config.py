@@ -74,6 +74,8 @@ class ServerConfig:
     # "module:function" that opens the model in the engine process
     engine: str = "stream.engine.torch_backend:open_model"
     execution: str = "eager"  # how passes through the network run: eager, compile, graphs or compile+graphs
+    decoder: str | None = None  # a TAEHV file in place of the VAE's decoder
+    lora: tuple[str, ...] = ()  # adapters fused into the transformer, FILE or FILE:SCALE
     engine_threads: int = 0  # torch threads of the engine; 0 = chosen from the number of cores
 
     rates: RateLimits | None = None  # of one user; None = no limit, for a server that one person uses
@@ -115,7 +117,9 @@ class ServerConfig:
     max_json: int = 64 * 1024
     max_sdp: int = 64 * 1024
     max_upload: int = 32 * 1024 * 1024
-    max_pixels: int = 40_000_000  # of an uploaded image
+    upload_space: int = 256 * 1024 * 1024  # of all uploads being received or decoded, in memory and temporary files
+    upload_processes: int = 2  # uploads decoded at a time, each in a process of its own
+    upload_waiting: int = 8  # uploads that wait for one of those; more are refused
 
     def __post_init__(self) -> None:
         if not self.on_loopback and not self.api_keys and not self.open:

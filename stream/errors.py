@@ -93,6 +93,13 @@ class TooMany(StreamError):
     status = 429
 
 
+class InsufficientStorage(StreamError):
+    """The server's disk is full."""
+
+    code = "disk_full"
+    status = 507
+
+
 class Busy(StreamError):
     """No room now; `retry_after` seconds says when to ask again."""
 

@@ -1,16 +1,13 @@
-"""Request bodies, read with a limit: JSON, SDP, and multipart forms with one file."""
+"""Request bodies, read with a limit: JSON and SDP. Forms are received by `stream.uploads.form`."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from dataclasses import dataclass
 
 from fastapi import Request
-from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from stream.errors import InvalidRequest, RequestTooSlow, TooLarge, WrongMediaType
+from stream.errors import RequestTooSlow, TooLarge
 
 STALL_SECONDS = 10.0  # between two parts of a body
 BODY_SECONDS = 120.0  # for all of it
@@ -23,57 +20,39 @@ def media_type(request: Request) -> str:
 async def read(request: Request, limit: int) -> bytes:
     """The whole body. Raises TooLarge as soon as it is over `limit` bytes, however long it claims to be."""
     _check_length(request, limit)
-    return b"".join([part async for part in _parts(request, limit)])
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > limit:
+            raise _too_large(limit)
+    return bytes(body)
 
 
-async def _parts(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
-    """Raises TooLarge, and RequestTooSlow for a body that stalls or takes for ever."""
-    total, stream = 0, aiter(request.stream())
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            while True:
-                async with asyncio.timeout(STALL_SECONDS):
-                    part = await anext(stream, None)
-                if part is None:
-                    return
-                total += len(part)
-                if total > limit:
-                    raise _too_large(limit)
-                yield part
-    except TimeoutError:
-        raise RequestTooSlow("The body came too slowly. Send it again.") from None
+class BodyTimeout:
+    """ASGI middleware: raises RequestTooSlow where a body is read that stalls or takes for ever."""
 
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
 
-@dataclass(frozen=True)
-class Form:
-    """`fields`: texts; `files`: name to (content, content type)."""
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        whole = False
+        end = asyncio.get_running_loop().time() + BODY_SECONDS
 
-    fields: dict[str, str]
-    files: dict[str, tuple[bytes, str]]
+        async def receive_in_time() -> Message:
+            nonlocal whole
+            if whole:
+                return await receive()
+            try:
+                left = end - asyncio.get_running_loop().time()
+                message = await asyncio.wait_for(receive(), min(STALL_SECONDS, max(0.0, left)))
+            except TimeoutError:
+                raise RequestTooSlow("The body came too slowly. Send it again.") from None
+            whole = message["type"] != "http.request" or not message.get("more_body", False)
+            return message
 
-
-async def read_form(request: Request, limit: int) -> Form:
-    """A multipart form with at most one file. Raises TooLarge, InvalidRequest, WrongMediaType."""
-    if media_type(request) != "multipart/form-data":
-        raise WrongMediaType("Send multipart/form-data here.")
-    _check_length(request, limit)
-    parts = _parts(request, limit)
-    try:
-        form = await MultiPartParser(request.headers, parts, max_files=2, max_fields=4).parse()
-    except (MultiPartException, KeyError, ValueError) as error:
-        message = getattr(error, "message", "") or "the multipart body cannot be read"
-        raise InvalidRequest(f"The form cannot be read: {message}.", code="bad_form") from None
-    fields: dict[str, str] = {}
-    files: dict[str, tuple[bytes, str]] = {}
-    try:
-        for name, value in form.multi_items():
-            if isinstance(value, UploadFile):
-                files[name] = (await value.read(), value.content_type or "")
-            else:
-                fields[name] = value
-    finally:
-        await form.close()
-    return Form(fields, files)
+        await self.app(scope, receive_in_time, send)
 
 
 def _check_length(request: Request, limit: int) -> None:

@@ -12,7 +12,6 @@ from farcast.protocol import (
     Score,
     SessionCreated,
     SessionInfo,
-    SessionRequest,
     SessionUrls,
     parse_request,
 )
@@ -25,12 +24,11 @@ from stream.ice import name_ice_servers
 from stream.score.log import to_json
 from stream.session.manager import Manager
 from stream.session.session import Session
-from stream.types import Pixels
 
 from .access import Access, token_of
 from .limiter import Limiter, user_of
-from .requests import media_type, read, read_form
-from .uploads import decode_clip, decode_image
+from .requests import media_type, read
+from .uploads import Uploads
 
 JSON = "application/json"
 PROBLEMS: dict[int | str, dict[str, Any]] = {
@@ -44,7 +42,9 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         413: "Too large.",
         415: "Wrong content type.",
         429: "Too many requests of one user; see Retry-After.",
+        422: "The file cannot be decoded within the limits, or a content filter refuses it.",
         503: "No room, or the model is still loading; see Retry-After.",
+        507: "The server's disk is full.",
     }.items()
 }
 CREATE_BODY = {
@@ -103,18 +103,17 @@ def info(session: Session, config: ServerConfig) -> dict[str, object]:
     }
 
 
-def routes(manager: Manager, config: ServerConfig, access: Access, limiter: Limiter) -> APIRouter:
+def routes(
+    manager: Manager, config: ServerConfig, uploads: Uploads, access: Access, limiter: Limiter
+) -> APIRouter:
     router = APIRouter(prefix="/v1", tags=["sessions"], responses=dict(PROBLEMS))
 
-    async def picture(data: bytes) -> Pixels:
-        facts = await manager.facts()
-        return await asyncio.to_thread(decode_image, data, facts.width, facts.height, max_pixels=config.max_pixels)
-
-    async def clip(data: bytes) -> Pixels:
-        facts = await manager.facts()
-        return await asyncio.to_thread(
-            decode_clip, data, facts.width, facts.height, facts.fps, max_pixels=config.max_pixels
-        )
+    def _count_upload(request: Request, user: str) -> None:
+        """Raises TooMany. A body of unknown length counts as the largest there may be."""
+        length = request.headers.get("content-length", "")
+        size = min(int(length[:18]), config.max_upload) if length.isdigit() else config.max_upload
+        limiter.hit("pictures", user)
+        limiter.hit("kilobytes", user, cost=1 + size // 1024)
 
     @router.get("/model", response_model=ModelInfo)
     async def model() -> ModelInfo:
@@ -138,17 +137,13 @@ def routes(manager: Manager, config: ServerConfig, access: Access, limiter: Limi
         user = user_of(request, access.check(token_of(request), "create"))
         limiter.hit("creations", user)
         limiter.session(user, sum(session.user == user for session in manager.running))
-        start, image, video = await _creation(request)
-        if image is not None or video is not None:
-            limiter.hit("pictures", user)
-            limiter.hit("kilobytes", user, cost=1 + len(image or video or b"") // 1024)
-        session = await manager.create(
-            start,
-            image=None if image is None else await picture(image),
-            clip=None if video is None else await clip(video),
-            clip_fps=None if video is None else (await manager.facts()).fps,
-            user=user,
-        )
+        if media_type(request) == JSON:
+            session = await manager.create(parse_request(await read(request, config.max_json)), user=user)
+        elif media_type(request) == "multipart/form-data":
+            _count_upload(request, user)
+            session = await _from_upload(request, user)
+        else:
+            raise WrongMediaType("Send application/json, or multipart/form-data with `request` and `image` or `clip`.")
         created = SessionCreated.model_validate(
             {**info(session, config), "token": session.token, "view_token": session.view_token}
         )
@@ -157,22 +152,14 @@ def routes(manager: Manager, config: ServerConfig, access: Access, limiter: Limi
         name_ice_servers(response, config.ice_servers, config.turn_secret)
         return response
 
-    async def _creation(request: Request) -> tuple[SessionRequest, bytes | None, bytes | None]:
-        kind = media_type(request)
-        if kind == JSON:
-            return parse_request(await read(request, config.max_json)), None, None
-        if kind != "multipart/form-data":
-            raise WrongMediaType("Send application/json, or multipart/form-data with `request` and `image` or `clip`.")
-        form = await read_form(request, config.max_upload)
-        text = form.fields.get("request") or form.files.get("request", (b"", ""))[0]
-        if not text:
-            raise InvalidRequest("The form lacks `request`, the JSON of the session.")
-        if len(text) > config.max_json:
-            raise InvalidRequest(f"`request` is over {config.max_json // 1024} KiB.")
-        files = {name: data for name, (data, _) in form.files.items() if name != "request"}
-        if set(files) - {"image", "clip"} or len(files) > 1:
-            raise InvalidRequest("Send one file, as `image` or as `clip`.")
-        return parse_request(text), files.get("image"), files.get("clip")
+    async def _from_upload(request: Request, user: str) -> Session:
+        async with uploads.form(request) as form:
+            start = uploads.creation(form)
+            facts = await manager.facts()
+            with manager.reserve(start, facts) as place:  # who would be refused is refused before anything is decoded
+                image, clip = await uploads.image(form, facts), await uploads.clip(form, facts)
+                fps = None if clip is None else facts.fps
+                return await manager.create(start, image, clip, fps, user=user, place=place)
 
     @router.get("/sessions/{session_id}", response_model=SessionInfo)
     async def look(session_id: str, request: Request, response: Response) -> SessionInfo:
@@ -202,11 +189,12 @@ def routes(manager: Manager, config: ServerConfig, access: Access, limiter: Limi
     async def image(session_id: str, request: Request) -> Response:
         """A new shot from this picture, at the next chunk; `image_applied` on the control socket says when."""
         session = manager.get(session_id, token_of(request))
-        limiter.hit("pictures", user_of(request))
-        form = await read_form(request, config.max_upload)
-        if "image" not in form.files:
+        _count_upload(request, user_of(request))
+        async with uploads.form(request) as form:
+            session.refuse_if_over()
+            pixels = await uploads.image(form, session.facts)
+        if pixels is None:
             raise InvalidRequest("The form lacks the file `image`.")
-        pixels = await picture(form.files["image"][0])
         return Response(ImageAccepted(re=session.set_image(pixels)).dump(), 202, media_type=JSON)
 
     @router.get("/sessions/{session_id}/score", response_model=Score)

@@ -16,7 +16,7 @@ from stream.ice import IceServer
 from stream.server import run
 
 from . import logs
-from .options import Execution, Model
+from .options import Decoder, Execution, Lora, Model
 from .settings import masked, settings
 
 app = typer.Typer(add_completion=False)
@@ -55,6 +55,8 @@ def serve(
     model: Model = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     execution: Execution = "eager",
+    decoder: Decoder = None,
+    lora: Lora = None,
     threads: Annotated[int, typer.Option(help="CPU threads of the model; 0 = chosen from the number of cores.")] = 0,
     max_sessions: Annotated[
         int, typer.Option(help="Sessions at the same time; the measured load may allow fewer.")
@@ -115,7 +117,7 @@ def server_config(values: Mapping[str, Any]) -> ServerConfig:
     """The server's configuration of the command's options. Raises ConfigError."""
     if values["device"] not in ("auto", "cpu", "cuda"):
         raise ConfigError(f"--device must be auto, cpu or cuda, not {values['device']!r}.")
-    same = ("host", "port", "model", "device", "execution", "engine", "renderer", "max_sessions", "renders",
+    same = ("host", "port", "model", "device", "execution", "engine", "renderer", "max_sessions", "renders", "decoder",
         "public_address", "relay", "record", "record_dir")  # fmt: skip
     return ServerConfig(
         **{name: values[name] for name in same},
@@ -125,6 +127,7 @@ def server_config(values: Mapping[str, Any]) -> ServerConfig:
         allow_origins=tuple(values["allow_origin"] or ()),
         rates=rates(values["user_sessions"], values["host"], values["max_sessions"]),
         lifetime=values["max_minutes"] * 60,
+        lora=tuple(values["lora"] or ()),
         engine_threads=values["threads"],
         render_seconds=values["render_minutes"] * 60,
         ice_addresses=tuple(values["ice_address"] or ()),

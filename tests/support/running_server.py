@@ -58,19 +58,21 @@ class Running:
 def running(
     model: str = "fake?step=0.002",
     at: int = 0,
+    wrap: Callable[[Any], Any] = lambda app: app,
     *,
     connections: int = 512,
     head_seconds: float = HEAD_SECONDS,
     **options: Any,
 ) -> Iterator[Running]:
-    """A server with the mock model, ready, and gone afterwards. `at`: its port, 0 = any; `connections`: at once."""
-    settings = {"start_grace": 0.1, "max_sessions": 8, "renderer": FAKE_RENDERER, **options}
-    config = ServerConfig(port=0, model=model, engine=FAKE, **settings)
+    """A server with the fake backend, ready, and gone afterwards. `at`: its port, 0 = any. `wrap`: puts ASGI layers
+    around the app. `connections`: at once."""
+    settings = {"start_grace": 0.1, "max_sessions": 8, "engine": FAKE, "renderer": FAKE_RENDERER, **options}
+    config = ServerConfig(port=0, model=model, **settings)
     app = create_app(config)
     sock = socket.create_server(("127.0.0.1", at))
     server = uvicorn.Server(
         uvicorn.Config(
-            app,
+            wrap(app),
             log_config=None,
             http=http_protocol(connections, head_seconds),
             ws=LimitedWebSocket,
