@@ -66,7 +66,7 @@ def create_app(config: ServerConfig) -> FastAPI:
             whep.Cors,
             allow_origins=[o if o == "*" else origin_of(o) for o in config.allow_origins],  # no cookies are used
             allow_methods=["GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS"],
-            allow_headers=["Authorization", "Content-Type", "If-Match"],
+            allow_headers=["Authorization", "Content-Type", "Farcast-Token", "If-Match"],
             expose_headers=["Location", "Link", "ETag", "Accept-Patch", "Retry-After"],
         )
     app.add_middleware(BodyTimeout)

@@ -1,4 +1,4 @@
-"""`farcast bench soak`: viewers or sessions that come and go, and one that stays: memory, threads, files."""
+"""`farcast bench soak`: viewers or sessions that come and go: memory, threads and files."""
 
 from __future__ import annotations
 

@@ -28,7 +28,12 @@ SECRET = re.compile(r"\b(token|ticket|key)([=.])[^&\s\"',]+")
 
 
 def token_of(connection: HTTPConnection) -> str | None:
-    """The bearer token of a request, or of a WebSocket that sends it in a header or as a subprotocol."""
+    """The token of a request, or of a WebSocket that sends it in a header or as a subprotocol.
+
+    `Farcast-Token` is for where a proxy takes `Authorization`.
+    """
+    if own := connection.headers.get("farcast-token", "").strip():
+        return own
     scheme, _, value = connection.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and value.strip():
         return value.strip()
