@@ -122,7 +122,7 @@ def server_config(values: Mapping[str, Any]) -> ServerConfig:
     return ServerConfig(
         **{name: values[name] for name in same},
         api_keys=read_keys(values["api_key"] or (), values["api_key_file"]),
-        open=values["open_"],
+        open=values["open"],
         public_urls=tuple(values["public_url"] or ()),
         allow_origins=tuple(values["allow_origin"] or ()),
         rates=rates(values["user_sessions"], values["host"], values["max_sessions"]),

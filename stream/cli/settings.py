@@ -53,7 +53,7 @@ def settings(command: Callable[..., Any], context: typer.Context, file: Path | N
     Raises ConfigError for a file that cannot be read, an unknown key in it, and a value of the wrong type.
     """
     given = {
-        name: value
+        name.rstrip("_"): value
         for name, value in context.params.items()
         if (source := context.get_parameter_source(name)) is not None and source.name in GIVEN
     }
@@ -79,7 +79,7 @@ def _model(command: Callable[..., Any]) -> type[_Settings]:
             continue
         if list[str] in get_args(kind) or get_origin(kind) is list:  # one word after the other in the environment
             kind = Annotated[kind, NoDecode, BeforeValidator(_words)]
-        fields[name] = (kind, parameter.default)
+        fields[name.rstrip("_")] = (kind, parameter.default)  # `open_` is --open
     return create_model("Settings", __base__=_Settings, **fields)
 
 

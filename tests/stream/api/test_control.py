@@ -188,7 +188,7 @@ async def test_an_image_cuts_to_a_new_shot(server: Running) -> None:
         answer = await asyncio.to_thread(
             httpx.post,
             f"{server.url}/v1/sessions/{session.id}/image",
-            params={"token": session.token},
+            headers={"Authorization": f"Bearer {session.token}"},
             files={"image": png(colour="white")},
         )
         assert answer.status_code == 202

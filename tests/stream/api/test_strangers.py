@@ -353,7 +353,7 @@ def test_a_body_that_is_not_utf_8_is_refused(server: Running) -> None:
     assert (answer.status_code, answer.json()["code"]) == (400, "bad_json")
 
 
-async def test_offers_that_never_connect_do_not_keep_the_owner_out() -> None:
+async def test_offers_that_never_connect_do_not_keep_the_owner_out(monkeypatch: pytest.MonkeyPatch) -> None:
     from tests.support.whep_peer import SDP, Peer
 
     with running(max_viewers=2) as server:
@@ -362,14 +362,14 @@ async def test_offers_that_never_connect_do_not_keep_the_owner_out() -> None:
             peers = [Peer() for _ in range(5)]
             try:
                 offers = [await peer.offer() for peer in peers]
-                for offer in offers[:4]:
-                    headers = {**SDP, **bearer(made["view_token"])}
-                    assert (await http.post(made["urls"]["whep"], content=offer, headers=headers)).status_code == 201
-                mine = await http.post(made["urls"]["whep"], content=offers[4], headers={**SDP, **server.headers(made)})
+                view = {**SDP, **bearer(made["view_token"])}
+                whep = made["urls"]["whep"]
+                answers = [(await http.post(whep, content=o, headers=view)).status_code for o in offers[:3]]
+                assert answers == [201, 201, 503]
+                mine = await http.post(whep, content=offers[4], headers={**SDP, **server.headers(made)})
                 assert mine.status_code == 201
-                for offer in offers[:2]:
-                    headers = {**SDP, **bearer(made["view_token"])}
-                    assert (await http.post(made["urls"]["whep"], content=offer, headers=headers)).status_code == 201
+                monkeypatch.setattr("stream.api.whep.CONNECTS_WITHIN", 0.0)
+                assert (await http.post(whep, content=offers[3], headers=view)).status_code == 201
                 assert (await http.get(mine.headers["location"])).status_code == 200, "the owner's is still there"
             finally:
                 for peer in peers:
