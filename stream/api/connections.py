@@ -10,9 +10,11 @@ import asyncio
 from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 HEAD_SECONDS = 10.0  # from a connection's begin, or its next request's first byte, to the end of the request's head
+SEND_SECONDS = 10.0  # that a message waits for a WebSocket's client to read those before
 UNREAD_BYTES = 256 * 1024  # answers that may wait for a WebSocket's client to read
 
 try:
@@ -85,7 +87,16 @@ def http_protocol(most: int, head_seconds: float = HEAD_SECONDS) -> type[H11Prot
 
 
 class LimitedWebSocket(WebSocketsSansIOProtocol):
-    """Drops a client that sends pings and reads no answer."""
+    """Drops a client that does not read: neither what it is sent, nor the answers to its pings."""
+
+    async def send(self, message: Any) -> None:
+        if not self.writable.is_set():
+            try:
+                await asyncio.wait_for(self.writable.wait(), SEND_SECONDS)
+            except TimeoutError:
+                self.transport.abort()
+                raise ClientDisconnected from None
+        await super().send(message)
 
     def handle_ping(self) -> None:
         if self.transport.get_write_buffer_size() > UNREAD_BYTES:

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 from urllib.parse import urlsplit
 
@@ -53,8 +54,12 @@ class Guard:
             await receive()
             return await send({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": refusal[1]})
 
+        begun = False
+
         async def with_headers(message: Message) -> None:
+            nonlocal begun
             if message["type"] == "http.response.start":
+                begun = True
                 found = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     found.setdefault(name, value)
@@ -62,7 +67,12 @@ class Guard:
 
         if refusal is not None:
             return await problem(*refusal)(scope, receive, with_headers)
-        await self.app(scope, receive, with_headers)
+        try:
+            await self.app(scope, receive, with_headers)
+        except asyncio.CancelledError:  # uvicorn cancels what is under way when the server ends
+            if not begun:
+                detail = "The server is ending. Send the request again when it is back."
+                await problem(503, "shutdown", detail, {"Retry-After": "2"})(scope, receive, with_headers)
 
     def _refusal(self, path: str, headers: Headers) -> tuple[int, str, str] | None:
         """Status, code and detail; None where nothing is wrong."""

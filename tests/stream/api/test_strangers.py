@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -296,15 +297,7 @@ def test_a_body_that_stalls_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_pings_whose_answers_are_not_read_end_the_connection(server: Running) -> None:
     made = server.create()
-    with socket.create_connection(address(server)) as sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        request = (
-            f"GET {made['urls']['control']} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\n"
-            f"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
-            f"Authorization: Bearer {made['token']}\r\n\r\n"
-        )
-        sock.sendall(request.encode())
-        assert b"101" in sock.recv(64)
+    with upgraded(server, made) as sock:
         ping = b"\x89\xfd\x00\x00\x00\x00" + b"x" * 125
         sock.settimeout(20)
         with pytest.raises((ConnectionError, TimeoutError)) as ended:
@@ -312,6 +305,56 @@ def test_pings_whose_answers_are_not_read_end_the_connection(server: Running) ->
                 sock.sendall(ping * 100)
         assert not isinstance(ended.value, TimeoutError)
     server.delete(made)
+
+
+def test_sockets_that_flood_and_read_nothing_are_dropped_in_silence(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("stream.api.connections.SEND_SECONDS", 0.3)
+    with running() as server:
+        made = server.create()
+        replies = server.manager.sessions[made["id"]].replies
+        flood = json.dumps({"type": "rewind", "id": "r" * 60, "chunk": 9_999}).encode()
+        frame = b"\x81\xfe" + len(flood).to_bytes(2, "big") + b"\x00\x00\x00\x00" + flood
+        socks = [upgraded(server, made) for _ in range(3)]
+        for sock in socks:
+            sock.settimeout(15)
+            with pytest.raises(ConnectionError):
+                for _ in range(3000):
+                    sock.sendall(frame * 200)
+            sock.close()
+        wait_for(lambda: not replies.clients, 10)
+        server.delete(made)
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+def test_a_request_under_way_when_the_server_ends_is_answered(caplog: pytest.LogCaptureFixture) -> None:
+    answers: list[int] = []
+
+    def ask(url: str) -> None:
+        answers.append(httpx.post(f"{url}/v1/sessions", json={"prompt": "x"}, timeout=30).status_code)
+
+    with running("fake?load=4") as server:
+        thread = threading.Thread(target=ask, args=(server.url,))
+        thread.start()
+        time.sleep(1.0)
+    thread.join(20)
+    assert answers == [503]
+    assert "Traceback" not in caplog.text
+
+
+def upgraded(server: Running, made: dict[str, Any]) -> socket.socket:
+    """A control socket whose answers nobody reads."""
+    sock = socket.create_connection(address(server))
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    request = (
+        f"GET {made['urls']['control']} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\n"
+        f"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+        f"Authorization: Bearer {made['token']}\r\n\r\n"
+    )
+    sock.sendall(request.encode())
+    assert b"101" in sock.recv(64)
+    return sock
 
 
 def address(server: Running) -> tuple[str, int]:
