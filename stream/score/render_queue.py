@@ -27,8 +27,8 @@ from .log import to_json
 
 log = logging.getLogger("farcast.renders")
 
-QUEUED = 4
-QUEUED_EACH = 2  # of one session
+QUEUED = 8
+QUEUED_EACH = 4  # of one session
 KEPT = 8  # finished ones, the newest
 KEPT_SECONDS = 3600.0
 LINE = 64 * 1024  # of the process's reports

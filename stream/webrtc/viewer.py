@@ -20,7 +20,7 @@ from aiortc import (
 from aiortc.exceptions import InternalError, InvalidAccessError, InvalidStateError, OperationError
 
 from stream.config import ServerConfig
-from stream.errors import InvalidRequest
+from stream.errors import Busy, InvalidRequest
 from stream.ice import credentials
 from stream.metrics import Metrics
 from stream.session.session import Session
@@ -101,7 +101,8 @@ class Viewer:
         return self._counted
 
     async def answer(self, text: str) -> str:
-        """SDP for SDP. Raises InvalidRequest for what is no offer to receive video, NotAcceptable for its codecs."""
+        """SDP for SDP. Raises InvalidRequest for what is no offer to receive video, NotAcceptable for its codecs,
+        Busy when no UDP port is free."""
         offer = parse_offer(text)
         self.codec, self._ufrag, self._mid, self._candidates = offer.codec, offer.ufrag, offer.mid, offer.count
         self._track = ViewerTrack(self.codec, self.session.broadcast)
@@ -122,6 +123,8 @@ class Viewer:
             raise InvalidRequest("The SDP offer cannot be used. Send a WebRTC offer to receive video.") from None
         except (InternalError, InvalidAccessError, InvalidStateError, OperationError) as error:
             raise InvalidRequest(f"The SDP offer cannot be used: {error}.") from None
+        if "a=candidate:" not in self._peer.localDescription.sdp:
+            raise Busy("No UDP port is free for one more viewer (--ice-ports).", code="no_ports", retry_after=10)
         self._watch = asyncio.create_task(self._watch_over(), name=f"viewer {self.id[:6]}")
         return finish_answer(self._peer.localDescription.sdp, offer.playout_delay)
 

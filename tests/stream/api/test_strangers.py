@@ -417,3 +417,21 @@ async def test_offers_that_never_connect_do_not_keep_the_owner_out(monkeypatch: 
             finally:
                 for peer in peers:
                     await peer.peer.close()
+
+
+async def test_with_the_udp_ports_used_up_an_offer_is_refused_in_words() -> None:
+    from tests.support.whep_peer import SDP, Peer
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        with running(ice_ports=(port, port), ice_addresses=("127.0.0.1",)) as server:
+            made = await asyncio.to_thread(server.create)
+            peer = Peer()
+            try:
+                async with httpx.AsyncClient(base_url=server.url, timeout=20) as http:
+                    headers = {**SDP, **server.headers(made)}
+                    refused = await http.post(made["urls"]["whep"], content=await peer.offer(), headers=headers)
+                assert (refused.status_code, refused.json()["code"]) == (503, "no_ports")
+            finally:
+                await peer.peer.close()
