@@ -16,7 +16,7 @@ from stream.score.render_queue import Renders
 from stream.session.manager import Manager
 from stream.webrtc.viewer import Viewer
 
-from .api import control, pages, problems, recordings, renders, sessions, whep
+from .api import control, pages, problems, recordings, renders, sessions, uploads, whep
 from .config import ServerConfig
 from .errors import StreamError
 from .metrics import Metrics
@@ -36,11 +36,14 @@ def create_app(config: ServerConfig) -> FastAPI:
     manager = Manager(config, metrics)
     viewers: dict[str, Viewer] = {}
     again = Renders(config)
+    received = uploads.Uploads(config)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         manager.start()
+        received.pool.start()  # while the model loads, so that the first picture need not wait for it
         yield
+        await received.pool.close()
         await again.close()
         await asyncio.gather(*(viewer.close("shutdown") for viewer in list(viewers.values())))
         await manager.close()
@@ -54,16 +57,16 @@ def create_app(config: ServerConfig) -> FastAPI:
         redoc_url=None,
     )
     app.state.manager, app.state.viewers, app.state.metrics = manager, viewers, metrics
-    app.state.renders = again
+    app.state.renders, app.state.uploads = again, received
     problems.install(app, metrics)
     app.add_middleware(
         whep.Cors,
         allow_origins=["*"],  # no cookies: whoever has the token may use it from any page
         allow_methods=["GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS"],
-        allow_headers=["Authorization", "Content-Type", "If-Match"],
+        allow_headers=["Authorization", "Content-Type", "Farcast-Token", "If-Match"],
         expose_headers=["Location", "Link", "ETag", "Accept-Patch", "Retry-After"],
     )
-    app.include_router(sessions.routes(manager, config))
+    app.include_router(sessions.routes(manager, config, received))
     app.include_router(renders.routes(manager, again, config))
     app.include_router(whep.routes(manager, config, metrics, viewers))
     app.include_router(recordings.routes(manager))

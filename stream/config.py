@@ -60,7 +60,9 @@ class ServerConfig:
     max_json: int = 64 * 1024
     max_sdp: int = 64 * 1024
     max_upload: int = 32 * 1024 * 1024
-    max_pixels: int = 40_000_000  # of an uploaded image
+    upload_space: int = 256 * 1024 * 1024  # of all uploads being received or decoded, in memory and temporary files
+    upload_processes: int = 2  # uploads decoded at a time, each in a process of its own
+    upload_waiting: int = 8  # uploads that wait for one of those; more are refused
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:

@@ -76,6 +76,13 @@ class Unprocessable(StreamError):
     status = 422
 
 
+class InsufficientStorage(StreamError):
+    """The server's disk is full."""
+
+    code = "disk_full"
+    status = 507
+
+
 class Busy(StreamError):
     """No room now; `retry_after` seconds says when to ask again."""
 

@@ -204,10 +204,13 @@ class ChunkMade:
 
 @dataclass(frozen=True)
 class DialTaken:
+    """kept_ms: the latency really kept, less than the target where the bound on the lead allows no more."""
+
     session: str
     serial: int
     chunk: int
     frame: int
+    kept_ms: float
 
 
 @dataclass(frozen=True)

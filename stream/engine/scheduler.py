@@ -78,7 +78,7 @@ def _load(options: EngineOptions) -> Model:
         factory = getattr(importlib.import_module(module), name)
     except ImportError as error:
         raise ModelError(
-            f"The engine needs a package that is not installed ({error.name}). Install farcast[server].",
+            f"The engine needs a package that is not installed ({error.name}). Install farcast-server.",
             code="not_installed",
         ) from error
     extra = {name: value for name in ("decoder", "lora") if (value := getattr(options, name))}

@@ -151,7 +151,8 @@ class Slot:
             message = f"{self.facts.name} runs at a fixed list of {steps} steps; the dial does not apply."
             raise FarcastError(message, code="dial_fixed")
         self.governor.set_dial(change.dial)
-        return [DialTaken(self.session, change.serial, self.rollout.chunk, self.rollout.frame)]
+        kept_ms = 1000.0 * self.governor.kept_s
+        return [DialTaken(self.session, change.serial, self.rollout.chunk, self.rollout.frame, kept_ms)]
 
     def set_image(self, change: SetImage) -> list[Event]:
         self.rollout.image(change.image)

@@ -33,7 +33,8 @@ class Tuning:
     a budget that is kept, risen to, fallen to. recover: share of the missing lead to win back after a fall. quick_q,
     quick_slack: quantile of the making of a chunk that must be within the latency target, and how far a kept budget may
     exceed it. slow_q: a moment is slow when the last steps are beyond this quantile. guard: share of the remaining time
-    kept free when a chunk is re-checked.
+    kept free when a chunk is re-checked. lead: chunks of lead that the budget may count on, though there may be more.
+    fresh: chunks after a dial move in which any gain is worth a change.
     """
 
     margin_s: float = 0.03
@@ -50,6 +51,8 @@ class Tuning:
     quick_slack: float = 0.1
     quick_q: float = 0.75
     slow_q: float = 0.9
+    lead: float = 2.0
+    fresh: int = 8
     guard: float = 0.05
 
 
@@ -102,6 +105,7 @@ class Governor:
         self.plan: ChunkPlan | None = None
         self._opened = 0.0
         self._plain = True  # the open chunk had nothing to run before its first step
+        self._moved = 0  # chunks for which a dial move counts as recent
         self._agreeing: list[int] = []  # what the last chunks in a row would have risen to
 
     @property
@@ -114,6 +118,7 @@ class Governor:
         if dial != self.dial:
             self.dial = dial
             self._agreeing.clear()
+            self._moved = self.tuning.fresh
 
     @property
     def kept_s(self) -> float:
@@ -161,6 +166,7 @@ class Governor:
         shorter = 0.0 if frames_seconds is None else self.chunk_seconds - frames_seconds
         if self.forecast.known:
             self._rebudget(dry - now - reserve, shorter)  # a prompt that is due is no reason for a lasting change
+        self._moved = max(0, self._moved - 1)
         self.budget = self._clamp(self.budget)
         steps = self.budget
         if self.forecast.known:
@@ -203,6 +209,8 @@ class Governor:
         """
         tuning = self.tuning
         full = self.max_lead() - self.chunk_seconds - tuning.margin_s  # the most `spare` can be
+        # A longer lead is there for slow moments; spent on steps it would have to be won back with fewer of them.
+        full, spare = min(full, tuning.lead * self.chunk_seconds), min(spare, tuning.lead * self.chunk_seconds)
         recovering = spare - tuning.recover * max(0.0, full - spare)
         # Alone, a session may eat up its own lead. Among others that would be eating up theirs.
         bear = tuning.keep if self.load <= 1.0 else tuning.rise
@@ -218,6 +226,8 @@ class Governor:
     def _rise(self, lasting: int, spare: float, gain: float) -> None:
         """Raise the budget when the last few chunks agree that it can be raised by that much."""
         tuning = self.tuning
+        if self._moved:  # where a budget settles should not depend on where the dial came from
+            gain = 0.0
         rise = min(self._safe(spare, 1.0 + tuning.rise_slack), self._quick(1.0), lasting)
         if self._clamp(rise) < self.budget + max(1.0, gain * self.budget):
             self._agreeing.clear()

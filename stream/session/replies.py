@@ -78,7 +78,14 @@ class Replies:
         """Returns where the dial stands now; earlier moves are answered with that too, as the latest wins."""
         taken = self.dials.up_to(event.serial)
         for change in taken:
-            self.send_to(change, DialApplied(re=change.re, dial=taken[-1].wanted, chunk=event.chunk, frame=event.frame))
+            applied = DialApplied(
+                re=change.re,
+                dial=taken[-1].wanted,
+                chunk=event.chunk,
+                frame=event.frame,
+                kept_ms=event.kept_ms,
+            )
+            self.send_to(change, applied)
         return taken[-1].wanted if taken else None
 
     def refused(self, event: Refused) -> None:

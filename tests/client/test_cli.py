@@ -47,7 +47,7 @@ def test_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
     ("target", "message"),
     [
         ("stream.cli.never_written:app", "not part of this version"),
-        ("a_package_that_is_not_there.x:app", "pip install 'farcast\\[server\\]'"),
+        ("a_package_that_is_not_there.x:app", "Install farcast-server"),
     ],
 )
 def test_commands_that_cannot_be_loaded(target: str, message: str) -> None:
@@ -59,7 +59,7 @@ def test_commands_that_cannot_be_loaded(target: str, message: str) -> None:
     ("error", "message"),
     [
         (OSError("disk on fire"), "internal error: OSError: disk on fire. Set FARCAST_DEBUG=1"),
-        (ModuleNotFoundError("no torch", name="torch"), "needs torch. Install the server parts"),
+        (ModuleNotFoundError("no torch", name="torch"), "needs torch, which is not installed. Install farcast-server"),
     ],
 )
 def test_no_traceback(error: Exception, message: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -247,7 +247,7 @@ async def test_a_take_is_rendered_by_the_server(server: FaultyServer, tmp_path: 
             async with asyncio.timeout(0.3):
                 await live.render(steps=2, poll=30)
         assert server.renders == before, "giving up cancels it on the server"
-        assert len(film((await live.recording(tmp_path / "shown.mp4")).read_bytes())) > 1
+        assert len(film((await live.download_recording(tmp_path / "shown.mp4")).read_bytes())) > 1
 
 
 async def test_a_full_server_says_when_to_come_back(server: FaultyServer) -> None:
