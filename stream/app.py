@@ -25,6 +25,7 @@ from .metrics import Metrics
 log = logging.getLogger("farcast")
 
 POLICY_VIOLATION = 1008
+TRY_AGAIN_LATER = 1013
 DESCRIPTION = (
     "Live video that is being generated while you watch. Make a session, watch it over WebRTC (WHEP), "
     "steer it over one WebSocket at /v1/sessions/{id}/control."
@@ -83,8 +84,9 @@ def create_app(config: ServerConfig) -> FastAPI:
         except StreamError as error:
             # Accepted first: a page can read the reason of a closing, but not that of a refused handshake.
             await socket.accept()
-            await socket.send_text(problems.message(error, fatal=True).dump())
-            await socket.close(POLICY_VIOLATION, error.code)
+            later = error.retry_after is not None
+            await socket.send_text(problems.message(error, fatal=not later).dump())
+            await socket.close(TRY_AGAIN_LATER if later else POLICY_VIOLATION, error.code)
             return
         steers = manager.may_steer(session, token_of(socket))
         await control.serve(socket, session, metrics, steers=steers, filters=received.filters)
@@ -103,6 +105,8 @@ def _health(app: FastAPI, manager: Manager, viewers: dict[str, Viewer], metrics:
     async def readyz() -> Response:
         """The model is loaded (200) or not (503)."""
         engine = manager.engine
+        if manager.draining:
+            return problems.problem(503, "draining", "The server is shutting down.")
         if engine.alive and engine.facts is not None:
             return JSONResponse({"ready": True, "model": engine.facts.name, "seconds": round(engine.ready_seconds, 3)})
         if engine.failure is not None:

@@ -57,6 +57,10 @@ class ServerConfig:
     record_space: int = 4 * 1024 * 1024 * 1024  # of all recordings; the oldest finished ones make room
     record_keep: float = 3600.0  # how long a recording stays after its session
 
+    state_dir: str | None = None  # folder or fsspec URL where sessions are kept; None = they end with the server
+    state_bytes: int = 4 * 1024 * 1024 * 1024  # of all of them; the oldest make room
+    state_keep: float = 7 * 86400.0  # seconds since a session was last written
+
     max_json: int = 64 * 1024
     max_sdp: int = 64 * 1024
     max_upload: int = 32 * 1024 * 1024

@@ -181,7 +181,7 @@ def routes(manager: Manager, config: ServerConfig, uploads: Uploads) -> APIRoute
     @router.get("/sessions/{session_id}/score", response_model=Score)
     async def score(session_id: str, request: Request) -> Response:
         """Everything that decided the session's pixels, by chunk index: `farcast render` makes the take again."""
-        document = manager.get(session_id, token_of(request)).score.document()
+        document = manager.score(session_id, token_of(request))
         return Response(await asyncio.to_thread(to_json, document), media_type=JSON)
 
     return router

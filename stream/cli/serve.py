@@ -7,6 +7,7 @@ import logging
 from typing import Annotated
 
 import typer
+from platformdirs import user_state_path
 
 from stream.config import ServerConfig
 from stream.errors import ConfigError
@@ -53,6 +54,17 @@ def serve(
         int, typer.Option(help="MiB for all recordings together; the oldest finished ones make room.")
     ] = 4096,
     record_keep: Annotated[float, typer.Option(help="Minutes that a recording stays after its session.")] = 60.0,
+    state_dir: Annotated[
+        str | None,
+        typer.Option(
+            envvar="FARCAST_STATE_DIR",
+            help="Folder or fsspec URL where sessions are kept, so that they outlive the server; left out = a folder "
+            "of the user's, one for each port.",
+        ),
+    ] = None,
+    state: Annotated[bool, typer.Option("--state/--no-state", help="Keep sessions, or let them end here.")] = True,
+    state_size: Annotated[int, typer.Option(help="MiB for all sessions together; the oldest make room.")] = 4096,
+    state_hours: Annotated[float, typer.Option(help="Hours that a session is kept after it was last written.")] = 168,
     ice_server: Annotated[
         list[str] | None,
         typer.Option(
@@ -120,8 +132,18 @@ def serve(
         record_bytes=record_size * 2**20,
         record_space=record_space * 2**20,
         record_keep=record_keep * 60,
+        state_dir=state_folder(state_dir, port) if state else None,
+        state_bytes=state_size * 2**20,
+        state_keep=state_hours * 3600,
     )
     asyncio.run(run(config, level))
+
+
+def state_folder(named: str | None, port: int) -> str | None:
+    """Where sessions are kept. None when nothing is named and nobody could find this server's port again."""
+    if named is not None:
+        return named
+    return str(user_state_path("farcast") / str(port)) if port else None
 
 
 def port_range(text: str | None) -> tuple[int, int] | None:

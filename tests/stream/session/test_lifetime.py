@@ -24,8 +24,8 @@ from stream.video.encoder import VideoEncoder
 from stream.video.encoding import Encoding
 from stream.webrtc.track import ViewerTrack
 from stream.webrtc.viewer import Viewer
-from tests.stream.webrtc.test_viewer import watching
 from tests.support.running_server import Running, running, wait_for
+from tests.support.whep_peer import watching
 
 OWNED = (
     Session, EngineLink, Output, Broadcast, Encoding, VideoEncoder, Recording, Mp4Writer, Viewer, ViewerTrack,
@@ -112,11 +112,11 @@ def test_an_ended_session_that_is_still_known_holds_no_snapshot_and_no_frames() 
     with running(tombstone=60.0) as server:
         made = server.create()
         session = server.manager.sessions[made["id"]]
-        wait_for(lambda: session._link._recovery.saved is not None, 20, "a snapshot")
+        wait_for(lambda: session._link.recovery.saved is not None, 20, "a snapshot")
         server.delete(made)
         wait_for(lambda: session.closed, 10)
         assert httpx.get(server.url + made["urls"]["session"], headers=server.headers(made)).status_code == 200
-        assert session._link._recovery.saved is None
+        assert session._link.recovery.saved is None
         assert session.broadcast._last is None
         assert len(session.playout) == 0
 
