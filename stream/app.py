@@ -38,7 +38,7 @@ def create_app(config: ServerConfig) -> FastAPI:
     manager = Manager(config, metrics)
     viewers: dict[str, Viewer] = {}
     again = Renders(config)
-    received = uploads.Uploads(config)
+    received = uploads.Uploads(config, metrics)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
