@@ -17,6 +17,7 @@ from stream.webrtc.viewer import Viewer
 
 from .api import control, operate, pages, problems, recordings, renders, sessions, uploads, whep
 from .api.access import Access
+from .api.frame_filter import watch_frames
 from .api.guard import Guard, origin_of
 from .api.limiter import Limiter
 from .api.requests import BodyTimeout
@@ -38,14 +39,16 @@ def create_app(config: ServerConfig) -> FastAPI:
     viewers: dict[str, Viewer] = {}
     again = Renders(config)
     access, limiter = Access(config.api_keys), Limiter(config.rates)
-    received = uploads.Uploads(config)
+    received = uploads.Uploads(config, metrics)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         manager.start()
         received.pool.start()  # while the model loads, so that the first picture need not wait for it
+        frames = asyncio.create_task(watch_frames(manager, received.filters))
         yield
-        await received.pool.close()
+        frames.cancel()
+        await received.close()
         await again.close()
         await asyncio.gather(*(viewer.close("shutdown") for viewer in list(viewers.values())))
         await manager.close()
@@ -81,7 +84,7 @@ def create_app(config: ServerConfig) -> FastAPI:
 
     @app.websocket("/v1/sessions/{session_id}/control")
     async def steer(socket: WebSocket, session_id: str) -> None:
-        await control.serve(socket, session_id, manager, metrics, limiter)
+        await control.serve(socket, session_id, manager, metrics, limiter, received.filters)
 
     pages.install(app)
     return app
@@ -97,6 +100,8 @@ def _health(app: FastAPI, manager: Manager, viewers: dict[str, Viewer], metrics:
     async def readyz() -> Response:
         """The model is loaded (200) or not (503)."""
         engine = manager.engine
+        if manager.draining:
+            return problems.problem(503, "draining", "The server is shutting down.")
         if engine.alive and engine.facts is not None:
             return JSONResponse({"ready": True, "model": engine.facts.name, "seconds": round(engine.ready_seconds, 3)})
         if engine.failure is not None:

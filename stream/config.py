@@ -113,10 +113,15 @@ class ServerConfig:
     record_keep: float = 3600.0  # how long a recording stays after its session
 
     max_connections: int = 2048  # TCP connections at once, as far as the descriptors allow
-    max_uploads: int = 8  # multipart bodies that are read at the same time
+
+    state_dir: str | None = None  # folder or fsspec URL where sessions are kept; None = they end with the server
+    state_bytes: int = 4 * 1024 * 1024 * 1024  # of all of them; the oldest make room
+    state_keep: float = 7 * 86400.0  # seconds since a session was last written
+
     max_json: int = 64 * 1024
     max_sdp: int = 64 * 1024
     max_upload: int = 32 * 1024 * 1024
+    filters: tuple[str, ...] = ()  # "module:function" of content filters, see stream.uploads.filters
     upload_space: int = 256 * 1024 * 1024  # of all uploads being received or decoded, in memory and temporary files
     upload_processes: int = 2  # uploads decoded at a time, each in a process of its own
     upload_waiting: int = 8  # uploads that wait for one of those; more are refused

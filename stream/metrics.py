@@ -90,6 +90,11 @@ class Metrics:
             ["why"],
             registry=registry,
         )
+        self.upload_bytes = Gauge(
+            "farcast_upload_bytes", "Uploads being received or waiting to be decoded", registry=registry
+        )
+        self.uploads_decoding = Gauge("farcast_uploads_decoding", "Uploads being decoded", registry=registry)
+        self.uploads_waiting = Gauge("farcast_uploads_waiting", "Uploads waiting to be decoded", registry=registry)
         self.control = Counter(
             "farcast_control_messages_total", "Control messages, by type", ["type"], registry=registry
         )

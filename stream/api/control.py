@@ -17,6 +17,7 @@ from farcast.protocol import (
     Ping,
     Pong,
     Prompt,
+    PromptRejected,
     ProtocolError,
     Resume,
     Rewind,
@@ -30,10 +31,11 @@ from farcast.protocol import (
 )
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from stream.errors import NotFound, StreamError, TooMany
+from stream.errors import StreamError, TooMany
 from stream.metrics import Metrics
 from stream.session.manager import Manager
 from stream.session.session import Session
+from stream.uploads.filters import FILTERED, Filters, Subject
 
 from . import problems
 from .access import SUBPROTOCOL, token_of
@@ -51,12 +53,20 @@ class Connection:
     """One client. `send` never blocks; when the client does not read, stale news go first, then the connection."""
 
     def __init__(
-        self, socket: WebSocket, session: Session, metrics: Metrics, limiter: Limiter, user: str, steers: bool
+        self,
+        socket: WebSocket,
+        session: Session,
+        metrics: Metrics,
+        limiter: Limiter,
+        filters: Filters,
+        *,
+        user: str,
+        steers: bool,
     ) -> None:
         self.socket = socket
         self.session = session
         self.metrics = metrics
-        self.limiter, self.user, self.steers = limiter, user, steers
+        self.limiter, self.filters, self.user, self.steers = limiter, filters, user, steers
         self.dropped = 0
         self._outbox: deque[ServerMessage] = deque()
         self._work = asyncio.Event()
@@ -113,20 +123,20 @@ class Connection:
                 text = message.get("text")
                 if text is None:
                     text = message.get("bytes") or b""
-                self.on_message(text)
+                await self.on_message(text)
                 await asyncio.sleep(0)  # a flood from one client leaves room for everybody else
 
-    def on_message(self, text: str | bytes) -> None:
+    async def on_message(self, text: str | bytes) -> None:
         """One message; whatever is wrong with it is answered, and the connection stays."""
         try:
             if isinstance(text, bytes):
                 raise ProtocolError("Send text, not binary.", code="bad_json")
-            self._obey(text)
+            await self._obey(text)
         except ProtocolError as error:
             self.metrics.control.labels("invalid").inc()
             self.send(refusal(error))
 
-    def _obey(self, text: str) -> None:
+    async def _obey(self, text: str) -> None:
         message = parse_client(text)
         self.metrics.control.labels(message.type).inc()
         session = self.session
@@ -138,6 +148,7 @@ class Connection:
                 self.limiter.hit("prompts", self.user)
             match message:
                 case Prompt():
+                    await self.filters.check(Subject("prompt", text=message.words))
                     session.set_prompt(message.id, message.words, message.transition, self, tuple(message.mix or ()))
                 case SetDial():
                     session.set_dial(message.id, message, self)
@@ -155,31 +166,37 @@ class Connection:
                 case Ping():
                     self.send(Pong(re=message.id, t=message.t))
         except StreamError as error:
+            if isinstance(message, Prompt) and error.code == FILTERED:
+                rejected = PromptRejected(re=message.id, text=message.words, code=error.code, message=error.message)
+                return self.send(rejected)
             self.send(problems.message(error, message.id))
 
 
-async def serve(socket: WebSocket, session_id: str, manager: Manager, metrics: Metrics, limiter: Limiter) -> None:
+async def serve(
+    socket: WebSocket, session_id: str, manager: Manager, metrics: Metrics, limiter: Limiter, filters: Filters
+) -> None:
     """Accept the connection and keep it until either side ends it.
 
     Accepted before the token is checked: a page can read the reason of a closing, not that of a refused handshake.
     """
     await socket.accept(SUBPROTOCOL if SUBPROTOCOL in socket.scope.get("subprotocols", ()) else None)
     try:
-        if session_id not in manager.sessions:
-            raise NotFound("There is no such session. It may have ended; start a new one.", code="no_session")
+        manager.known(session_id)
         token = token_of(socket) or await _first_message(socket)
         session = manager.get(session_id, token, watch=True)
     except StreamError as error:
         with contextlib.suppress(WebSocketDisconnect, RuntimeError, OSError):
-            await socket.send_text(problems.message(error, fatal=True).dump())
-            await socket.close(POLICY_VIOLATION, error.code)
+            later = error.retry_after is not None
+            await socket.send_text(problems.message(error, fatal=not later).dump())
+            await socket.close(TRY_AGAIN_LATER if later else POLICY_VIOLATION, error.code)
         return
     except (WebSocketDisconnect, RuntimeError):
         return  # gone before it said who it is
     user = user_of(socket)
     try:
         with limiter.socket(user):
-            await Connection(socket, session, metrics, limiter, user, manager.may_steer(session, token)).run()
+            steers = manager.may_steer(session, token)
+            await Connection(socket, session, metrics, limiter, filters, user=user, steers=steers).run()
     except TooMany as error:
         with contextlib.suppress(WebSocketDisconnect, RuntimeError, OSError):
             await socket.send_text(problems.message(error, fatal=True).dump())

@@ -24,6 +24,7 @@ from stream.ice import name_ice_servers
 from stream.score.log import to_json
 from stream.session.manager import Manager
 from stream.session.session import Session
+from stream.uploads.filters import Subject
 
 from .access import Access, token_of
 from .limiter import Limiter, user_of
@@ -138,7 +139,9 @@ def routes(
         limiter.hit("creations", user)
         limiter.session(user, sum(session.user == user for session in manager.running))
         if media_type(request) == JSON:
-            session = await manager.create(parse_request(await read(request, config.max_json)), user=user)
+            start = parse_request(await read(request, config.max_json))
+            await uploads.filters.check(Subject("prompt", text=start.prompt))
+            session = await manager.create(start, user=user)
         elif media_type(request) == "multipart/form-data":
             _count_upload(request, user)
             session = await _from_upload(request, user)
@@ -155,6 +158,7 @@ def routes(
     async def _from_upload(request: Request, user: str) -> Session:
         async with uploads.form(request) as form:
             start = uploads.creation(form)
+            await uploads.filters.check(Subject("prompt", text=start.prompt))
             facts = await manager.facts()
             with manager.reserve(start, facts) as place:  # who would be refused is refused before anything is decoded
                 image, clip = await uploads.image(form, facts), await uploads.clip(form, facts)
@@ -200,7 +204,7 @@ def routes(
     @router.get("/sessions/{session_id}/score", response_model=Score)
     async def score(session_id: str, request: Request) -> Response:
         """Everything that decided the session's pixels, by chunk index: `farcast render` makes the take again."""
-        document = manager.get(session_id, token_of(request)).score.document()
+        document = manager.score(session_id, token_of(request))
         return Response(await asyncio.to_thread(to_json, document), media_type=JSON)
 
     return router

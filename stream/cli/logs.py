@@ -7,8 +7,10 @@ import time
 
 from stream.api.access import MaskSecrets
 
+from .log_format import OneLine
+
 FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
-NOISY = ("aioice", "aiortc", "httpx", "libav", "websockets", "h11", "multipart", "python_multipart")
+NOISY = ("aioice", "aiortc", "httpx", "libav", "websockets", "h11")
 REPEAT_SECONDS = 60.0
 KINDS = 512  # of messages that are remembered
 
@@ -41,8 +43,10 @@ class Repeats(logging.Filter):
 def set_up(level: int) -> None:
     """Log to the standard error stream."""
     handler = logging.StreamHandler()
+    handler.setFormatter(OneLine(FORMAT))
     handler.addFilter(MaskSecrets())
     handler.addFilter(Repeats())
-    logging.basicConfig(level=level, format=FORMAT, handlers=[handler])
+    logging.basicConfig(level=level, handlers=[handler])
     for name in NOISY:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
+    logging.getLogger("python_multipart").setLevel(max(level, logging.ERROR))  # it warns of every odd byte of a form

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from platformdirs import user_state_path
 
 from stream.config import LOOPBACK_NAMES, ApiKey, RateLimits, ServerConfig
 from stream.errors import ConfigError
@@ -82,6 +83,17 @@ def serve(
         int, typer.Option(help="MiB for all recordings together; the oldest finished ones make room.")
     ] = 4096,
     record_keep: Annotated[float, typer.Option(help="Minutes that a recording stays after its session.")] = 60.0,
+    state_dir: Annotated[
+        str | None,
+        typer.Option(
+            envvar="FARCAST_STATE_DIR",
+            help="Folder or fsspec URL where sessions are kept, so that they outlive the server; left out = a folder "
+            "of the user's, one for each port.",
+        ),
+    ] = None,
+    state: Annotated[bool, typer.Option("--state/--no-state", help="Keep sessions, or let them end here.")] = True,
+    state_size: Annotated[int, typer.Option(help="MiB for all sessions together; the oldest make room.")] = 4096,
+    state_hours: Annotated[float, typer.Option(help="Hours that a session is kept after it was last written.")] = 168,
     ice_server: Annotated[
         list[str] | None,
         typer.Option(
@@ -99,6 +111,13 @@ def serve(
     relay: Annotated[
         bool, typer.Option("--relay", help="Also send through the TURN server: for a host that viewers cannot reach.")
     ] = False,
+    content_filter: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--filter", metavar="MODULE:FUNCTION",
+            help="Content filter for prompts, pictures and sampled frames (docs/filters.md); may be repeated.",
+        ),
+    ] = None,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
     engine: Annotated[str, typer.Option(hidden=True)] = ServerConfig.engine,
     renderer: Annotated[str, typer.Option(hidden=True)] = ServerConfig.renderer,
@@ -138,6 +157,10 @@ def server_config(values: Mapping[str, Any]) -> ServerConfig:
         record_bytes=values["record_size"] * 2**20,
         record_space=values["record_space"] * 2**20,
         record_keep=values["record_keep"] * 60,
+        filters=tuple(values["content_filter"] or ()),
+        state_dir=state_folder(values["state_dir"], values["port"]) if values["state"] else None,
+        state_bytes=values["state_size"] * 2**20,
+        state_keep=values["state_hours"] * 3600,
     )
 
 
@@ -157,6 +180,13 @@ def rates(sessions: int, host: str, places: int) -> RateLimits | None:
     if sessions == 0 or (sessions < 0 and host in LOOPBACK_NAMES):
         return None
     return RateLimits(sessions=sessions if sessions > 0 else max(1, places // 2))
+
+
+def state_folder(named: str | None, port: int) -> str | None:
+    """Where sessions are kept. None when nothing is named and nobody could find this server's port again."""
+    if named is not None:
+        return named
+    return str(user_state_path("farcast") / str(port)) if port else None
 
 
 def port_range(text: str | None) -> tuple[int, int] | None:

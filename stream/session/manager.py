@@ -9,24 +9,29 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 from farcast.protocol import SessionRequest
 
 from stream.config import ServerConfig
 from stream.engine.process import EngineProcess
 from stream.engine.protocol import EngineOptions, Event, Measured, ModelFacts
-from stream.errors import Busy, EngineFailed, NotFound, Unauthorised
+from stream.errors import Busy, EngineFailed, Unauthorised
 from stream.governor import CostModel, admits
 from stream.metrics import Metrics
 from stream.recording import Recordings
 from stream.types import Pixels
 
 from .context import ServerContext
+from .persistence import Resumed
+from .restore import RestoredSessions
 from .session import Session
 
 log = logging.getLogger("farcast.manager")
 
 CRASHES = 2  # of the engine over one session, then it has to go
+SWEEP_EVERY = 60.0  # seconds between two looks at what the state store holds
+FLUSH = 0.2  # seconds in which messages that a restart is coming leave for the clients
 TICK = 1.0  # seconds between two looks at who is idle
 ENDED = 32  # sessions that are over and still known, at most; the one that ended first is forgotten
 
@@ -55,16 +60,35 @@ class Manager:
         self.engine = EngineProcess(
             options, on_event=self._on_event, on_restart=self._engine_restarted, on_lost=self._engine_lost
         )
-        self._reaper: asyncio.Task[None] | None = None
+        self.restored = RestoredSessions(config)
+        self.draining = False
+        self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
         self.engine.start()
-        self._reaper = asyncio.create_task(self._reap())
+        self._tasks.append(asyncio.create_task(self._resume()))
+        self._tasks.append(asyncio.create_task(self._reap()))
+
+    async def drain(self) -> None:
+        """Take no session any more, write down those that run, and tell their clients. Idempotent."""
+        if self.draining:
+            return
+        self.draining = True
+        for session in self.running:
+            if self.restored.writer is None:
+                session.end("The server is shutting down.")
+            else:
+                session.suspend()
+        if self.running:
+            await asyncio.sleep(FLUSH)
 
     async def close(self) -> None:
-        if self._reaper is not None:
-            self._reaper.cancel()
-        await asyncio.gather(*(s.stop("The server is shutting down.") for s in self.sessions.values()))
+        """`drain`, and end everything."""
+        for task in self._tasks:
+            task.cancel()
+        await self.drain()
+        await asyncio.gather(*(session.closed_down() for session in self.sessions.values()))
+        await self.restored.close()
         await self.recordings.close()
         await self.engine.close()
         self.executor.shutdown(wait=False, cancel_futures=True)
@@ -75,6 +99,8 @@ class Manager:
 
     async def facts(self) -> ModelFacts:
         """The model's facts, waiting a while for a model that is loading. Raises Busy or EngineFailed."""
+        if self.draining:
+            raise Busy("The server is shutting down. Try again in a moment.", code="draining", retry_after=5)
         try:
             return await self.engine.ready(self.config.start_timeout)
         except TimeoutError:
@@ -95,11 +121,29 @@ class Manager:
         while (refusal := self._no_room(request, facts, self.running, place)) is not None:
             if not await self._make_room():
                 raise refusal
-        context = ServerContext(facts, self.config, self.engine, self.executor, self.metrics, self.recordings)
-        session = Session(request, context, image=image, clip=clip, clip_fps=clip_fps, user=user)
+        session = Session(request, self._context(facts), image=image, clip=clip, clip_fps=clip_fps, user=user)
         self.sessions[session.id] = session
         log.info("session %s: %r (seed %d)", session.id, session.prompt, session.seed)
         return session
+
+    def _context(self, facts: ModelFacts) -> ServerContext:
+        return ServerContext(
+            facts, self.config, self.engine, self.executor, self.metrics, self.recordings, self.restored.writer
+        )
+
+    async def _resume(self) -> None:
+        """Continue the sessions of an earlier server process."""
+        try:
+            facts = await self.engine.ready()
+        except EngineFailed:
+            return  # said elsewhere; the records stay
+
+        def go_on(resumed: Resumed) -> None:
+            session = Session(resumed.request, self._context(facts), resumed=resumed)
+            self.sessions[session.id] = session
+            log.info("session %s goes on from chunk %d", session.id, resumed.saved.chunk)
+
+        await self.restored.resume(facts, go_on)
 
     @contextmanager
     def reserve(self, request: SessionRequest, facts: ModelFacts) -> Iterator[SessionRequest]:
@@ -154,16 +198,17 @@ class Manager:
         return [s for s in paused if (s.paused_at < since if s.paused_by_user else not s.viewers)]
 
     def known(self, session_id: str) -> Session:
-        """The session, whoever asks. Raises NotFound."""
+        """The session, whoever asks. Raises NotFound, and Busy for one that an earlier server process had and this one
+        is to continue."""
         session = self.sessions.get(session_id)
         if session is None:
-            raise NotFound("There is no such session. It may have ended; start a new one.", code="no_session")
+            raise self.restored.missing(session_id)
         return session
 
     def get(self, session_id: str, token: str | None, *, watch: bool = False) -> Session:
         """The session, for one who may steer it; with `watch` also for one who may only watch.
 
-        Raises NotFound, Unauthorised.
+        Raises NotFound, Unauthorised, and Busy for one that an earlier server process had and this one is to continue.
         """
         session = self.known(session_id)
         if self.may_steer(session, token):
@@ -173,6 +218,12 @@ class Manager:
                 return session
             raise Unauthorised("This token only lets you watch the session, not change it.", code="watch_only")
         raise Unauthorised("This session needs its token: send `Authorization: Bearer TOKEN`.")
+
+    def score(self, session_id: str, token: str | None) -> dict[str, Any]:
+        """The score's document, also of a session that ended with an earlier server process."""
+        if session_id in self.sessions:
+            return self.get(session_id, token).score.document()
+        return self.restored.score(session_id, token)
 
     @staticmethod
     def may_steer(session: Session, token: str | None) -> bool:
@@ -213,13 +264,17 @@ class Manager:
     # --- lifetime
 
     async def _reap(self) -> None:
+        swept = time.monotonic()
         while True:
             await asyncio.sleep(TICK)
-            await self._look_at_all()  # its own frame, which holds no session while this one sleeps
+            now = time.monotonic()
+            self.recordings.reap(now)
+            if now - swept > SWEEP_EVERY:
+                swept = now
+                self.restored.sweep(frozenset(self.sessions))
+            await self._look_at_all(now)  # its own frame, which holds no session while this one sleeps
 
-    async def _look_at_all(self) -> None:
-        now = time.monotonic()
-        self.recordings.reap(now)
+    async def _look_at_all(self, now: float) -> None:
         ended = sorted((s for s in self.sessions.values() if s.closed), key=lambda s: s.ended_at or now)
         for session in ended[:-ENDED]:
             del self.sessions[session.id]

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from stream.score.log import to_json
 from tests.support.browser_page import bluish
 from tests.support.faults import FaultyServer
 from tests.support.page_actions import Tabs, give, greenish, picture, upload
@@ -119,8 +120,8 @@ def test_too_large_a_picture_and_files_that_are_none(tab: Tabs, server: FaultySe
 def test_a_score_that_is_dropped_is_told_where_it_belongs(tab: Tabs, server: FaultyServer) -> None:
     watched = tab().open(server.url).playing()
     for score, said in (
-        ({"version": 99, "seed": 1, "entries": []}, "from a newer Farcast"),
-        ({"version": 1, "seed": 1, "entries": []}, "farcast render take.json --steps 32"),
+        ({"score": 99, "seed": 1, "entries": []}, "from a newer Farcast"),
+        (json.loads(to_json(server.only().score.document())), "farcast render take.json --steps 32"),
         ({"seed": "edited by hand"}, "JSON, but no score"),
     ):
         give(watched, "drop", json.dumps(score).encode(), "take.json", "application/json")

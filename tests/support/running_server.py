@@ -19,6 +19,7 @@ from stream.api.connections import HEAD_SECONDS, LimitedWebSocket, http_protocol
 from stream.api.control import MAX_MESSAGE
 from stream.app import create_app
 from stream.config import ServerConfig
+from stream.server import Server
 
 FAKE = "tests.support.fake_backend:open_model"
 FAKE_RENDERER = "tests.support.fake_backend:open_renderer"
@@ -31,6 +32,7 @@ class Running:
     url: str
     app: FastAPI
     loop: asyncio.AbstractEventLoop
+    server: uvicorn.Server | None = None
 
     @property
     def manager(self) -> Any:
@@ -48,6 +50,11 @@ class Running:
 
     def delete(self, created: dict[str, Any]) -> None:
         httpx.delete(self.url + created["urls"]["session"], headers=self.headers(created), timeout=20)
+
+    def stop(self) -> None:
+        """Begin to shut down, as on SIGTERM."""
+        assert self.server is not None
+        self.server.should_exit = True
 
     def socket(self, created: dict[str, Any]) -> str:
         """Its address; the token goes in `headers`."""
@@ -70,7 +77,7 @@ def running(
     config = ServerConfig(port=0, model=model, **settings)
     app = create_app(config)
     sock = socket.create_server(("127.0.0.1", at))
-    server = uvicorn.Server(
+    server = Server(
         uvicorn.Config(
             wrap(app),
             log_config=None,
@@ -78,7 +85,8 @@ def running(
             ws=LimitedWebSocket,
             ws_max_size=MAX_MESSAGE,
             timeout_graceful_shutdown=1,
-        )
+        ),
+        drain=app.state.manager.drain,
     )
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=lambda: loop.run_until_complete(server.serve(sockets=[sock])), daemon=True)
@@ -86,7 +94,7 @@ def running(
     url = f"http://127.0.0.1:{sock.getsockname()[1]}"
     try:
         wait_for(lambda: server.started, 20)
-        yield Running(url, app, loop)
+        yield Running(url, app, loop, server)
     finally:
         server.should_exit = True
         thread.join(20)

@@ -119,11 +119,11 @@ def test_an_ended_session_that_is_still_known_holds_no_snapshot_and_no_frames() 
     with running(tombstone=60.0) as server:
         made = server.create()
         session = server.manager.sessions[made["id"]]
-        wait_for(lambda: session._link._recovery.saved is not None, 20, "a snapshot")
+        wait_for(lambda: session._link.recovery.saved is not None, 20, "a snapshot")
         server.delete(made)
         wait_for(lambda: session.closed, 10)
         assert httpx.get(server.url + made["urls"]["session"], headers=server.headers(made)).status_code == 200
-        assert session._link._recovery.saved is None
+        assert session._link.recovery.saved is None
         assert session.broadcast._last is None
         assert len(session.playout) == 0
 

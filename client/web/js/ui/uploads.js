@@ -66,7 +66,7 @@ export async function refuseScore(file, name) {
   if (!file.type.includes("json") && !name.includes(".json")) return;
   /** @type {Record<string, unknown>} */
   const score = await file.text().then(JSON.parse).catch(() => ({}));
-  const version = Number(score?.version);
+  const version = Number(score?.score);
   if (!version || !("seed" in score)) throw new Problem(`${name} is JSON, but no score. The page takes pictures and short clips.`, { code: "media" });
   if (version > SCORE_VERSION) throw new Problem(`${name} is a score of version ${version}, from a newer Farcast than this one. Bring this one up to date to render it.`, { code: "media" });
   throw new Problem(`${name} is a score. It is rendered on the command line: farcast render ${name.replace(/[“”]/g, "")} --steps 32 -o take.mp4`, { code: "media" });
