@@ -15,6 +15,7 @@ from stream.engine.protocol import (
     DialTaken,
     DropFrom,
     Event,
+    Evicted,
     Open,
     PlayoutReport,
     Refused,
@@ -54,6 +55,9 @@ class Owner(Protocol):
     def fail(self, message: str, code: str) -> None:
         """The engine cannot go on with the session."""
 
+    def on_evicted(self, message: str, code: str) -> None:
+        """The slot is gone; the session goes on in a new one."""
+
 
 class EngineLink:
     """Opens the slot when it is made. Nothing here waits for the engine."""
@@ -64,7 +68,7 @@ class EngineLink:
         self._engine, self._facts, self._session = context.engine, context.facts, opening.session
         self._score, self._output, self._replies, self._owner = score, output, replies, owner
         self._recovery = Recovery(opening)
-        self._queue_events = 0  # see PlayoutReport.heard
+        self._queue_events = 0  # see PlayoutReport.received
         self.send(opening)
 
     @property
@@ -135,6 +139,8 @@ class EngineLink:
                 self._recovery.saved = event
             case SessionLost():
                 self._owner.fail(event.message, event.code)
+            case Evicted():
+                self._owner.on_evicted(event.message, event.code)
 
     def restarted(self, dial: GovernorDial) -> None:
         """Continue from the last snapshot in a new engine process."""

@@ -78,8 +78,9 @@ class Replies:
         """Returns where the dial stands now; earlier moves are answered with that too, as the latest wins."""
         taken = self.dials.up_to(event.serial)
         for change in taken:
-            dial, at = taken[-1].wanted, {"chunk": event.chunk, "frame": event.frame}
-            self.send_to(change, DialApplied(re=change.re, dial=dial, kept_ms=event.kept_ms, **at))
+            dial, chunk, frame = taken[-1].wanted, event.chunk, event.frame
+            applied = DialApplied(re=change.re, dial=dial, kept_ms=event.kept_ms, chunk=chunk, frame=frame)
+            self.send_to(change, applied)
         return taken[-1].wanted if taken else None
 
     def refused(self, event: Refused) -> None:
