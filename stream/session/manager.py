@@ -14,6 +14,7 @@ from typing import Any
 from farcast.protocol import SessionRequest
 
 from stream.config import ServerConfig
+from stream.engine.crashes import Cause
 from stream.engine.process import EngineProcess
 from stream.engine.protocol import EngineOptions, Event, Measured, ModelFacts
 from stream.errors import Busy, EngineFailed, Unauthorised
@@ -29,9 +30,9 @@ from .session import Session
 
 log = logging.getLogger("farcast.manager")
 
-CRASHES = 2  # of the engine over one session, then it has to go
 SWEEP_EVERY = 60.0  # seconds between two looks at what the state store holds
 FLUSH = 0.2  # seconds in which messages that a restart is coming leave for the clients
+MEMORY_S = 60.0  # after memory ran out, before another session is let in
 TICK = 1.0  # seconds between two looks at who is idle
 ENDED = 32  # sessions that are over and still known, at most; the one that ended first is forgotten
 
@@ -58,11 +59,17 @@ class Manager:
             lora=config.lora,
         )
         self.engine = EngineProcess(
-            options, on_event=self._on_event, on_restart=self._engine_restarted, on_lost=self._engine_lost
+            options,
+            on_event=self._on_event,
+            on_restart=self._engine_restarted,
+            on_lost=self._engine_lost,
+            on_failed=self._engine_failed,
         )
         self.restored = RestoredSessions(config)
         self.draining = False
         self._tasks: list[asyncio.Task[None]] = []
+        metrics.engine_heartbeat.set_function(lambda: self.engine.heartbeat_age)
+        self._memory_short_until = 0.0
 
     def start(self) -> None:
         self.engine.start()
@@ -163,6 +170,9 @@ class Manager:
         self, request: SessionRequest, facts: ModelFacts, running: list[Session], own: SessionRequest | None = None
     ) -> Busy | None:
         """Why this session cannot be taken beside `running` and the reserved places but its `own`; None when it can."""
+        if running and time.monotonic() < self._memory_short_until:
+            message = "The device ran out of memory a moment ago. Try again later, or when a session has ended."
+            return Busy(message, code="full", retry_after=MEMORY_S)
         others = [other for other in self._reserved if other is not own]
         if len(running) + len(others) >= self.config.max_sessions:
             message = f"All {self.config.max_sessions} places are taken. Try again when a session has ended."
@@ -222,26 +232,26 @@ class Manager:
             self.costs.observe(event.kind, event.seconds)
             self.metrics.unit.labels(event.kind).observe(event.seconds)
             return
+        if getattr(event, "code", "") == "out_of_memory":
+            self._memory_short_until = time.monotonic() + MEMORY_S
         session = self.sessions.get(getattr(event, "session", ""))
         if session is not None:
             session.on_event(event)
 
-    def _engine_lost(self, culprit: str) -> None:
-        """`culprit`: the session whose work was being done. The second time it is not given to an engine again."""
-        failure: EngineFailed | None = self.engine.failure
+    def _engine_lost(self, cause: Cause, culprit: str) -> None:
+        """`culprit`: the session that makes it crash, "" for none; it is not given to an engine again."""
         for session in self.running:
-            if failure is not None:
-                session.fail(failure.message, failure.code)
-                continue
-            session.crashes += session.id == culprit
-            if session.crashes >= CRASHES:
-                session.fail(
-                    "The engine has fallen over this session again and again. Start a new one.", "engine_failed"
-                )
+            if session.id == culprit:
+                message = "The engine crashed in this session's work again and again. Start a new one."
+                session.fail(message, "engine_failed")
             else:
                 session.engine_lost()
-        if failure is None:
-            self.metrics.restarts.inc()
+        self.metrics.restarts.labels(cause).inc()
+
+    def _engine_failed(self, failure: EngineFailed) -> None:
+        """No engine process can be kept running: all sessions end, and then the server (`stream.server`)."""
+        for session in self.running:
+            session.fail(str(failure), failure.code)
 
     def _engine_restarted(self) -> None:
         for session in self.running:

@@ -55,7 +55,6 @@ class Session:
         self.ended_at: float | None = None
         self.closed = False  # over, and nothing of it runs any more
         self.viewers = 0  # connected
-        self.crashes = 0  # of the engine while it worked for this session
         self.idle_since = time.monotonic()
         self.paused_by_user = False
         self.chunk, self.frame = (0, 0) if record is None else (record.chunk, record.frame)  # on screen
@@ -223,6 +222,11 @@ class Session:
             self._link.send(SetPaused(self.id, True))
         else:
             self._become(self._state_of_now())
+
+    def on_evicted(self, message: str, code: str) -> None:
+        """Open the session again in the same engine process, from its last snapshot, and say so."""
+        self.replies.send_all(Error(code=code, message=message, fatal=False))
+        self.engine_restarted()
 
     # --- the state store
 
