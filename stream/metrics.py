@@ -69,7 +69,7 @@ class Metrics:
         self.encodings = Gauge("farcast_encodings", "Encodings running, full and low", ["encoding"], registry=registry)
         self.viewers_gone = Counter(
             "farcast_viewers_gone_total",
-            "Viewers that are gone: left, closed, silent, failed, no_ice, no_dtls, over or shutdown",
+            "Viewers that are gone: left, closed, silent, failed, no_ice, no_dtls, replaced, over or shutdown",
             ["why"],
             registry=registry,
         )

@@ -67,6 +67,7 @@ class Manager:
         )
         self.restored = RestoredSessions(config)
         self.draining = False
+        self._swept_at = time.monotonic()
         self._tasks: list[asyncio.Task[None]] = []
         metrics.engine_heartbeat.set_function(lambda: self.engine.heartbeat_age)
         self._memory_short_until = 0.0
@@ -120,14 +121,15 @@ class Manager:
         clip: Pixels | None = None,
         clip_fps: float | None = None,
         *,
+        user: str = "",
         place: SessionRequest | None = None,
     ) -> Session:
         """A new session, in its `place` where one is reserved. Raises Busy when there is no room for it."""
         facts = await self.facts()
         while (refusal := self._no_room(request, facts, self.running, place)) is not None:
-            if not await self._end_unwatched():
+            if not await self._make_room():
                 raise refusal
-        session = Session(request, self._context(facts), image=image, clip=clip, clip_fps=clip_fps)
+        session = Session(request, self._context(facts), image=image, clip=clip, clip_fps=clip_fps, user=user)
         self.sessions[session.id] = session
         log.info("session %s: %r (seed %d)", session.id, session.prompt, session.seed)
         return session
@@ -157,7 +159,7 @@ class Manager:
 
         Unwatched sessions count as room, but none ends before the upload is known to be good: see `create`.
         """
-        unwatched = self._unwatched()
+        unwatched = self._replaceable()
         if (refusal := self._no_room(request, facts, [s for s in self.running if s not in unwatched])) is not None:
             raise refusal
         self._reserved.append(request)
@@ -185,35 +187,47 @@ class Manager:
             return None
         return Busy(f"No room on the device: {verdict.reason}.", code="full", retry_after=verdict.retry_after)
 
-    async def _end_unwatched(self) -> bool:
-        """End the session that was paused because nobody watches it, the longest ago; False when there is none.
+    async def _make_room(self) -> bool:
+        """End the session that was paused because nobody watches it, the longest ago, or else one that its user paused
+        over `pause_grace` seconds ago; False when there is none.
 
-        A closed tab must not keep the next visitor out of a small server until its idle lifetime is over.
+        Neither a closed tab nor a pause may keep the next visitor out of a small server for long.
         """
-        unwatched = self._unwatched()
-        if not unwatched:
+        replaceable = self._replaceable()
+        if not replaceable:
             return False
-        await min(unwatched, key=lambda s: s.idle_since).stop("Nobody was watching, and its place was needed.")
+        unwatched = [s for s in replaceable if not s.paused_by_user]
+        gone = min(unwatched or replaceable, key=lambda s: s.paused_at)
+        why = "Nobody was watching" if unwatched else "It was paused"
+        await gone.stop(f"{why}, and its place was needed.")
         return True
 
-    def _unwatched(self) -> list[Session]:
-        return [s for s in self.running if s.state == "paused" and not s.paused_by_user and not s.viewers]
+    def _replaceable(self) -> list[Session]:
+        """Sessions that make room for a new one: paused for want of viewers, or long ago by their user."""
+        since = time.monotonic() - self.config.pause_grace
+        paused = [s for s in self.running if s.state == "paused"]
+        return [s for s in paused if (s.paused_at < since if s.paused_by_user else not s.viewers)]
+
+    def known(self, session_id: str) -> Session:
+        """The session, whoever asks. Raises NotFound, and Busy for one that waits to be continued."""
+        session = self.sessions.get(session_id)
+        if session is None:
+            raise self.restored.missing(session_id)
+        return session
 
     def get(self, session_id: str, token: str | None, *, watch: bool = False) -> Session:
         """The session, for one who may steer it; with `watch` also for one who may only watch.
 
         Raises NotFound, Unauthorised, and Busy for one that an earlier server process had and this one is to continue.
         """
-        session = self.sessions.get(session_id)
-        if session is None:
-            raise self.restored.missing(session_id)
+        session = self.known(session_id)
         if self.may_steer(session, token):
             return session
         if token is not None and hmac.compare_digest(token.encode(), session.view_token.encode()):
             if watch:
                 return session
             raise Unauthorised("This token only lets you watch the session, not change it.", code="watch_only")
-        raise Unauthorised("This session needs its token: send `Authorization: Bearer TOKEN` or `?token=TOKEN`.")
+        raise Unauthorised("This session needs its token: send `Authorization: Bearer TOKEN`.")
 
     def score(self, session_id: str, token: str | None) -> dict[str, Any]:
         """The score's document, also of a session that ended with an earlier server process."""
@@ -260,22 +274,24 @@ class Manager:
     # --- lifetime
 
     async def _reap(self) -> None:
-        swept = time.monotonic()
         while True:
             await asyncio.sleep(TICK)
-            now = time.monotonic()
-            self.recordings.reap(now)
-            if now - swept > SWEEP_EVERY:
-                swept = now
-                self.restored.sweep(frozenset(self.sessions))
-            over = sorted((s for s in self.sessions.values() if s.closed), key=lambda s: s.ended_at or now)
-            for session in over[:-ENDED]:
-                del self.sessions[session.id]
-            for session in list(self.sessions.values()):
-                try:
-                    await self._look_at(session, now)
-                except Exception:  # one session's trouble must not stop the watch over the others
-                    log.exception("session %s", session.id)
+            await self._look_at_all()  # its own frame, which holds no session while this one sleeps
+
+    async def _look_at_all(self) -> None:
+        now = time.monotonic()
+        self.recordings.reap(now)
+        if now - self._swept_at > SWEEP_EVERY:
+            self._swept_at = now
+            self.restored.sweep(frozenset(self.sessions))
+        ended = sorted((s for s in self.sessions.values() if s.closed), key=lambda s: s.ended_at or now)
+        for session in ended[:-ENDED]:
+            del self.sessions[session.id]
+        for session in list(self.sessions.values()):
+            try:
+                await self._look_at(session, now)
+            except Exception:  # one session's trouble must not stop the watch over the others
+                log.exception("session %s", session.id)
 
     async def _look_at(self, session: Session, now: float) -> None:
         if session.over:
@@ -284,7 +300,9 @@ class Manager:
             if session.ended_at is not None and now - session.ended_at > self.config.tombstone:
                 del self.sessions[session.id]
             return
-        if session.viewers:
+        if 0 < self.config.lifetime < now - session.began_at:
+            await session.stop(f"A session lasts up to {self.config.lifetime / 60:g} minutes on this server.")
+        if session.over or session.viewers:
             return
         idle = now - session.idle_since
         if idle > self.config.idle_lifetime:

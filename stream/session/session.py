@@ -30,7 +30,7 @@ log = logging.getLogger("farcast.session")
 
 
 class Session:
-    """Made by the manager; `end` and `fail` are final. `clip_fps`: of the clip's frames."""
+    """Made by the manager; `end` and `fail` are final. `clip_fps`: of the clip's frames; `user`: who started it."""
 
     def __init__(
         self,
@@ -41,6 +41,7 @@ class Session:
         clip: Pixels | None = None,
         clip_fps: float | None = None,
         resumed: Resumed | None = None,
+        user: str = "",
     ) -> None:
         record = None if resumed is None else resumed.record
         facts = context.facts
@@ -55,8 +56,9 @@ class Session:
         self.ended_at: float | None = None
         self.closed = False  # over, and nothing of it runs any more
         self.viewers = 0  # connected
-        self.idle_since = time.monotonic()
-        self.paused_by_user = False
+        self.user = user  # who started it
+        self.began_at = self.idle_since = time.monotonic()
+        self.paused_by_user, self.paused_at = False, 0.0
         self.chunk, self.frame = (0, 0) if record is None else (record.chunk, record.frame)  # on screen
         guidance = self.identity.guidance
         if resumed is None:
@@ -114,6 +116,7 @@ class Session:
         """Stop making and showing; idempotent."""
         self.refuse_if_over()
         self.paused_by_user = self.paused_by_user or by_user
+        self.paused_at = time.monotonic()
         self._output.pause(by_user=by_user)
         self._link.send(SetPaused(self.id, True))
         self._become("paused", reason)

@@ -19,8 +19,7 @@ export class ControlLink extends Emitter {
     super();
     this.info = info;
     const address = new URL(info.urls.control ?? `v1/sessions/${encodeURIComponent(info.id)}/control`, document.baseURI);
-    address.searchParams.set("token", info.token);
-    this.control = new Control(address.href);
+    this.control = new Control(address.href, info.token);
     this.control.on("message", (message) => this.emit("message", message));
     this.control.on("roundtrip", (ms) => this.emit("roundtrip", ms));
     this.control.on("close", () => this.#reopen());
