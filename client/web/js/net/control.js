@@ -16,12 +16,16 @@ export class Control extends Emitter {
   #heartbeat;
   static #count = 0;
 
-  /** @param {string} url  address of the control socket, http or ws, token included */
-  constructor(url) {
+  /**
+   * @param {string} url  full address of the control socket, http or ws
+   * @param {string} token
+   */
+  constructor(url, token) {
     super();
-    const address = new URL(url, document.baseURI);
-    address.protocol = address.protocol.replace("http", "ws");
-    this.url = address.href;
+    const full = new URL(url);
+    full.protocol = full.protocol.replace("http", "ws");
+    full.searchParams.set("token", token);
+    this.url = full.href;
   }
 
   open() {
