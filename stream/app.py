@@ -16,7 +16,7 @@ from stream.score.render_queue import Renders
 from stream.session.manager import Manager
 from stream.webrtc.viewer import Viewer
 
-from .api import control, pages, problems, recordings, renders, sessions, whep
+from .api import control, pages, problems, recordings, renders, sessions, uploads, whep
 from .config import ServerConfig
 from .errors import StreamError
 from .metrics import Metrics
@@ -36,13 +36,16 @@ def create_app(config: ServerConfig) -> FastAPI:
     manager = Manager(config, metrics)
     viewers: dict[str, Viewer] = {}
     again = Renders(config)
+    received = uploads.Uploads(config)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         manager.start()
+        received.pool.start()  # while the model loads, so that the first picture need not wait for it
         yield
+        await received.pool.close()
         await again.close()
-        await asyncio.gather(*(viewer.close("shutdown") for viewer in viewers.values()))
+        await asyncio.gather(*(viewer.close("shutdown") for viewer in list(viewers.values())))
         await manager.close()
 
     app = FastAPI(
@@ -54,7 +57,7 @@ def create_app(config: ServerConfig) -> FastAPI:
         redoc_url=None,
     )
     app.state.manager, app.state.viewers, app.state.metrics = manager, viewers, metrics
-    app.state.renders = again
+    app.state.renders, app.state.uploads = again, received
     problems.install(app, metrics)
     app.add_middleware(
         whep.Cors,
@@ -63,7 +66,7 @@ def create_app(config: ServerConfig) -> FastAPI:
         allow_headers=["Authorization", "Content-Type", "Farcast-Token", "If-Match"],
         expose_headers=["Location", "Link", "ETag", "Accept-Patch", "Retry-After"],
     )
-    app.include_router(sessions.routes(manager, config))
+    app.include_router(sessions.routes(manager, config, received))
     app.include_router(renders.routes(manager, again, config))
     app.include_router(whep.routes(manager, config, metrics, viewers))
     app.include_router(recordings.routes(manager))
@@ -75,9 +78,9 @@ def create_app(config: ServerConfig) -> FastAPI:
         try:
             session = manager.get(session_id, token_of(socket), watch=True)
         except StreamError as error:
-            # Accepted first: a browser is told the reason of a closing, but never that of a refused handshake.
+            # Accepted first: a page can read the reason of a closing, but not that of a refused handshake.
             await socket.accept()
-            await socket.send_json({"type": "error", "code": error.code, "message": error.message, "fatal": True})
+            await socket.send_text(problems.message(error, fatal=True).dump())
             await socket.close(POLICY_VIOLATION, error.code)
             return
         await control.serve(socket, session, metrics, steers=manager.may_steer(session, token_of(socket)))
@@ -105,6 +108,7 @@ def _health(app: FastAPI, manager: Manager, viewers: dict[str, Viewer], metrics:
     @app.get("/metrics", tags=["health"])
     async def prometheus() -> Response:
         """For Prometheus."""
+        metrics.tasks.set(len(asyncio.all_tasks()))
         metrics.ready.set(manager.engine.alive)
         metrics.viewers.set(sum(s.viewers for s in manager.sessions.values()))
         encodings = [name for s in manager.sessions.values() for _, name in s.broadcast.encodings]

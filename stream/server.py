@@ -32,7 +32,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 async def run(config: ServerConfig, level: int) -> None:
-    """Until told to stop. Raises EngineFailed when the model cannot be opened."""
+    """Until a signal ends it. Raises EngineFailed when the model cannot be opened."""
     sock = listen(config.host, config.port)
     api = create_app(config)
     settings = uvicorn.Config(
@@ -57,7 +57,7 @@ async def run(config: ServerConfig, level: int) -> None:
 
 
 class Announcing(uvicorn.Server):
-    """Tells when it has begun to answer."""
+    """`answering` is set once it answers requests."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)

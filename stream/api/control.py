@@ -33,6 +33,8 @@ from stream.errors import StreamError
 from stream.metrics import Metrics
 from stream.session.session import Session
 
+from . import problems
+
 log = logging.getLogger("farcast.control")
 
 OUTBOX = 256  # messages that wait for a slow reader
@@ -144,7 +146,7 @@ class Connection:
                 case Ping():
                     self.send(Pong(re=message.id, t=message.t))
         except StreamError as error:
-            self.send(Error(re=message.id, code=error.code, message=error.message))
+            self.send(problems.message(error, message.id))
 
 
 async def serve(socket: WebSocket, session: Session, metrics: Metrics, *, steers: bool = True) -> None:

@@ -13,7 +13,7 @@ from stream.errors import ConfigError
 from stream.ice import IceServer
 from stream.server import run
 
-from .options import Execution, Model
+from .options import Decoder, Execution, Lora, Model
 
 app = typer.Typer(add_completion=False)
 
@@ -25,6 +25,8 @@ def serve(
     model: Model = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     execution: Execution = "eager",
+    decoder: Decoder = None,
+    lora: Lora = None,
     threads: Annotated[int, typer.Option(help="CPU threads of the model; 0 = chosen from the number of cores.")] = 0,
     max_sessions: Annotated[
         int, typer.Option(help="Sessions at the same time; the measured load may allow fewer.")
@@ -86,6 +88,8 @@ def serve(
         model=model,
         device=device,
         execution=execution,
+        decoder=decoder,
+        lora=tuple(lora or ()),
         engine=engine,
         renderer=renderer,
         engine_threads=threads,

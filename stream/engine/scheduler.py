@@ -81,7 +81,8 @@ def _load(options: EngineOptions) -> Model:
             f"The engine needs a package that is not installed ({error.name}). Install farcast-server.",
             code="not_installed",
         ) from error
-    model: Model = factory(options.model, options.device, options.threads, options.execution)
+    extra = {name: value for name in ("decoder", "lora") if (value := getattr(options, name))}
+    model: Model = factory(options.model, options.device, options.threads, options.execution, **extra)
     return model
 
 

@@ -10,6 +10,7 @@ from farcast.protocol import Dial
 
 from stream.engine.protocol import (
     ChunkMade,
+    Close,
     Command,
     DialTaken,
     DropFrom,
@@ -79,6 +80,11 @@ class EngineLink:
         playout = self._output.playout
         started = playout.consumed > 0
         self.send(PlayoutReport(self._session, self._queue_events, len(playout), now, playout.rate, started))
+
+    def release(self) -> None:
+        """Close the slot. What a restart of the engine would need is freed."""
+        self.send(Close(self._session))
+        self._recovery.release()
 
     # --- changes that users ask for
 

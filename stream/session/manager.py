@@ -6,7 +6,9 @@ import asyncio
 import hmac
 import logging
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 from farcast.protocol import SessionRequest
 
@@ -26,6 +28,7 @@ log = logging.getLogger("farcast.manager")
 
 CRASHES = 2  # of the engine over one session, then it has to go
 TICK = 1.0  # seconds between two looks at who is idle
+ENDED = 32  # sessions that are over and still known, at most; the one that ended first is forgotten
 
 
 class Manager:
@@ -36,10 +39,18 @@ class Manager:
         self.metrics = metrics
         self.costs = CostModel()  # a copy of what the engine measures, for admission
         self.sessions: dict[str, Session] = {}
+        self._reserved: list[SessionRequest] = []  # of sessions whose uploads are being decoded
         self.executor = ThreadPoolExecutor(max_workers=4, thread_name_prefix="encode")
         self.recordings = Recordings(config, metrics)
         options = EngineOptions(
-            config.engine, config.model, config.device, config.engine_threads, config.execution, config.max_lead
+            config.engine,
+            config.model,
+            config.device,
+            config.engine_threads,
+            config.execution,
+            config.max_lead,
+            decoder=config.decoder,
+            lora=config.lora,
         )
         self.engine = EngineProcess(
             options, on_event=self._on_event, on_restart=self._engine_restarted, on_lost=self._engine_lost
@@ -75,10 +86,12 @@ class Manager:
         image: Pixels | None = None,
         clip: Pixels | None = None,
         clip_fps: float | None = None,
+        *,
+        place: SessionRequest | None = None,
     ) -> Session:
-        """A new session. Raises Busy when there is no room for it."""
+        """A new session, in its `place` where one is reserved. Raises Busy when there is no room for it."""
         facts = await self.facts()
-        while (refusal := self._no_room(request, facts)) is not None:
+        while (refusal := self._no_room(request, facts, self.running, place)) is not None:
             if not await self._end_unwatched():
                 raise refusal
         context = ServerContext(facts, self.config, self.engine, self.executor, self.metrics, self.recordings)
@@ -87,14 +100,32 @@ class Manager:
         log.info("session %s: %r (seed %d)", session.id, session.prompt, session.seed)
         return session
 
-    def _no_room(self, request: SessionRequest, facts: ModelFacts) -> Busy | None:
-        """Why this session cannot be taken now; None when it can."""
-        running = self.running
-        if len(running) >= self.config.max_sessions:
+    @contextmanager
+    def reserve(self, request: SessionRequest, facts: ModelFacts) -> Iterator[SessionRequest]:
+        """A place for a session whose upload is still to be decoded. Raises Busy.
+
+        Unwatched sessions count as room, but none ends before the upload is known to be good: see `create`.
+        """
+        unwatched = self._unwatched()
+        if (refusal := self._no_room(request, facts, [s for s in self.running if s not in unwatched])) is not None:
+            raise refusal
+        self._reserved.append(request)
+        try:
+            yield request
+        finally:
+            self._reserved = [other for other in self._reserved if other is not request]
+
+    def _no_room(
+        self, request: SessionRequest, facts: ModelFacts, running: list[Session], own: SessionRequest | None = None
+    ) -> Busy | None:
+        """Why this session cannot be taken beside `running` and the reserved places but its `own`; None when it can."""
+        others = [other for other in self._reserved if other is not own]
+        if len(running) + len(others) >= self.config.max_sessions:
             message = f"All {self.config.max_sessions} places are taken. Try again when a session has ended."
             return Busy(message, code="full", retry_after=10)
         # Sessions that are paused may come back at any time, so their place on the device is kept.
-        floors = [s.dial.steps or s.dial.floor for s in running] + [request.dial.steps or request.dial.floor]
+        dials = [s.dial for s in running] + [other.dial for other in (*others, request)]
+        floors = [dial.steps or dial.floor for dial in dials]
         verdict = admits(self.costs, floors, chunk_seconds=facts.chunk_seconds)
         if verdict.ok:
             return None
@@ -105,11 +136,14 @@ class Manager:
 
         A closed tab must not keep the next visitor out of a small server until its idle lifetime is over.
         """
-        unwatched = [s for s in self.running if s.state == "paused" and not s.paused_by_user and not s.viewers]
+        unwatched = self._unwatched()
         if not unwatched:
             return False
         await min(unwatched, key=lambda s: s.idle_since).stop("Nobody was watching, and its place was needed.")
         return True
+
+    def _unwatched(self) -> list[Session]:
+        return [s for s in self.running if s.state == "paused" and not s.paused_by_user and not s.viewers]
 
     def get(self, session_id: str, token: str | None, *, watch: bool = False) -> Session:
         """The session, for one who may steer it; with `watch` also for one who may only watch.
@@ -170,6 +204,9 @@ class Manager:
             await asyncio.sleep(TICK)
             now = time.monotonic()
             self.recordings.reap(now)
+            over = sorted((s for s in self.sessions.values() if s.closed), key=lambda s: s.ended_at or now)
+            for session in over[:-ENDED]:
+                del self.sessions[session.id]
             for session in list(self.sessions.values()):
                 try:
                     await self._look_at(session, now)
@@ -178,8 +215,9 @@ class Manager:
 
     async def _look_at(self, session: Session, now: float) -> None:
         if session.over:
-            if session.ended_at is not None and now - session.ended_at > self.config.tombstone:
+            if not session.closed:
                 await session.stop()
+            if session.ended_at is not None and now - session.ended_at > self.config.tombstone:
                 del self.sessions[session.id]
             return
         if session.viewers:

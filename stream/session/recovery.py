@@ -22,6 +22,11 @@ class Recovery:
         self._prompt = 0  # serial of the newest prompt that a chunk carries, and of the newest picture
         self._image = 0
 
+    def release(self) -> None:
+        """The session is over: let go of its snapshot and of the pictures it began with."""
+        self.saved = None
+        self.opening = replace(self.opening, image=None, clip=None, snapshot=None)
+
     def carries(self, made: ChunkMade) -> None:
         """A chunk came."""
         self._prompt, self._image = made.prompt_serial, made.image_serial

@@ -78,7 +78,8 @@ class Replies:
         """Returns where the dial stands now; earlier moves are answered with that too, as the latest wins."""
         taken = self.dials.up_to(event.serial)
         for change in taken:
-            self.send_to(change, DialApplied(re=change.re, dial=taken[-1].wanted, chunk=event.chunk, frame=event.frame))
+            dial, at = taken[-1].wanted, {"chunk": event.chunk, "frame": event.frame}
+            self.send_to(change, DialApplied(re=change.re, dial=dial, kept_ms=event.kept_ms, **at))
         return taken[-1].wanted if taken else None
 
     def refused(self, event: Refused) -> None:

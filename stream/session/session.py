@@ -14,7 +14,7 @@ import time
 from farcast.protocol import DialChange, Error, SessionRequest, SessionState, Underrun
 from farcast.protocol import Session as SessionMessage
 
-from stream.engine.protocol import Close, Event, Open, Rewound, SetPaused, SetPrompt
+from stream.engine.protocol import Event, Open, Rewound, SetPaused, SetPrompt
 from stream.errors import Conflict
 from stream.score.log import Score
 from stream.types import Mix, Pixels
@@ -51,6 +51,7 @@ class Session:
         self.dial = request.dial
         self.seed = request.seed if request.seed is not None else secrets.randbelow(2**31)
         self.ended_at: float | None = None
+        self.closed = False  # over, and nothing of it runs any more
         self.viewers = 0  # connected
         self.crashes = 0  # of the engine while it worked for this session
         self.idle_since = time.monotonic()
@@ -83,23 +84,23 @@ class Session:
     def set_prompt(self, re: str, text: str, transition: int, client: Client, mix: Mix = ()) -> None:
         """`mix` in place of `text`, which then is the mix in words. Answered by prompt_pending now and prompt_applied
         or prompt_rejected later."""
-        self._refuse_if_over()
+        self.refuse_if_over()
         self._link.set_prompt(re, text, transition, client, mix)
 
     def set_dial(self, re: str, change: DialChange, client: Client) -> None:
         """Answered by dial_applied when the engine has it."""
-        self._refuse_if_over()
+        self.refuse_if_over()
         self.dial = change.merged(self.dial)
         self._link.set_dial(re, self.dial, client)
 
     def set_image(self, pixels: Pixels) -> str:
         """A picture to go on from. Returns the `re` under which it will be answered."""
-        self._refuse_if_over()
+        self.refuse_if_over()
         return self._link.set_image(pixels)
 
     def pause(self, *, reason: str | None = None, by_user: bool = True) -> None:
         """Stop making and showing; idempotent."""
-        self._refuse_if_over()
+        self.refuse_if_over()
         self.paused_by_user = self.paused_by_user or by_user
         self._output.pause(by_user=by_user)
         self._link.send(SetPaused(self.id, True))
@@ -107,7 +108,7 @@ class Session:
 
     def resume(self) -> None:
         """Go on after a pause; idempotent."""
-        self._refuse_if_over()
+        self.refuse_if_over()
         if self.state != "paused":
             return
         self.paused_by_user = False
@@ -122,19 +123,19 @@ class Session:
 
     def rewind(self, re: str, chunk: int, client: Client) -> None:
         """Answered by session when the engine has gone back, or by error."""
-        self._refuse_if_over()
+        self.refuse_if_over()
         self._link.rewind(re, chunk, client)
 
     def end(self, reason: str | None = None) -> None:
         """For good; idempotent. Whoever waits for an answer gets one."""
         if not self.over:
             self._finish("stopped", reason)
-            self._link.send(Close(self.id))
 
     async def stop(self, reason: str | None = None) -> None:
         """`end`, and wait until nothing of it runs any more."""
         self.end(reason)
         await self._output.close()
+        self.closed = True
 
     # --- viewers
 
@@ -234,6 +235,7 @@ class Session:
         self.ended_at = time.monotonic()
         self._begin_timer.cancel()
         self._output.finish()
+        self._link.release()
         self.replies.over()
         self._become(state, reason)
 
@@ -243,6 +245,7 @@ class Session:
             self.state, self.reason = state, reason
             self.replies.send_all(self.status())
 
-    def _refuse_if_over(self) -> None:
+    def refuse_if_over(self) -> None:
+        """Raises Conflict when the session has ended."""
         if self.over:
             raise Conflict(f"The session is {self.state}. Start a new one.", code=self.state)

@@ -9,11 +9,12 @@ from pathlib import Path
 import farcast
 import pytest
 
-from tests.client.fake import Fake
+from tests.support.faults import FaultyServer
 
 
-def test_everything_without_async(fake: Fake, tmp_path: Path) -> None:
-    with farcast.sync.connect(fake.url, prompt="a red circle") as live:
+@pytest.mark.slow
+def test_everything_without_async(server: FaultyServer, tmp_path: Path) -> None:
+    with farcast.sync.connect(server.url, prompt="a red circle") as live:
         frames = list(itertools.islice(live.frames(), 3))
         assert [frame.image.shape for frame in frames] == [(64, 96, 3)] * 3
         assert live.prompt("a blue star").text == "a blue star"
@@ -37,8 +38,8 @@ def test_everything_without_async(fake: Fake, tmp_path: Path) -> None:
     assert not [thread for thread in threading.enumerate() if thread.name == "farcast"]
 
 
-def test_an_iterator_that_outlives_the_connection(fake: Fake) -> None:
-    with farcast.sync.connect(fake.url, prompt="a red circle") as live:
+def test_an_iterator_that_outlives_the_connection(server: FaultyServer) -> None:
+    with farcast.sync.connect(server.url, prompt="a red circle") as live:
         frames = live.frames()
         next(frames)
     with pytest.raises(farcast.SessionEnded):

@@ -53,15 +53,18 @@ class Running:
 
 
 @contextmanager
-def running(model: str = "fake?step=0.002", at: int = 0, **options: Any) -> Iterator[Running]:
-    """A server with the mock model, ready, and gone afterwards. `at`: its port, 0 = any."""
-    settings = {"start_grace": 0.1, "max_sessions": 8, "renderer": FAKE_RENDERER, **options}
-    config = ServerConfig(port=0, model=model, engine=FAKE, **settings)
+def running(
+    model: str = "fake?step=0.002", at: int = 0, wrap: Callable[[Any], Any] = lambda app: app, **options: Any
+) -> Iterator[Running]:
+    """A server with the fake backend, ready, and gone afterwards. `at`: its port, 0 = any. `wrap`: puts ASGI layers
+    around the app."""
+    settings = {"start_grace": 0.1, "max_sessions": 8, "engine": FAKE, "renderer": FAKE_RENDERER, **options}
+    config = ServerConfig(port=0, model=model, **settings)
     app = create_app(config)
     sock = socket.create_server(("127.0.0.1", at))
     server = uvicorn.Server(
         uvicorn.Config(
-            app, log_config=None, ws="websockets-sansio", ws_max_size=MAX_MESSAGE, timeout_graceful_shutdown=1
+            wrap(app), log_config=None, ws="websockets-sansio", ws_max_size=MAX_MESSAGE, timeout_graceful_shutdown=1
         )
     )
     loop = asyncio.new_event_loop()

@@ -13,6 +13,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from ._version import __version__
+from .errors import FarcastError
 
 GROUP = "farcast.commands"
 SERVER = "Install farcast-server: pip install ./client/python . in a checkout of Farcast, or `make run` there."
@@ -69,7 +70,7 @@ def run(command: Callable[..., Any], args: list[str], *, prog: str) -> None:
     except Exception as error:
         if os.environ.get("FARCAST_DEBUG"):
             raise
-        if isinstance(getattr(error, "code", None), str):  # one of ours: its message says what to do
+        if isinstance(error, FarcastError):  # its message says what to do
             _fail(str(error))
         if isinstance(error, ImportError):
             _fail(str(_missing(error)))
