@@ -63,7 +63,10 @@ const retryStart = () => (session.problem && (session.problem.status === 0 || se
 /** @type {Promise<import("./ui/documents.js").Documents> | null} */
 let loading = null;
 
-/** Scores and presets; their code is loaded when the first one is opened or saved. */
+/**
+ * Scores and presets; their code is loaded when the first one is opened or saved.
+ * @returns {Promise<import("./ui/documents.js").Documents>}
+ */
 function documents() {
   loading ??= import("./ui/documents.js").then(({ Documents }) => new Documents({
     start: startSession,

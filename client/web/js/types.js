@@ -120,4 +120,18 @@
 
 /** @typedef {{state: State, detail: string}} Status */
 
+/**
+ * @typedef {object} SessionEvents
+ * @property {Status} status
+ * @property {SessionInfo} info
+ * @property {MediaStream} stream
+ * @property {PromptEvent} prompt
+ * @property {Chunk} chunk
+ * @property {Shot} shot         a new shot began from a picture
+ * @property {Past} past         what happened before this page joined
+ * @property {Message} message
+ * @property {string} notice     a message for the user, not fatal
+ * @property {number} roundtrip
+ */
+
 export {};

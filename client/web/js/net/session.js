@@ -9,21 +9,7 @@ import { readScore } from "./score.js";
 import { endStatus, fatalProblem, isOver, problemStatus, statusOf } from "./status_model.js";
 import { PendingCommands } from "./pending.js";
 
-/** @import { Chunk, Dial, Message, PromptEvent, SessionInfo, Past, ReplayStep, Shot, Start, Status, PromptRequest } from "../types.js" */
-
-/**
- * @typedef {object} SessionEvents
- * @property {Status} status
- * @property {SessionInfo} info
- * @property {MediaStream} stream
- * @property {PromptEvent} prompt
- * @property {Chunk} chunk
- * @property {Shot} shot         a new shot began from a picture
- * @property {Past} past         what happened before this page joined
- * @property {Message} message
- * @property {string} notice     a message for the user, not fatal
- * @property {number} roundtrip
- */
+/** @import { Dial, Message, PromptRequest, ReplayStep, SessionEvents, SessionInfo, Start, Status } from "../types.js" */
 
 /** @extends {Emitter<SessionEvents>} */
 export class Session extends Emitter {
