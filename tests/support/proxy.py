@@ -1,4 +1,4 @@
-"""A reverse proxy as operators put one before Farcast: it strips a path prefix, asks for a password, refuses what it is told to.
+"""A reverse proxy as operators put one before Farcast: strips a path prefix, asks for a password, refuses methods.
 
 HTTP/1.1, one request a connection; an upgraded connection is passed through. Runs in a thread of its own.
 """
