@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
+from models.checkpoint.vocabulary import Vocabulary
 from stream.governor import Dial
 from stream.types import Mix, Pixels
 
@@ -32,6 +33,9 @@ class ModelFacts:
     threads: int = 0  # of the CPU
     library: str = ""  # what computes, with its version
     fixed_sigmas: tuple[float, ...] = ()  # noise levels the model must run at, 1 down to 0; () = any
+    guidance_range: tuple[float, float] | None = None  # what a session may ask for; None = anything on the wire
+    steps: int | None = None  # the default ceiling of the dial; None = the wire's
+    vocabulary: Vocabulary | None = None  # None: free text
 
     @property
     def chunk_seconds(self) -> float:

@@ -40,6 +40,9 @@ class TorchModel:
             threads=torch.get_num_threads(),
             library=f"torch {torch.__version__}",
             fixed_sigmas=bundle.fixed_sigmas,
+            guidance_range=bundle.guidance_range,
+            steps=bundle.steps,
+            vocabulary=bundle.vocabulary,
         )
 
     def open(self, request: Open) -> Rollout:

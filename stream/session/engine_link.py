@@ -113,7 +113,7 @@ class EngineLink:
 
     def set_prompt(self, re: str, text: str, transition: int, client: Client, mix: Mix) -> None:
         change = SetPrompt(self._session, self._replies.next_serial(), text, transition, time.monotonic(), mix)
-        self._replies.wait_prompt(change, re, client)
+        self._replies.wait_prompt(change, re, client, self._unknown_words(text, mix))
         self.send(change)
 
     def set_dial(self, re: str, dial: Dial, client: Client) -> None:
@@ -132,6 +132,14 @@ class EngineLink:
         serial = self._replies.next_serial()
         self._replies.wait_rewind(serial, chunk, re, time.monotonic(), client)
         self.send(Rewind(self._session, serial, chunk))
+
+    def _unknown_words(self, text: str, mix: Mix) -> list[str] | None:
+        """Words of a prompt, or of the prompts of a mix, that the model does not know; None for free text."""
+        vocabulary = self._facts.vocabulary
+        if vocabulary is None:
+            return None
+        texts = [prompt for prompt, _ in mix] or [text]
+        return list(dict.fromkeys(word for one in texts for word in vocabulary.unknown(one)))
 
     # --- events of the engine
 

@@ -17,7 +17,7 @@ from stream.config import ServerConfig
 from stream.engine.crashes import Cause
 from stream.engine.process import EngineProcess
 from stream.engine.protocol import EngineOptions, Event, Measured, ModelFacts
-from stream.errors import Busy, EngineFailed, Unauthorised
+from stream.errors import Busy, EngineFailed, InvalidRequest, Unauthorised
 from stream.governor import CostModel, admits
 from stream.metrics import Metrics
 from stream.recording import Recordings
@@ -35,6 +35,19 @@ FLUSH = 0.2  # seconds in which messages that a restart is coming leave for the 
 MEMORY_S = 60.0  # after memory ran out, before another session is let in
 TICK = 1.0  # seconds between two looks at who is idle
 ENDED = 32  # sessions that are over and still known, at most; the one that ended first is forgotten
+
+
+def check_guidance(guidance: float | None, facts: ModelFacts) -> None:
+    """Raise InvalidRequest for a guidance scale outside the range that the model was measured in."""
+    if guidance is None or facts.guidance_range is None:
+        return
+    low, high = facts.guidance_range
+    if not low <= guidance <= high:
+        raise InvalidRequest(
+            f"`guidance` is {guidance:g}; {facts.name} takes {low:g} to {high:g}, beyond which its picture is damaged. "
+            f"Leave it out for the model's own, {facts.guidance:g}.",
+            code="guidance_out_of_range",
+        )
 
 
 class Manager:
@@ -124,8 +137,12 @@ class Manager:
         user: str = "",
         place: SessionRequest | None = None,
     ) -> Session:
-        """A new session, in its `place` where one is reserved. Raises Busy when there is no room for it."""
+        """A new session, in its `place` where one is reserved.
+
+        Raises Busy when there is no room for it, InvalidRequest for guidance out of the model's range.
+        """
         facts = await self.facts()
+        check_guidance(request.guidance, facts)
         while (refusal := self._no_room(request, facts, self.running, place)) is not None:
             if not await self._make_room():
                 raise refusal

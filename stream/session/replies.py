@@ -47,8 +47,8 @@ class Replies:
         self.serial += 1
         return self.serial
 
-    def wait_prompt(self, change: SetPrompt, re: str, client: Client) -> None:
-        client.send(PromptPending(re=re, text=change.text))
+    def wait_prompt(self, change: SetPrompt, re: str, client: Client, unknown: list[str] | None = None) -> None:
+        client.send(PromptPending(re=re, text=change.text, unknown=unknown))
         self.texts[change.serial] = change
         for old in self.prompts.add(PendingReply(change.serial, re, change.at, client, change)):
             self._reject(old)

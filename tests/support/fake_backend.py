@@ -17,12 +17,14 @@ import time
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 from urllib.parse import parse_qs
 
 import numpy as np
 from farcast.protocol import Score, ScoreError
 from PIL import Image
 
+from models.checkpoint.vocabulary import Vocabulary
 from models.errors import ModelError, PromptError, RequestError
 from stream.engine.protocol import ModelFacts, Open, PromptApplied
 from stream.types import Mix, Pixels
@@ -179,13 +181,26 @@ class FakeRollout:
         self.sigma, self.decoded = 1.0, False
 
 
+# What a model with a closed vocabulary says of itself: "fake?closed=1".
+CLOSED: dict[str, Any] = {
+    "guidance_range": (1.0, 1.5),
+    "steps": 4,
+    "vocabulary": Vocabulary(
+        {"colour": ("red", "blue"), "shape": ("circle", "star")}, "a {colour} {shape}", {"circle": ("ball",)}, ("a",)
+    ),
+}
+
+
 class FakeModel:
     def __init__(
-        self, size: int, costs: dict[str, float], *, height: int | None = None, textured: bool = False
-    ) -> None:
+        self, size: int, costs: dict[str, float], *, height: int | None = None, textured: bool = False,
+        limits: dict[str, Any] | None = None,
+    ) -> None:  # fmt: skip
         self.costs = costs
         self.paint = rich if textured else paint
-        self.facts = ModelFacts("fake", size, height or size, 16.0, CHUNK, EXAMPLES, "cpu", 5.0)
+        self.facts = ModelFacts(
+            "fake", size, height or size, 16.0, CHUNK, EXAMPLES, "cpu", 5.0, **(limits or {})
+        )
 
     def open(self, request: Open) -> FakeRollout:
         if "forbidden" in request.prompt:
@@ -219,7 +234,8 @@ def open_model(source: str | None, device: str, threads: int, execution: str = "
     size = int(options.pop("size", 64))
     time.sleep(options.pop("load", 0.0))
     height, textured = int(options.pop("height", size)), bool(options.pop("rich", 0.0))
-    return FakeModel(size, options, height=height, textured=textured)
+    limits = CLOSED if options.pop("closed", 0.0) else None
+    return FakeModel(size, options, height=height, textured=textured, limits=limits)
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,7 @@ export async function createSession(start) {
  */
 async function postSession({ image, clip, ...request }) {
   const key = localStorage.getItem(KEY);
-  const known = key ? bearer(key) : {};
+  const known = key ? tokenHeader(key) : {};
   const json = JSON.stringify(request);
   if (!image && !clip) {
     const headers = { ...known, "Content-Type": "application/json" };
