@@ -41,7 +41,15 @@ class Metrics:
             "farcast_unit_seconds", "Cost of one unit of work", ["kind"], buckets=SECONDS, registry=registry
         )
         self.tasks = Gauge("farcast_tasks", "Tasks of the event loop", registry=registry)
-        self.restarts = Counter("farcast_engine_restarts_total", "Engine processes started again", registry=registry)
+        self.restarts = Counter(
+            "farcast_engine_restarts_total",
+            "Engine processes started again: after a fault, hung, killed from outside, or load (no model)",
+            ["cause"],
+            registry=registry,
+        )
+        self.engine_heartbeat = Gauge(
+            "farcast_engine_heartbeat_age_seconds", "Since the engine began its present work", registry=registry
+        )
         self.ready = Gauge("farcast_engine_ready", "1 when the model is loaded", registry=registry)
         self.encode = Counter("farcast_encode_seconds_total", "Time spent encoding video", registry=registry)
         self.encoded_bytes = Counter(

@@ -56,7 +56,14 @@ async def run(config: ServerConfig, level: int) -> None:
     name = config.host if config.host not in ("0.0.0.0", "::") else "127.0.0.1"
     url = f"http://{name}:{sock.getsockname()[1]}/"
     serving = asyncio.create_task(server.serve(sockets=[sock]))
-    failure = await announce(server, api.state.manager, url)
+    manager: Manager = api.state.manager
+    failure = await announce(server, manager, url)
+    if failure is None:  # serve until a signal, or until the engine cannot be kept running: for a supervisor to restart
+        failed = asyncio.create_task(manager.engine.failed.wait())
+        await asyncio.wait({serving, failed}, return_when=asyncio.FIRST_COMPLETED)
+        failed.cancel()
+        failure = manager.engine.failure
+        server.should_exit = True
     await serving
     if failure is not None:
         raise failure

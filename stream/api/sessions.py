@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from farcast.protocol import (
@@ -13,6 +14,8 @@ from farcast.protocol import (
     SessionCreated,
     SessionInfo,
     SessionUrls,
+    Vocabulary,
+    limits,
     parse_request,
 )
 from fastapi import APIRouter, Request
@@ -79,6 +82,10 @@ IMAGE_BODY = {
 }
 
 
+def _lists(words: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    return {kind: list(of) for kind, of in words.items()}
+
+
 def info(session: Session, config: ServerConfig) -> dict[str, object]:
     """What SessionInfo and SessionCreated share."""
     base = f"/v1/sessions/{session.id}"
@@ -120,6 +127,7 @@ def routes(
     async def model() -> ModelInfo:
         """What is loaded and what it can do. Waits for a model that is loading."""
         facts = await manager.facts()
+        known = facts.vocabulary
         return ModelInfo(
             name=facts.name,
             width=facts.width,
@@ -128,6 +136,10 @@ def routes(
             examples=list(facts.examples),
             chunk_frames=facts.chunk_frames,
             device=facts.device,
+            guidance=facts.guidance,
+            guidance_range=facts.guidance_range or limits.GUIDANCE,
+            steps=facts.steps,
+            vocabulary=None if known is None else Vocabulary(words=_lists(known.words), caption=known.caption),
         )
 
     @router.post(

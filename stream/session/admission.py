@@ -15,13 +15,20 @@ from stream.governor import CostModel, admits
 
 from .session import Session
 
+MEMORY_S = 60.0  # after memory ran out, before another session is let in
+
 
 class Admission:
     """`costs`: what the engine measures; `running`: the sessions that are not over."""
 
     def __init__(self, config: ServerConfig, costs: CostModel, running: Callable[[], list[Session]]) -> None:
         self._config, self._costs, self._running = config, costs, running
+        self._memory_short_until = 0.0
         self._reserved: list[SessionRequest] = []  # sessions to be, whose uploads are still decoded
+
+    def memory_ran_out(self) -> None:
+        """For a while no session is let in beside those that run."""
+        self._memory_short_until = time.monotonic() + MEMORY_S
 
     async def admit(self, request: SessionRequest, facts: ModelFacts, place: SessionRequest | None = None) -> None:
         """Make room for a session, or for the one whose `place` is reserved. Raises Busy when there is none."""
@@ -48,6 +55,9 @@ class Admission:
         self, request: SessionRequest, facts: ModelFacts, running: list[Session], own: SessionRequest | None = None
     ) -> Busy | None:
         """Why this session cannot be taken beside `running` and the reserved places but its `own`; None when it can."""
+        if running and time.monotonic() < self._memory_short_until:
+            message = "The device ran out of memory a moment ago. Try again later, or when a session has ended."
+            return Busy(message, code="full", retry_after=MEMORY_S)
         others = [other for other in self._reserved if other is not own]
         if len(running) + len(others) >= self._config.max_sessions:
             message = f"All {self._config.max_sessions} places are taken. Try again when a session has ended."

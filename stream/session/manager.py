@@ -12,9 +12,10 @@ from typing import Any
 from farcast.protocol import SessionRequest
 
 from stream.config import ServerConfig
+from stream.engine.crashes import Cause
 from stream.engine.process import EngineProcess
 from stream.engine.protocol import EngineOptions, Event, Measured, ModelFacts
-from stream.errors import Busy, EngineFailed, Unauthorised
+from stream.errors import Busy, EngineFailed, InvalidRequest, Unauthorised
 from stream.governor import CostModel
 from stream.metrics import Metrics
 from stream.recording import Recordings
@@ -28,11 +29,23 @@ from .session import Session
 
 log = logging.getLogger("farcast.manager")
 
-CRASHES = 2  # of the engine over one session, then it has to go
 SWEEP_EVERY = 60.0  # seconds between two looks at what the state store holds
 FLUSH = 0.2  # seconds in which messages that a restart is coming leave for the clients
 TICK = 1.0  # seconds between two looks at who is idle
 ENDED = 32  # sessions that are over and still known, at most; the one that ended first is forgotten
+
+
+def check_guidance(guidance: float | None, facts: ModelFacts) -> None:
+    """Raise InvalidRequest for a guidance scale outside the range that the model was measured in."""
+    if guidance is None or facts.guidance_range is None:
+        return
+    low, high = facts.guidance_range
+    if not low <= guidance <= high:
+        raise InvalidRequest(
+            f"`guidance` is {guidance:g}; {facts.name} takes {low:g} to {high:g}, beyond which its picture is damaged. "
+            f"Leave it out for the model's own, {facts.guidance:g}.",
+            code="guidance_out_of_range",
+        )
 
 
 class Manager:
@@ -57,11 +70,17 @@ class Manager:
             lora=config.lora,
         )
         self.engine = EngineProcess(
-            options, on_event=self._on_event, on_restart=self._engine_restarted, on_lost=self._engine_lost
+            options,
+            on_event=self._on_event,
+            on_restart=self._engine_restarted,
+            on_lost=self._engine_lost,
+            on_failed=self._engine_failed,
         )
         self.restored = RestoredSessions(config)
         self.draining = False
+        self._swept_at = time.monotonic()
         self._tasks: list[asyncio.Task[None]] = []
+        metrics.engine_heartbeat.set_function(lambda: self.engine.heartbeat_age)
 
     def start(self) -> None:
         self.engine.start()
@@ -115,8 +134,12 @@ class Manager:
         user: str = "",
         place: SessionRequest | None = None,
     ) -> Session:
-        """A new session, in its `place` where one is reserved. Raises Busy when there is no room for it."""
+        """A new session, in its `place` where one is reserved.
+
+        Raises Busy when there is no room for it, InvalidRequest for guidance out of the model's range.
+        """
         facts = await self.facts()
+        check_guidance(request.guidance, facts)
         await self.admission.admit(request, facts, place)
         session = Session(request, self._context(facts), image=image, clip=clip, clip_fps=clip_fps, user=user)
         self.sessions[session.id] = session
@@ -181,26 +204,26 @@ class Manager:
             self.costs.observe(event.kind, event.seconds)
             self.metrics.unit.labels(event.kind).observe(event.seconds)
             return
+        if getattr(event, "code", "") == "out_of_memory":
+            self.admission.memory_ran_out()
         session = self.sessions.get(getattr(event, "session", ""))
         if session is not None:
             session.on_event(event)
 
-    def _engine_lost(self, culprit: str) -> None:
-        """`culprit`: the session whose work was being done. The second time it is not given to an engine again."""
-        failure: EngineFailed | None = self.engine.failure
+    def _engine_lost(self, cause: Cause, culprit: str) -> None:
+        """`culprit`: the session that makes it crash, "" for none; it is not given to an engine again."""
         for session in self.running:
-            if failure is not None:
-                session.fail(failure.message, failure.code)
-                continue
-            session.crashes += session.id == culprit
-            if session.crashes >= CRASHES:
-                session.fail(
-                    "The engine has fallen over this session again and again. Start a new one.", "engine_failed"
-                )
+            if session.id == culprit:
+                message = "The engine crashed in this session's work again and again. Start a new one."
+                session.fail(message, "engine_failed")
             else:
                 session.engine_lost()
-        if failure is None:
-            self.metrics.restarts.inc()
+        self.metrics.restarts.labels(cause).inc()
+
+    def _engine_failed(self, failure: EngineFailed) -> None:
+        """No engine process can be kept running: all sessions end, and then the server (`stream.server`)."""
+        for session in self.running:
+            session.fail(str(failure), failure.code)
 
     def _engine_restarted(self) -> None:
         for session in self.running:
@@ -209,17 +232,16 @@ class Manager:
     # --- lifetime
 
     async def _reap(self) -> None:
-        swept = time.monotonic()
         while True:
             await asyncio.sleep(TICK)
-            now = time.monotonic()
-            self.recordings.reap(now)
-            if now - swept > SWEEP_EVERY:
-                swept = now
-                self.restored.sweep(frozenset(self.sessions))
-            await self._look_at_all(now)  # its own frame, which holds no session while this one sleeps
+            await self._look_at_all()  # its own frame, which holds no session while this one sleeps
 
-    async def _look_at_all(self, now: float) -> None:
+    async def _look_at_all(self) -> None:
+        now = time.monotonic()
+        self.recordings.reap(now)
+        if now - self._swept_at > SWEEP_EVERY:
+            self._swept_at = now
+            self.restored.sweep(frozenset(self.sessions))
         ended = sorted((s for s in self.sessions.values() if s.closed), key=lambda s: s.ended_at or now)
         for session in ended[:-ENDED]:
             del self.sessions[session.id]

@@ -115,14 +115,24 @@ class Api:
     ) -> SessionCreated:
         """Start a session, from an image or a clip where one is given."""
         body = request.model_dump_json(exclude_none=True)
+        options: dict[str, Any]
         if image is None and clip is None:
-            answer = await self.request(
-                "POST", "v1/sessions", content=body, headers={"Content-Type": "application/json"}
-            )
+            options = {"content": body, "headers": {"Content-Type": "application/json"}}
         else:
             name, data = ("image", image) if image is not None else ("clip", clip)
             files = {"request": (None, body, "application/json"), name: (name, data, "application/octet-stream")}
-            answer = await self.request("POST", "v1/sessions", files=files)
+            options = {"files": files}
+        try:
+            answer = await self.request("POST", "v1/sessions", **options)
+        except RequestRefused as error:
+            if error.status not in (404, 405):
+                raise
+            raise RequestRefused(
+                f"There is no Farcast API at {self.url} (HTTP {error.status}). Give the address that `farcast serve` "
+                "prints, such as http://127.0.0.1:8000, with a path only where a proxy has one.",
+                code="no_server",
+                status=error.status,
+            ) from None
         created = _read(SessionCreated, answer)
         self.token = created.token
         return created

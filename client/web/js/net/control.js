@@ -17,13 +17,13 @@ export class Control extends Emitter {
   static #count = 0;
 
   /**
-   * @param {string} url  address of the control socket, http or ws
+   * @param {string} url  full address of the control socket, http or ws
    * @param {string} [token]  goes as a subprotocol: a browser's WebSocket sets no headers, and addresses end in logs
    */
   constructor(url, token) {
     super();
     this.protocols = token ? ["farcast.v1", `token.${token}`] : [];
-    const address = new URL(url, document.baseURI);
+    const address = new URL(url);
     address.protocol = address.protocol.replace("http", "ws");
     this.url = address.href;
   }
