@@ -42,7 +42,7 @@ class ApiKey:
 
 @dataclass(frozen=True)
 class RateLimits:
-    """What one user (a key, or an address) may do, as `limits` writes rates: "20/minute"."""
+    """What one user (an address, with a key where one is used) may do, as `limits` writes rates: "20/minute"."""
 
     sessions: int = 2  # at once
     sockets: int = 32  # at once

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+import traceback
 
 from stream.api.access import MaskSecrets
 
@@ -26,7 +27,7 @@ class Repeats(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         if record.levelno < logging.WARNING:
             return True
-        kind = (record.name, record.levelno, str(record.msg))
+        kind = (record.name, record.levelno, str(record.msg) + _place(record))
         now = time.monotonic()
         written, left_out = self._seen.get(kind, (float("-inf"), 0))
         if now - written < self._seconds:
@@ -38,6 +39,15 @@ class Repeats(logging.Filter):
         if left_out:
             record.msg = f"{record.msg} ({left_out} more like this in the last {now - written:.0f} s)"
         return True
+
+
+def _place(record: logging.LogRecord) -> str:
+    """Type and place of the exception that a record reports; another one is another message."""
+    error = record.exc_info[1] if record.exc_info else None
+    if error is None or error.__traceback__ is None:
+        return ""
+    last = traceback.extract_tb(error.__traceback__, limit=-1)[0]
+    return f" {type(error).__name__} {last.filename}:{last.lineno}"
 
 
 def set_up(level: int) -> None:
