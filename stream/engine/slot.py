@@ -81,6 +81,7 @@ class Slot:
         self.next_image: SetImage | None = None
         self.next_rewind: Rewind | None = None  # it came too soon after the last one
         self.rewound_at = -REWIND_S
+        self.rewound = False  # and no chunk made since
         self.dry_since: float | None = None  # since when nothing waits to be shown
         self.image_chunk = 0  # the chunk of the last picture, which must be shown once
         self.replace_queue = False  # the next chunk to be opened replaces what waits to be shown
@@ -120,9 +121,12 @@ class Slot:
     def deadline(self, now: float) -> float:
         """When the picture runs dry without this slot's next chunk, or a prompt that waits is due.
 
-        When it is dry already, since when: whoever waits longest is served first.
+        When it is dry already, since when: whoever waits longest is served first. A user's rewind throws away what
+        there was, so it gives no precedence: the first chunk after it is due at the latency target.
         """
-        if self.current is not None:
+        if self.rewound:
+            dry = self.rewound_at + self.governor.dial.latency_s
+        elif self.current is not None:
             dry = self.current.plan.deadline
         else:
             dry = now + self.lead(now) if self.dry_since is None else self.dry_since
@@ -184,14 +188,13 @@ class Slot:
         if now - self.rewound_at < REWIND_S:  # a flood of them would keep every chunk from being finished
             self.next_rewind = change
             return []
-        self.next_rewind, self.rewound_at = None, now
+        self.next_rewind, self.rewound_at, self.rewound = None, now, True
         self._rewind(change.chunk)
         self.rollout.prompt(self.asked)
         refusals = self._pass_deferred_prompt()
         self._abandon()
         self.inputs.restarted = self.replace_queue = False
         self.mirror.clear()
-        self.dry_since = None  # what it threw away gives it no precedence
         return [*refusals, Rewound(self.session, change.serial, self.rollout.chunk, self.rollout.frame)]
 
     def waiting_rewind(self, now: float) -> Rewind | None:
@@ -375,7 +378,7 @@ class Slot:
             serials=(self.prompt_serial, self.image_serial),
         )
         self.mirror.on_sent(chunk, len(frames), replaces=current.replaces_queue)
-        self.current, self.inputs, self.free_since = None, ChunkInputs(), now
+        self.current, self.inputs, self.free_since, self.rewound = None, ChunkInputs(), now, False
         return made
 
 
