@@ -13,7 +13,7 @@ PYTEST ?=
 
 BIN := $(VENV)/bin
 KIND := $(if $(GPU),$(if $(filter 0 no,$(GPU)),cpu,gpu),$(if $(wildcard $(BIN)/.server-gpu),gpu,cpu))
-PINS := pyproject.toml requirements/constraints.txt requirements/install.sh
+PINS := pyproject.toml client/python/pyproject.toml requirements/constraints.txt requirements/install.sh
 WEB := client/web
 
 .PHONY: help run test check durations lint types web-types pytest setup setup-test dist docs clean
@@ -52,8 +52,8 @@ web-types: $(BIN)/.dev-$(KIND)
 pytest: setup-test
 	@$(BIN)/python -m pytest $(PYTEST)
 
-dist: $(BIN)/.dev-$(KIND) ## build the wheel into dist/
-	@$(BIN)/python -m pip wheel -q --no-deps --no-build-isolation -w dist .
+dist: $(BIN)/.dev-$(KIND) ## build both wheels, farcast and farcast-server, into dist/
+	@$(BIN)/python -m pip wheel -q --no-deps --no-build-isolation -w dist ./client/python .
 
 docs: $(BIN)/.dev-$(KIND) ## write docs/asyncapi.json and docs/wire.schema.json anew
 	@$(BIN)/farcast schema asyncapi > docs/asyncapi.json && $(BIN)/farcast schema json > docs/wire.schema.json

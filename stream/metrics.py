@@ -69,7 +69,7 @@ class Metrics:
         self.encodings = Gauge("farcast_encodings", "Encodings running, full and low", ["encoding"], registry=registry)
         self.viewers_gone = Counter(
             "farcast_viewers_gone_total",
-            "Viewers that are gone: left, closed, silent, failed, no_ice, no_dtls, over or shutdown",
+            "Viewers that are gone: left, closed, silent, failed, no_ice, no_dtls, replaced, over or shutdown",
             ["why"],
             registry=registry,
         )
@@ -98,6 +98,11 @@ class Metrics:
             ["why"],
             registry=registry,
         )
+        self.upload_bytes = Gauge(
+            "farcast_upload_bytes", "Uploads being received or waiting to be decoded", registry=registry
+        )
+        self.uploads_decoding = Gauge("farcast_uploads_decoding", "Uploads being decoded", registry=registry)
+        self.uploads_waiting = Gauge("farcast_uploads_waiting", "Uploads waiting to be decoded", registry=registry)
         self.control = Counter(
             "farcast_control_messages_total", "Control messages, by type", ["type"], registry=registry
         )

@@ -1,4 +1,4 @@
-"""`farcast bench soak`: viewers that come and go, then one that stays; or sessions that do: memory, threads and files."""
+"""`farcast bench soak`: viewers or sessions that come and go: memory, threads and files."""
 
 from __future__ import annotations
 

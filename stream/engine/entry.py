@@ -21,7 +21,9 @@ log = logging.getLogger("farcast.engine")
 
 def main(pipe: Connection, options: EngineOptions, heartbeat: Heartbeat) -> None:
     """Returns on `Shutdown`, or when the server is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the server's to handle; it then closes the pipe
+    # Ctrl-C, and a SIGTERM to the process group, are the server's to handle: it ends this process by the pipe.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     logging.basicConfig(level=options.level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # idle threads must not keep a shared core busy
     began = time.monotonic()
@@ -45,7 +47,7 @@ def load(options: EngineOptions) -> Model:
         factory = getattr(importlib.import_module(module), name)
     except ImportError as error:
         raise ModelError(
-            f"The engine needs a package that is not installed ({error.name}). Install farcast[server].",
+            f"The engine needs a package that is not installed ({error.name}). Install farcast-server.",
             code="not_installed",
         ) from error
     extra = {name: value for name in ("decoder", "lora") if (value := getattr(options, name))}

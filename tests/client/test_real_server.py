@@ -73,7 +73,7 @@ async def test_a_take_from_start_to_end(server: str, tmp_path: Path) -> None:
         assert (await live.pause()).state == "paused"
         assert (await live.resume()).state == "live"
         assert (await live.image(np.full((40, 60, 3), 200, np.uint8))).frame > applied.frame
-        recorder = await live.save(tmp_path / "take.mp4", seconds=1)
+        recorder = await live.record_for(tmp_path / "take.mp4", seconds=1)
         assert recorder.frames > 5
         assert await live.ping() < 5
         assert (await live.score())["seed"] == 3

@@ -93,8 +93,8 @@ async def test_a_handshake_that_is_refused_ends_everything(server: FaultyServer)
                 pass
 
 
-async def test_patience_runs_out(server: FaultyServer) -> None:
-    async with farcast.connect(server.url, prompt=RED, media=False, patience=0.3) as live:
+async def test_reconnecting_ends_after_its_timeout(server: FaultyServer) -> None:
+    async with farcast.connect(server.url, prompt=RED, media=False, reconnect_timeout=0.3) as live:
         asking = asyncio.create_task(live.prompt("a green square", timeout=20))
         await asking
         server.layer.ignore_commands = True

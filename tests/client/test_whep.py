@@ -51,7 +51,7 @@ def test_which_addresses_are_this_machine(url: str, local: bool) -> None:
 
 async def test_save_writes_what_was_shown(server: FaultyServer, tmp_path: Path) -> None:
     async with farcast.connect(server.url, prompt="a red circle") as live:
-        recorder = await live.save(tmp_path / "out.mp4", seconds=1.0)
+        recorder = await live.record_for(tmp_path / "out.mp4", seconds=1.0)
     with av.open(str(tmp_path / "out.mp4")) as file:
         pictures = [picture.to_ndarray(format="rgb24") for picture in file.decode(video=0)]
     assert len(pictures) == recorder.frames >= 10
@@ -65,7 +65,7 @@ async def test_an_unusable_answer_is_a_media_error(server: FaultyServer, monkeyp
         raise farcast.MediaFailed("The server's SDP answer cannot be used: no.")
 
     monkeypatch.setattr(whep.Player, "_exchange", garbage)
-    async with farcast.connect(server.url, prompt="a red circle", patience=0.2) as live:
+    async with farcast.connect(server.url, prompt="a red circle", reconnect_timeout=0.2) as live:
         with pytest.raises(farcast.MediaFailed, match=r"No video within 0\.2 s: .*cannot be used"):
             await live.frames().get()
 

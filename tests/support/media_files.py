@@ -69,5 +69,8 @@ SDP = (
     b"a=rtpmap:96 H264/90000\r\n"
 )
 HLS = b"#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\ndocs/results/compare.png\n#EXT-X-ENDLIST\n"
-DASH = b'<?xml version="1.0"?>\n<MPD xmlns="urn:mpeg:dash:schema:mpd:2011"><Period><BaseURL>docs/</BaseURL></Period></MPD>'
+DASH = (
+    b'<?xml version="1.0"?>\n'
+    b'<MPD xmlns="urn:mpeg:dash:schema:mpd:2011"><Period><BaseURL>docs/</BaseURL></Period></MPD>'
+)
 PLAYLISTS = {"ffconcat": FFCONCAT, "concat": CONCAT, "sdp": SDP, "hls": HLS, "dash": DASH}

@@ -105,7 +105,7 @@ async def test_a_server_that_restarts_ends_the_session_in_words() -> None:
     with running() as first:
         port = int(first.url.rsplit(":", 1)[1])
         await asyncio.to_thread(wait_for, lambda: httpx.get(f"{first.url}/readyz").status_code == 200, 30)
-        context = farcast.connect(first.url, prompt="a red circle", media=False, patience=60)
+        context = farcast.connect(first.url, prompt="a red circle", media=False, reconnect_timeout=60)
         live = await context.__aenter__()
         happenings = live.events()
     with running(at=port) as second:

@@ -1,17 +1,18 @@
-// One viewer over WHEP: offer, POST, answer, trickle. Gathering starts before the session exists, which saves half the wait.
+// One WHEP viewer (draft-ietf-wish-whep): offer, POST, answer, trickled candidates. Gathering starts before the session exists,
+// which saves about half of the time to the first frame.
 
-import { call } from "./api.js";
+import { address, call, tokenHeader } from "./api.js";
 import { Emitter } from "../lib/emitter.js";
 import { iceServers } from "./ice.js";
 
-const GATHER_MS = 120; // what has been found by then goes into the offer, the rest is trickled
-const HEAL_MS = 2500; // "disconnected" often mends itself
+const GATHER_MS = 120; // candidates found by then are in the offer, later ones are trickled
+const DISCONNECTED_MS = 2500; // "disconnected" often ends by itself
 
 /** @extends {Emitter<{stream: MediaStream, failed: null}>} */
 export class Peer extends Emitter {
   #pc = new RTCPeerConnection({ iceServers: iceServers(), bundlePolicy: "max-bundle" });
-  /** Began to gather before the server had named its ICE servers. */
-  #early = iceServers().length === 0;
+  /** Made before the server had named its ICE servers. */
+  #withoutServers = iceServers().length === 0;
   /** @type {string | null} */
   #resource = null;
   #etag = "*";
@@ -27,7 +28,7 @@ export class Peer extends Emitter {
     super();
     this.#pc.addTransceiver("video", { direction: "recvonly" });
     this.#pc.ontrack = ({ track, streams, receiver }) => {
-      if ("jitterBufferTarget" in receiver) receiver.jitterBufferTarget = 0; // an instrument: newest picture first
+      if ("jitterBufferTarget" in receiver) receiver.jitterBufferTarget = 0; // lowest latency: show the newest frame
       this.emit("stream", streams[0] ?? new MediaStream([track]));
     };
     this.#pc.onicecandidate = ({ candidate }) => {
@@ -38,7 +39,7 @@ export class Peer extends Emitter {
   }
 
   get outdated() {
-    return this.#early && iceServers().length > 0;
+    return this.#withoutServers && iceServers().length > 0;
   }
 
   async #gather() {
@@ -63,15 +64,15 @@ export class Peer extends Emitter {
     await this.#ready;
     const sdp = this.#pc.localDescription?.sdp ?? "";
     this.#offered = true;
-    const headers = { "Content-Type": "application/sdp", Authorization: `Bearer ${token}` };
+    const headers = { "Content-Type": "application/sdp", ...tokenHeader(token) };
     const response = await call(url, { method: "POST", headers, body: sdp });
     const location = response.headers.get("Location");
-    if (location) this.#resource = new URL(location, response.url).href;
+    if (location) this.#resource = address(location);
     this.#etag = response.headers.get("ETag") ?? "*";
     const answer = await response.text();
     if (this.#closed) return this.#leave();
     await this.#pc.setRemoteDescription({ type: "answer", sdp: answer });
-    // A server that closes says so over DTLS, and Chromium lets only this transport know.
+    // A server that closes sends a DTLS alert; Chromium reports it only on this transport.
     const dtls = this.#pc.getReceivers()[0]?.transport;
     dtls?.addEventListener("statechange", () => {
       if (!this.#closed && (dtls.state === "closed" || dtls.state === "failed")) this.emit("failed", null);
@@ -93,10 +94,10 @@ export class Peer extends Emitter {
       `m=video 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:${candidate.sdpMid ?? "0"}\r\na=${candidate.candidate}\r\n`;
     const headers = {
       "Content-Type": "application/trickle-ice-sdpfrag",
-      Authorization: `Bearer ${this.#token}`,
+      ...tokenHeader(this.#token),
       "If-Match": this.#etag,
     };
-    // A lost candidate only matters if no other pair works, and then the connection fails and is made anew.
+    // A candidate that is lost matters only if no other pair works; then the connection fails and a new peer is made.
     call(this.#resource, { method: "PATCH", headers, body: fragment }).catch(() => {});
   }
 
@@ -107,8 +108,18 @@ export class Peer extends Emitter {
     if (state === "disconnected") {
       setTimeout(() => {
         if (!this.#closed && this.#pc.connectionState === "disconnected") this.emit("failed", null);
-      }, HEAL_MS);
+      }, DISCONNECTED_MS);
     }
+  }
+
+  get connected() {
+    return this.#pc.connectionState === "connected";
+  }
+
+  /** Host and UDP port of the server's candidates, for a diagnosis. */
+  get remoteAddresses() {
+    const sdp = this.#pc.remoteDescription?.sdp ?? "";
+    return [...sdp.matchAll(/^a=candidate:\S+ 1 udp \d+ (\S+) (\d+) /gim)].map(([, host, port]) => `${host}:${port}`);
   }
 
   /** @returns {Promise<RTCStatsReport>} */
@@ -125,7 +136,7 @@ export class Peer extends Emitter {
 
   #leave() {
     if (!this.#resource) return;
-    const headers = { Authorization: `Bearer ${this.#token}` };
+    const headers = tokenHeader(this.#token);
     call(this.#resource, { method: "DELETE", headers, keepalive: true }).catch(() => {});
     this.#resource = null;
   }

@@ -1,5 +1,6 @@
-// The dial from "now" to "good", and beside it what it buys as measured on the running take.
+// The dial from "now" to "good", and what it costs and gives as measured on the running session.
 
+import { Advanced } from "./advanced.js";
 import { byId, duration } from "../lib/dom.js";
 
 /** @import { Session } from "../net/session.js" */
@@ -10,7 +11,7 @@ export const MOST_MS = 30_000;
 const SEND_EVERY_MS = 120;
 
 /**
- * Slider position 0..100 to a latency target in ms; equal moves multiply equally, and the result is a round number.
+ * Slider position 0..100 to a latency target in ms; the scale is logarithmic and the result is rounded.
  * @param {number} position
  */
 export function toLatency(position) {
@@ -30,9 +31,7 @@ export class DialView {
   #steps = byId("buy-steps", HTMLElement);
   #took = byId("buy-took", HTMLElement);
   #latency = byId("buy-latency", HTMLElement);
-  #floor = byId("floor", HTMLInputElement);
-  #ceiling = byId("ceiling", HTMLInputElement);
-  #fixed = byId("fixed", HTMLInputElement);
+  advanced = new Advanced(() => this.#moved());
   /** @type {Session | null} */
   #session = null;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -41,29 +40,18 @@ export class DialView {
   #measured = 0; // the last prompt-to-pixel time under the present dial, ms
 
   constructor() {
-    this.#slider.addEventListener("input", () => this.#turned());
-    for (const field of [this.#floor, this.#ceiling, this.#fixed]) {
-      field.addEventListener("change", () => this.#turned());
-    }
+    this.#slider.addEventListener("input", () => this.#moved());
     this.#show();
   }
 
-  /** @returns {Dial} what the controls say */
+  /** @returns {Dial} the values of the controls */
   get dial() {
-    const number = (/** @type {HTMLInputElement} */ { value }, /** @type {number} */ otherwise) =>
-      Math.min(50, Math.max(1, Math.round(Number(value)) || otherwise));
-    const floor = number(this.#floor, 1);
-    return {
-      latency_ms: toLatency(Number(this.#slider.value)),
-      floor,
-      ceiling: Math.max(floor, number(this.#ceiling, 32)),
-      steps: this.#fixed.value ? number(this.#fixed, 4) : null,
-    };
+    return { latency_ms: toLatency(Number(this.#slider.value)), ...this.advanced.bounds };
   }
 
   /** @param {number} most  the most steps the model takes */
   limit(most) {
-    for (const field of [this.#floor, this.#ceiling, this.#fixed]) field.max = String(most);
+    this.advanced.limit(most);
   }
 
   /** @param {Session} session */
@@ -71,12 +59,13 @@ export class DialView {
     this.#session = session;
     this.#measured = 0;
     session.on("info", (info) => {
-      if (info.dial) this.#adopt(info.dial);
+      if (info.dial) this.#showDial(info.dial);
       this.#slider.disabled = info.role === "watch";
     });
     session.on("message", (message) => {
-      if (message.type === "dial_applied") this.#adopt(message.dial);
+      if (message.type === "dial_applied") this.#showDial(message.dial);
     });
+    session.on("notice", () => session.info && this.show(session.info.dial)); // a refused value does not stay on show
     session.on("prompt", (event) => {
       if (event.status !== "live" || event.latencyMs === undefined) return;
       this.#measured = event.latencyMs;
@@ -85,26 +74,30 @@ export class DialView {
     session.on("chunk", (chunk) => this.#bought(chunk));
   }
 
-  #turned() {
+  #moved() {
     this.#touched = performance.now();
-    this.#measured = 0; // was measured under another dial
+    this.#measured = 0; // was measured at another dial setting
     this.#show();
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined;
-      this.#session?.setDial(this.dial);
+      const { latency_ms } = this.dial;
+      this.#session?.setDial(this.advanced.check() ? { latency_ms } : this.dial);
     }, SEND_EVERY_MS);
   }
 
   /**
-   * The server's word counts, except while the user's hand is on the dial.
+   * Show the server's dial, unless the user has moved a control within the last 1.5 s.
    * @param {Dial} dial
    */
-  #adopt(dial) {
-    if (performance.now() - this.#touched < 1500) return;
+  #showDial(dial) {
+    if (performance.now() - this.#touched >= 1500) this.show(dial);
+  }
+
+  /** @param {Dial} dial */
+  show(dial) {
+    this.#touched = 0;
     this.#slider.value = String(toPosition(dial.latency_ms));
-    this.#floor.value = String(dial.floor);
-    this.#ceiling.value = String(dial.ceiling);
-    this.#fixed.value = dial.steps === null || dial.steps === undefined ? "" : String(dial.steps);
+    this.advanced.show(dial);
     this.#show();
   }
 

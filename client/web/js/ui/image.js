@@ -1,8 +1,8 @@
-// Pictures and clips, however they come: dropped, pasted, chosen, or from the camera. Looked at here before they are sent.
+// Pictures and clips: dropped, pasted, chosen or from the camera. Checked here before they are sent.
 
 import { Problem } from "../net/api.js";
 import { byId } from "../lib/dom.js";
-import { fit, playable, refuseScore } from "./uploads.js";
+import { fit, isJson, playable } from "./uploads.js";
 
 /** @import { Session } from "../net/session.js" */
 
@@ -19,14 +19,19 @@ export class ImageDrop {
   #text = byId("given-text", HTMLElement);
   /** @type {Session | null} */
   #session = null;
-  #waiting = ""; // id of the picture the server has not applied yet
-  #sending = false; // the server may apply it before its answer to the upload is here
-  /** What could not be sent for want of a connection, to be sent again. @type {Blob | null} */
+  #waiting = ""; // message id of the picture that the server has not applied yet
+  #sending = false; // image_applied may arrive before the answer to the upload
+  /** The file whose upload failed because the connection was lost. @type {Blob | null} */
   #unsent = null;
 
-  /** @param {{startFrom: (what: {image?: Blob, clip?: Blob}) => void}} actions  begin a new take from this */
-  constructor({ startFrom }) {
+  /** The last picture that was sent. @type {Blob | null} */
+  picture = null;
+  #strength = byId("strength", HTMLInputElement);
+
+  /** @param {{startFrom: (what: {image?: Blob, clip?: Blob}) => void, openFile: (file: Blob, name: string) => Promise<void>}} actions  start a new session from this; open a JSON file */
+  constructor({ startFrom, openFile }) {
     this.startFrom = startFrom;
+    this.openFile = openFile;
     this.#file.addEventListener("change", () => {
       const [file] = this.#file.files ?? [];
       this.#file.value = "";
@@ -69,23 +74,33 @@ export class ImageDrop {
       if (message.type === "image_applied" && mine) {
         this.#waiting = "";
         this.#text.textContent = "The shot goes on from this picture.";
-        setTimeout(() => (this.#given.hidden = this.#given.hidden || !this.#waiting), SAID_MS); // the timeline keeps it
+        setTimeout(() => (this.#given.hidden = this.#given.hidden || !this.#waiting), SAID_MS); // the timeline shows it from then on
       }
       if (message.type === "error" && message.re && message.re === this.#waiting) this.#refuse(message.message);
     });
   }
 
+  /** Shown only if the model takes it. @param {boolean} offered */
+  offerStrength(offered) {
+    byId("strength-field", HTMLElement).hidden = !offered;
+  }
+
+  /** 0..1, or undefined if the model takes none. */
+  get strength() {
+    return byId("strength-field", HTMLElement).hidden ? undefined : Number(this.#strength.value) / 100;
+  }
+
   /** @param {Blob} file */
   async take(file) {
-    if (this.#session?.info?.role === "watch") return; // someone else's take: not ours to change
+    if (this.#session?.info?.role === "watch") return; // a viewer cannot change the session
     this.#error.hidden = true;
     this.#unsent = null;
     const name = file instanceof File && file.name ? `“${file.name}”` : "This";
     try {
-      if (file.size > MOST_BYTES) throw new Problem(`${name} is larger than 20 MB. Give a smaller one.`);
+      if (isJson(file, name)) return await this.openFile(file, name);
+      if (file.size > MOST_BYTES) throw new Problem(`${name} is larger than 20 MB. Give a smaller one.`, { code: "media" });
       if (file.type.startsWith("video/")) return await this.#clip(file);
-      await refuseScore(file, name);
-      if (!file.type.startsWith("image/")) throw new Problem(`${name} is not a picture. Give a PNG, JPEG or WebP.`);
+      if (!file.type.startsWith("image/")) throw new Problem(`${name} is not a picture. Give a PNG, JPEG or WebP, a short clip, a score or a preset.`, { code: "media" });
       await this.#send(await fit(file, name));
     } catch (error) {
       this.#refuse(error instanceof Error ? error.message : String(error));
@@ -98,10 +113,11 @@ export class ImageDrop {
   /** @param {Blob} picture */
   async #send(picture) {
     this.#preview(picture, "Sent; the shot changes at the next chunk.");
+    this.picture = picture;
     if (!this.#session?.canSteer) return this.startFrom({ image: picture });
     this.#sending = true;
     try {
-      const { re } = (await this.#session.image(picture)) ?? {};
+      const { re } = (await this.#session.image(picture, this.strength)) ?? {};
       if (!this.#text.textContent?.startsWith("The shot goes on")) this.#waiting = re ?? "";
     } finally {
       this.#sending = false;
@@ -110,7 +126,7 @@ export class ImageDrop {
 
   /** @param {Blob} clip */
   async #clip(clip) {
-    await playable(clip); // the running take is only given up for a clip that can be read
+    await playable(clip); // the running session is ended only for a clip that can be read
     this.#given.hidden = true;
     this.startFrom({ clip });
   }
