@@ -14,7 +14,7 @@ from stream.governor import CostModel, EngineSnapshot, Governor, plan_prompt
 from stream.governor.prompt_policy import DELIVERY_S, GOES_BACK, REPLACES
 from stream.types import Pixels
 
-from .backend import RolloutBackend, Unit
+from .backend import PendingPrompt, RolloutBackend, Unit
 from .chunk import ChunkInProgress, ChunkInputs
 from .playout_mirror import PlayoutMirror
 from .protocol import (
@@ -36,6 +36,7 @@ from .protocol import (
 )
 
 MARGIN = 2  # frames that may leave before the server hears that they should not
+REWIND_S = 0.25  # at least so long between two rewinds; the last one asked for meanwhile is done then
 MAX_OPENINGS = 2  # prompts that may open one chunk; with more, a flood of prompts would keep it from being begun
 
 Clock = Callable[[], float]
@@ -72,12 +73,15 @@ class Slot:
         self.mirror = PlayoutMirror(request.session, facts.fps)
         self.current: ChunkInProgress | None = None
         self.inputs = ChunkInputs(rebuilt=rollout.rebuilt)
-        self.asked = request.asked  # the newest prompt that the rollout was given
+        self.asked = self.in_force = request.asked  # the newest prompt that the rollout was given, and that it applied
         self.prompt_serial = request.prompt_serial  # of the newest prompt and picture that a chunk carries
         self.image_serial = request.image_serial
         self.next_prompt: SetPrompt | None = None  # not carried by a chunk yet ...
         self.prompt_deferred = False  # ... nor given to the rollout: it must wait until the chunk in progress is made
         self.next_image: SetImage | None = None
+        self.next_rewind: Rewind | None = None  # it came too soon after the last one
+        self.rewound_at = -REWIND_S
+        self.dry_since: float | None = None  # since when nothing waits to be shown
         self.image_chunk = 0  # the chunk of the last picture, which must be shown once
         self.replace_queue = False  # the next chunk to be opened replaces what waits to be shown
         self.due: float | None = None  # when the next chunk should be seen, because a prompt waits for it
@@ -100,6 +104,10 @@ class Slot:
 
     def wait(self, now: float) -> float:
         """Seconds until this slot may run; infinite while it is held."""
+        if self.lead(now) > 0.0:
+            self.dry_since = None
+        elif self.dry_since is None:
+            self.dry_since = now
         if self.held:
             return float("inf")
         if self.in_chunk or self.replace_queue:
@@ -110,9 +118,19 @@ class Slot:
         return room
 
     def deadline(self, now: float) -> float:
-        """When the picture runs dry without this slot's next chunk, or a prompt that waits is due."""
-        dry = now + self.lead(now) if self.current is None else self.current.plan.deadline
+        """When the picture runs dry without this slot's next chunk, or a prompt that waits is due.
+
+        When it is dry already, since when: whoever waits longest is served first.
+        """
+        if self.current is not None:
+            dry = self.current.plan.deadline
+        else:
+            dry = now + self.lead(now) if self.dry_since is None else self.dry_since
         return dry if self.due is None else min(dry, self.due)
+
+    def release(self) -> None:
+        """Free the rollout's memory, whoever still knows the slot. It cannot be used any more."""
+        del self.rollout
 
     # --- changes
 
@@ -120,6 +138,7 @@ class Slot:
         """Raises FarcastError for a prompt that the model refuses."""
         inputs = self.inputs
         if self.current is not None and (inputs.restarted or len(inputs.opened) >= MAX_OPENINGS):
+            self.rollout.check_prompt(change.asked)
             self.prompt_deferred = True
         else:
             self.rollout.prompt(change.asked, transition=change.transition)
@@ -161,13 +180,23 @@ class Slot:
 
     def rewind(self, change: Rewind) -> list[Event]:
         """Raises FarcastError when the chunk is not there any more. The prompt asked for last stays in force."""
+        now = self.clock()
+        if now - self.rewound_at < REWIND_S:  # a flood of them would keep every chunk from being finished
+            self.next_rewind = change
+            return []
+        self.next_rewind, self.rewound_at = None, now
         self._rewind(change.chunk)
         self.rollout.prompt(self.asked)
         refusals = self._pass_deferred_prompt()
         self._abandon()
         self.inputs.restarted = self.replace_queue = False
         self.mirror.clear()
+        self.dry_since = None  # what it threw away gives it no precedence
         return [*refusals, Rewound(self.session, change.serial, self.rollout.chunk, self.rollout.frame)]
+
+    def waiting_rewind(self, now: float) -> Rewind | None:
+        """The rewind that was put off and may be done now."""
+        return self.next_rewind if now - self.rewound_at >= REWIND_S else None
 
     def _hasten(self, at: float) -> list[Event]:
         """A prompt or a picture asked for `at` is to be seen within the latency target: decide what becomes of the
@@ -203,20 +232,16 @@ class Slot:
 
     def _moment(self, now: float, at: float, kept: float | None) -> EngineSnapshot:
         """kept: frames that must still be shown when all that can be taken back is."""
-        fps, unit = self.facts.fps, self.rollout.next()
-        shown_left = (self.mirror.rest(now) if kept is None else kept) / fps
-        current = self.current
-        done = 0 if current is None else current.steps
-        left = current.plan.steps - done if current is not None and self.rollout.sigma > 0.0 else 0
-        busy = self.costs.estimate("append", 0.9, unit.cost_key) * self.load if unit.kind == "append" else 0.0
+        unit, current = self.rollout.next(), self.current
+        shown_left = (self.mirror.rest(now) if kept is None else kept) / self.facts.fps
         return EngineSnapshot(
             elapsed=max(0.0, now - at),
             shown_left=shown_left,
             queued=max(0.0, self.lead(now) - shown_left),
-            busy=busy,
+            busy=self.costs.estimate("append", 0.9, unit.cost_key) * self.load if unit.kind == "append" else 0.0,
             in_progress=current is not None,
-            done=done,
-            left=max(0, left),
+            done=0 if current is None else current.steps,
+            left=0 if current is None or self.rollout.sigma <= 0.0 else max(0, current.plan.steps - current.steps),
         )
 
     def _keep(self, now: float) -> tuple[int, float] | None:
@@ -265,15 +290,38 @@ class Slot:
             current = self.current
             r = self.governor.next_r(now, self.rollout.sigma, current.steps, finish_early=current.finish_early)
             current.sigmas.append(r)
-        self._carry(unit)
+        before = self.rollout.pending_prompt, self.rollout.pending_image, self.rollout.sigma
         chunk, frame = self.rollout.chunk, self.rollout.frame
-        frames = self.rollout.run(unit, r=r)
+        try:
+            frames = self.rollout.run(unit, r=r)
+        except FarcastError as error:
+            return self.refuse(unit.kind, error.code, str(error))
+        self._carry(unit, *before)
         took = self.clock() - now
         self._learn(unit, took)
         events: list[Event] = [Measured(unit.kind, took)]
         if frames is not None:
             events += [self._close_chunk(chunk, frame, frames), *self._pass_deferred_prompt()]
         return events
+
+    def refuse(self, kind: str, code: str, message: str) -> list[Event]:
+        """A unit of this kind failed because of what it was asked for: the rollout goes on with what it had.
+
+        Raises FarcastError when it had nothing else.
+        """
+        change: SetPrompt | SetImage | None = None
+        if kind == "prompt" and self.next_prompt is not None:
+            change, self.next_prompt, self.prompt_deferred = self.next_prompt, None, False
+            self.rollout.cancel_prompt()
+            self.asked = self.in_force
+            if self.rollout.chunk == 0:  # nothing is in force yet
+                self.rollout.prompt(self.asked)
+        elif kind == "encode" and self.next_image is not None:
+            change, self.next_image = self.next_image, None
+            self.rollout.cancel_image()
+        if change is None:
+            raise FarcastError(message, code=code)
+        return [Refused(self.session, change.serial, code, message)]
 
     def _open_chunk(self, now: float) -> ChunkInProgress:
         first = self.rollout.chunk == 0 or self.next_image is not None  # one frame, see Rollout
@@ -290,19 +338,20 @@ class Slot:
         self.due, self.replace_queue = None, False
         return current
 
-    def _carry(self, unit: Unit) -> None:
-        """What the chunk in progress takes on with this unit: the prompt or the picture asked for last."""
-        rollout, inputs = self.rollout, self.inputs
+    def _carry(self, unit: Unit, prompt: PendingPrompt | None, image: Pixels | None, sigma: float) -> None:
+        """Note what the chunk in progress takes on with this unit. The rest: what was pending before it."""
+        inputs = self.inputs
         if unit.kind == "prompt":
-            prompt = rollout.pending_prompt
             inputs.opened.append(None if prompt is None else PromptApplied(prompt.parts, prompt.transition))
+            if prompt is not None:
+                self.in_force = self.asked
             if prompt is not None and self.next_prompt is not None:
                 self.prompt_serial, self.next_prompt = self.next_prompt.serial, None
-        elif unit.kind == "encode" and rollout.sigma == 1.0 and rollout.pending_image is not None:
-            inputs.image = rollout.pending_image
+        elif unit.kind == "encode" and sigma == 1.0 and image is not None:
+            inputs.image = image
             if self.next_image is not None:
                 self.image_serial, self.next_image = self.next_image.serial, None
-                self.image_chunk = rollout.chunk
+                self.image_chunk = self.rollout.chunk
 
     def _learn(self, unit: Unit, took: float) -> None:
         key = unit.cost_key
@@ -314,23 +363,16 @@ class Slot:
         current, inputs, now = self.current, self.inputs, self.clock()
         assert current is not None
         report = self.governor.close_chunk(now, current.steps)
-        made = ChunkMade(
-            self.session,
-            chunk,
-            frame,
+        made = current.made(
+            inputs,
             frames,
-            tuple(current.sigmas),
-            took=now - current.began,
-            cycle=now - self.free_since,
-            budget=current.plan.deadline - current.began,
-            late=report.late_s,
-            made_at=now,
-            prompt_serial=self.prompt_serial,
-            image_serial=self.image_serial,
-            replaces_queue=current.replaces_queue,
-            opened=tuple(inputs.opened),
-            shot=inputs.image,
-            rebuilt=inputs.rebuilt,
+            report,
+            session=self.session,
+            chunk=chunk,
+            frame=frame,
+            now=now,
+            free_since=self.free_since,
+            serials=(self.prompt_serial, self.image_serial),
         )
         self.mirror.on_sent(chunk, len(frames), replaces=current.replaces_queue)
         self.current, self.inputs, self.free_since = None, ChunkInputs(), now

@@ -69,9 +69,10 @@ class DecodePool:
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "stream.uploads.fork_server"],
-                stdin=theirs,
+                stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 env=environment,
+                process_group=0,  # Ctrl-C is for the server, which then closes the control socket
             )
         self._control = ours
 
@@ -184,7 +185,7 @@ async def _exchange(channel: socket.socket, job: Job, file: IO[bytes]) -> Pixels
     if "shape" not in header:
         raise _refusal(job, str(header.get("code")), str(header.get("message"))[:500])
     pixels = np.empty(_shape(job, header["shape"]), np.uint8)
-    view = memoryview(pixels).cast("B")
+    view = memoryview(pixels.data).cast("B")
     view[: len(begun)] = begun
     filled = len(begun)
     while filled < len(view):

@@ -14,6 +14,7 @@ import { Stage } from "./ui/stage.js";
 import { StatusView } from "./ui/status.js";
 import { Timeline } from "./ui/timeline.js";
 import { Controls } from "./ui/controls.js";
+import { VocabularyView } from "./ui/vocabulary.js";
 
 /** @import { ModelCard, PromptRequest, ReplayStep, Start } from "./types.js" */
 
@@ -28,6 +29,7 @@ let requested = {};
 const stage = new Stage();
 const status = new StatusView(() => startSession(retryStart()));
 const prompts = new PromptBox((request) => startSession({}, request));
+const words = new VocabularyView((text) => prompts.write(text));
 const dial = new DialView();
 const timeline = new Timeline(stage.video);
 const charts = new Charts();
@@ -42,7 +44,7 @@ new Camera((picture) => images.take(picture));
 /** @param {number} since  performance.now() of the request */
 function attach(since) {
   stage.attach(session, since);
-  for (const part of [status, prompts, dial, timeline, charts, controls, downloads, images]) part.attach(session);
+  for (const part of [status, prompts, words, dial, timeline, charts, controls, downloads, images]) part.attach(session);
   const mine = session;
   mine.on("info", ({ id, token, view_token, role }) => {
     requested = {};
@@ -158,7 +160,15 @@ function setModel(card) {
   model = card;
   byId("model", HTMLElement).textContent = `${card.name}, ${card.width} × ${card.height} at ${card.fps} fps`;
   prompts.offer(card.examples);
-  if (card.max_steps) for (const part of [dial, downloads]) part.limit(card.max_steps);
+  words.offer(card);
+  if (card.max_steps) {
+    dial.limit(card.max_steps, card.steps);
+    downloads.limit(card.max_steps);
+  }
+  if (card.guidance_range) {
+    const field = byId("guidance", HTMLInputElement);
+    [field.min, field.max] = card.guidance_range.map(String);
+  }
   images.offerStrength(card.picture_strength ?? false);
   return card;
 }

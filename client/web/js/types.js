@@ -13,6 +13,9 @@
  * @property {number} [max_steps]
  * @property {number} [chunk_frames]
  * @property {boolean} [picture_strength]  a picture may be given with a strength
+ * @property {number | null} [steps]  the default ceiling of the dial
+ * @property {[number, number]} [guidance_range]
+ * @property {{words: Record<string, string[]>, caption: string} | null} [vocabulary]
  * @property {string} [licence]
  */
 

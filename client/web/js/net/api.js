@@ -79,21 +79,41 @@ export const tokenHeader = (token) => ({ "Farcast-Token": token });
 /** @returns {Promise<ModelCard>} */
 export const getModel = async () => (await call("v1/model")).json();
 
+const KEY = "farcast.key"; // of the server, for those servers that ask for one
+
 /**
  * @param {Start} start
  * @returns {Promise<SessionInfo>}
  */
-export async function createSession({ image, clip, ...request }) {
+export async function createSession(start) {
+  try {
+    return await postSession(start);
+  } catch (error) {
+    if (!(error instanceof Problem) || error.code !== "no_key") throw error;
+    const key = window.prompt("This server asks for a key. Its operator has it.");
+    if (!key) throw error;
+    localStorage.setItem(KEY, key.trim());
+    return postSession(start);
+  }
+}
+
+/**
+ * @param {Start} start
+ * @returns {Promise<SessionInfo>}
+ */
+async function postSession({ image, clip, ...request }) {
+  const key = localStorage.getItem(KEY);
+  const known = key ? tokenHeader(key) : {};
   const json = JSON.stringify(request);
   if (!image && !clip) {
-    const headers = { "Content-Type": "application/json" };
+    const headers = { ...known, "Content-Type": "application/json" };
     return (await call("v1/sessions", { method: "POST", headers, body: json })).json();
   }
   const form = new FormData();
   form.set("request", json);
   if (image) form.set("image", image, image instanceof File ? image.name : "image.png");
   if (clip) form.set("clip", clip, clip instanceof File ? clip.name : "clip.mp4");
-  return (await call("v1/sessions", { method: "POST", body: form })).json();
+  return (await call("v1/sessions", { method: "POST", headers: known, body: form })).json();
 }
 
 /**

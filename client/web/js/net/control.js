@@ -18,18 +18,18 @@ export class Control extends Emitter {
 
   /**
    * @param {string} url  full address of the control socket, http or ws
-   * @param {string} token
+   * @param {string} [token]  goes as a subprotocol: a browser's WebSocket sets no headers, and addresses end in logs
    */
   constructor(url, token) {
     super();
-    const full = new URL(url);
-    full.protocol = full.protocol.replace("http", "ws");
-    full.searchParams.set("token", token);
-    this.url = full.href;
+    this.protocols = token ? ["farcast.v1", `token.${token}`] : [];
+    const address = new URL(url);
+    address.protocol = address.protocol.replace("http", "ws");
+    this.url = address.href;
   }
 
   open() {
-    const socket = new WebSocket(this.url);
+    const socket = new WebSocket(this.url, this.protocols);
     this.#socket = socket;
     socket.onopen = () => {
       this.#lastMessageAt = performance.now();

@@ -24,9 +24,13 @@ export class Advanced {
     return [this.#floor, this.#ceiling, this.#fixed, this.#seed, this.#guidance];
   }
 
-  /** @param {number} most  the model's largest number of steps */
-  limit(most) {
+  /**
+   * @param {number} most  the model's largest number of steps
+   * @param {number | null} [ceiling]  beyond which more steps are no better; offered unless a ceiling was chosen
+   */
+  limit(most, ceiling) {
     for (const one of [this.#floor, this.#ceiling, this.#fixed]) one.max = String(most);
+    if (ceiling && this.#ceiling.value === this.#ceiling.defaultValue) this.#ceiling.value = String(ceiling);
     this.check();
   }
 

@@ -49,9 +49,12 @@ export class DialView {
     return { latency_ms: toLatency(Number(this.#slider.value)), ...this.advanced.bounds };
   }
 
-  /** @param {number} most  the most steps the model takes */
-  limit(most) {
-    this.advanced.limit(most);
+  /**
+   * @param {number} most  the most steps the model takes
+   * @param {number | null} [ceiling]  beyond which more steps are no better
+   */
+  limit(most, ceiling) {
+    this.advanced.limit(most, ceiling);
   }
 
   /** @param {Session} session */

@@ -57,6 +57,11 @@ export class PromptBox {
     this.#transition.value = String(request.transition ?? 0);
   }
 
+  /** @param {string} text  put into the box, to be edited or sent */
+  write(text) {
+    this.#fill(text, false);
+  }
+
   /** @param {string[]} examples */
   offer(examples) {
     const chip = (/** @type {string} */ label, /** @type {() => string} */ words) => {
