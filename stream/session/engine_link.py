@@ -15,6 +15,7 @@ from stream.engine.protocol import (
     DialTaken,
     DropFrom,
     Event,
+    Evicted,
     Open,
     PlayoutReport,
     Refused,
@@ -58,6 +59,9 @@ class Owner(Protocol):
     def on_saved(self) -> None:
         """There is a newer snapshot."""
 
+    def on_evicted(self, message: str, code: str) -> None:
+        """The slot is gone; the session goes on in a new one."""
+
 
 class EngineLink:
     """Opens the slot when it is made. Nothing here waits for the engine."""
@@ -80,7 +84,7 @@ class EngineLink:
             opening = resumed.opening(opening)
             self.recovery = Recovery(opening, resumed.saved, resumed.record.frame)
             score.resumed(resumed.saved.chunk)
-        self._queue_events = 0  # see PlayoutReport.heard
+        self._queue_events = 0  # see PlayoutReport.received
         self.send(opening)
         if resumed is not None and (wanted := resumed.wanted) is not None:
             replies.texts[wanted.serial] = wanted
@@ -163,6 +167,8 @@ class EngineLink:
                 self._owner.on_saved()
             case SessionLost():
                 self._owner.fail(event.message, event.code)
+            case Evicted():
+                self._owner.on_evicted(event.message, event.code)
 
     def restarted(self, dial: GovernorDial) -> None:
         """Continue from the last snapshot in a new engine process."""

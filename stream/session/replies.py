@@ -79,13 +79,8 @@ class Replies:
         """Returns where the dial stands now; earlier moves are answered with that too, as the latest wins."""
         taken = self.dials.up_to(event.serial)
         for change in taken:
-            applied = DialApplied(
-                re=change.re,
-                dial=taken[-1].wanted,
-                chunk=event.chunk,
-                frame=event.frame,
-                kept_ms=event.kept_ms,
-            )
+            dial, chunk, frame = taken[-1].wanted, event.chunk, event.frame
+            applied = DialApplied(re=change.re, dial=dial, kept_ms=event.kept_ms, chunk=chunk, frame=frame)
             self.send_to(change, applied)
         return taken[-1].wanted if taken else None
 

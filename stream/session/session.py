@@ -37,7 +37,7 @@ def default_ceiling(dial: Dial, steps: int | None) -> Dial:
 
 
 class Session:
-    """Made by the manager; `end` and `fail` are final. `clip_fps`: of the clip's frames."""
+    """Made by the manager; `end` and `fail` are final. `clip_fps`: of the clip's frames; `user`: who started it."""
 
     def __init__(
         self,
@@ -47,6 +47,7 @@ class Session:
         image: Pixels | None = None,
         clip: Pixels | None = None,
         clip_fps: float | None = None,
+        user: str = "",
         resumed: Resumed | None = None,
     ) -> None:
         record = None if resumed is None else resumed.record
@@ -62,9 +63,9 @@ class Session:
         self.ended_at: float | None = None
         self.closed = False  # over, and nothing of it runs any more
         self.viewers = 0  # connected
-        self.crashes = 0  # of the engine while it worked for this session
-        self.idle_since = time.monotonic()
-        self.paused_by_user = False
+        self.user = user  # who started it
+        self.began_at = self.idle_since = time.monotonic()
+        self.paused_by_user, self.paused_at = False, 0.0
         self.chunk, self.frame = (0, 0) if record is None else (record.chunk, record.frame)  # on screen
         guidance = self.identity.guidance
         if resumed is None:
@@ -122,6 +123,7 @@ class Session:
         """Stop making and showing; idempotent."""
         self.refuse_if_over()
         self.paused_by_user = self.paused_by_user or by_user
+        self.paused_at = time.monotonic()
         self._output.pause(by_user=by_user)
         self._link.send(SetPaused(self.id, True))
         self._become("paused", reason)
@@ -230,6 +232,11 @@ class Session:
             self._link.send(SetPaused(self.id, True))
         else:
             self._become(self._state_of_now())
+
+    def on_evicted(self, message: str, code: str) -> None:
+        """Open the session again in the same engine process, from its last snapshot, and say so."""
+        self.replies.send_all(Error(code=code, message=message, fatal=False))
+        self.engine_restarted()
 
     # --- the state store
 
