@@ -1,4 +1,6 @@
-"""How much one user may do in a time: sessions, prompts, pictures, bytes, sockets. A user is an address, with a key where one is used.
+"""How much one user may do in a time: sessions, prompts, pictures, bytes, sockets.
+
+A user is an address, with a key where one is used.
 
 Of IPv6 it is the /64, which is what one household gets. The library `limits` counts (fixed windows, in memory).
 """
