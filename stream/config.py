@@ -68,6 +68,7 @@ class ServerConfig:
     api_keys: tuple[ApiKey, ...] = ()  # without one, everybody who reaches the server may start sessions
     open: bool = False  # ... which has to be said where that is not only this machine
     public_urls: tuple[str, ...] = ()  # addresses under which the page is served, by a proxy for one
+    root_path: str = ""  # path prefix of a proxy before the server, such as /farcast
     allow_origins: tuple[str, ...] = ()  # of other pages that may use the server; "*" = all
     model: str | None = None  # folder or hub id; None = the embedded model
     device: str = "auto"
@@ -136,6 +137,8 @@ class ServerConfig:
             parts = urlsplit(url)
             if parts.scheme not in ("http", "https") or not parts.hostname:
                 raise ConfigError(f"{url!r} is no address of a page. Give one like https://video.example.org.")
+        if self.root_path and not re.fullmatch(r"(/[\w.~-]+)+", self.root_path):
+            raise ConfigError(f"--root-path must be like /farcast, without a slash at its end, not {self.root_path!r}.")
         if not 0 <= self.port <= 65535:
             raise ConfigError(f"The port must be from 0 to 65535, not {self.port}.")
         if self.render_seconds <= 0:

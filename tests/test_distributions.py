@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -52,6 +53,7 @@ def test_both_have_one_version() -> None:
     assert f"farcast=={farcast.__version__}" in SERVER["dependencies"]
     assert "version" in SERVER["dynamic"]
     assert "version" in CLIENT["dynamic"]
+    assert json.loads((ROOT / "client/js/package.json").read_text())["version"] == farcast.__version__
     assert (ROOT / "LICENSE").read_bytes() == (ROOT / "client/python/LICENSE").read_bytes()
 
 

@@ -41,7 +41,8 @@ def routes(manager: Manager, renders: Renders, config: ServerConfig, access: Acc
         document = session.score.document()
         frames = session.score.frames
         render = await renders.add(document, frames, wanted.steps, session.token, session.view_token)
-        return Response(render.info().dump(), 202, media_type=JSON, headers={"Location": f"/v1/renders/{render.id}"})
+        location = f"{config.root_path}/v1/renders/{render.id}"
+        return Response(render.info().dump(), 202, media_type=JSON, headers={"Location": location})
 
     @router.get("/renders/{render_id}", response_model=RenderInfo)
     async def look(render_id: str, request: Request) -> Response:

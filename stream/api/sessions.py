@@ -88,7 +88,7 @@ def _lists(words: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
 
 def info(session: Session, config: ServerConfig) -> dict[str, object]:
     """What SessionInfo and SessionCreated share."""
-    base = f"/v1/sessions/{session.id}"
+    base = f"{config.root_path}/v1/sessions/{session.id}"
     return {
         "id": session.id,
         "state": session.state,
@@ -162,7 +162,7 @@ def routes(
         created = SessionCreated.model_validate(
             {**info(session, config), "token": session.token, "view_token": session.view_token}
         )
-        location = f"/v1/sessions/{session.id}"
+        location = f"{config.root_path}/v1/sessions/{session.id}"
         response = Response(created.dump(), 201, media_type=JSON, headers={"Location": location})
         name_ice_servers(response, config.ice_servers, config.turn_secret)
         return response

@@ -119,7 +119,7 @@ def routes(manager: Manager, config: ServerConfig, metrics: Metrics, viewers: di
             await viewer.close("refused")
             raise
         headers = {
-            "Location": f"/v1/sessions/{session.id}/whep/{viewer.id}",
+            "Location": f"{config.root_path}/v1/sessions/{session.id}/whep/{viewer.id}",
             "ETag": viewer.etag,
             "Accept-Patch": FRAGMENT,
             "Cache-Control": "no-store",
