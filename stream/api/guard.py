@@ -38,7 +38,7 @@ class Guard:
     """ASGI middleware, outside of all others."""
 
     def __init__(self, app: ASGIApp, config: ServerConfig, metrics: Metrics) -> None:
-        self.app, self._metrics = app, metrics
+        self.app, self._metrics, self._root_path = app, metrics, config.root_path
         self._hosts = {*LOOPBACK_NAMES, config.host.lower()}
         self._hosts |= {urlsplit(url).hostname or "" for url in (*config.public_urls, *config.allow_origins)}
         self._origins = {origin_of(url) for url in (*config.public_urls, *config.allow_origins)}
@@ -47,6 +47,8 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
             return await self.app(scope, receive, send)
+        # Starlette takes the prefix off the path where the proxy has left it there.
+        scope["root_path"] = self._root_path
         headers = Headers(scope=scope)
         refusal = self._refusal(scope["path"], headers)
         if refusal is not None:
