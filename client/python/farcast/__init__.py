@@ -31,14 +31,14 @@ if TYPE_CHECKING:
         RequestRefused,
         SessionEnded,
     )
-    from .frames import Frame
     from .live import Live, Stats
+    from .media.frames import Frame
     from .protocol import Dial
 
 _HOME = {
     "connect": "client",
     **dict.fromkeys(("Live", "Stats"), "live"),
-    "Frame": "frames",
+    "Frame": "media.frames",
     "Dial": "protocol",
     **dict.fromkeys(
         (

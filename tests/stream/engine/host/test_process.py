@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from stream.engine.process import EngineProcess
+from stream.engine.host.process import EngineProcess
 from stream.engine.protocol import (
     ChunkMade,
     EngineOptions,
