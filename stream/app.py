@@ -74,7 +74,7 @@ def create_app(config: ServerConfig) -> FastAPI:
             expose_headers=["Location", "Link", "ETag", "Accept-Patch", "Retry-After"],
         )
     app.add_middleware(BodyTimeout)
-    app.add_middleware(Guard, config=config)  # the last one added is the outermost
+    app.add_middleware(Guard, config=config, metrics=metrics)  # the last one added is the outermost
     app.include_router(sessions.routes(manager, config, received, access, limiter))
     app.include_router(operate.routes(manager, access))
     app.include_router(renders.routes(manager, again, config, access))

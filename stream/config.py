@@ -42,7 +42,7 @@ class ApiKey:
 
 @dataclass(frozen=True)
 class RateLimits:
-    """What one user (a key, or an address) may do, as `limits` writes rates: "20/minute"."""
+    """What one user (an address, with a key where one is used) may do, as `limits` writes rates: "20/minute"."""
 
     sessions: int = 2  # at once
     sockets: int = 32  # at once
@@ -113,12 +113,12 @@ class ServerConfig:
     record_space: int = 4 * 1024 * 1024 * 1024  # of all recordings; the oldest finished ones make room
     record_keep: float = 3600.0  # how long a recording stays after its session
 
+    max_connections: int = 2048  # TCP connections at once, as far as the descriptors allow
+
     state_dir: str | None = None  # folder or fsspec URL where sessions are kept; None = they end with the server
     state_bytes: int = 4 * 1024 * 1024 * 1024  # of all of them; the oldest make room
     state_keep: float = 7 * 86400.0  # seconds since a session was last written
 
-    max_connections: int = 2048  # TCP connections at once, as far as the descriptors allow
-    max_uploads: int = 8  # multipart bodies that are read at the same time
     max_json: int = 64 * 1024
     max_sdp: int = 64 * 1024
     max_upload: int = 32 * 1024 * 1024

@@ -58,15 +58,15 @@ class Connection:
         session: Session,
         metrics: Metrics,
         limiter: Limiter,
+        filters: Filters,
+        *,
         user: str,
         steers: bool,
-        filters: Filters,
     ) -> None:
         self.socket = socket
         self.session = session
         self.metrics = metrics
-        self.limiter, self.user, self.steers = limiter, user, steers
-        self.filters = filters
+        self.limiter, self.filters, self.user, self.steers = limiter, filters, user, steers
         self.dropped = 0
         self._outbox: deque[ServerMessage] = deque()
         self._work = asyncio.Event()
@@ -196,7 +196,7 @@ async def serve(
     try:
         with limiter.socket(user):
             steers = manager.may_steer(session, token)
-            await Connection(socket, session, metrics, limiter, user, steers, filters).run()
+            await Connection(socket, session, metrics, limiter, filters, user=user, steers=steers).run()
     except TooMany as error:
         with contextlib.suppress(WebSocketDisconnect, RuntimeError, OSError):
             await socket.send_text(problems.message(error, fatal=True).dump())

@@ -16,6 +16,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stream.config import LOOPBACK_NAMES, ServerConfig
+from stream.metrics import Metrics
 
 from .problems import problem
 
@@ -36,8 +37,8 @@ HEADERS = {
 class Guard:
     """ASGI middleware, outside of all others."""
 
-    def __init__(self, app: ASGIApp, config: ServerConfig) -> None:
-        self.app = app
+    def __init__(self, app: ASGIApp, config: ServerConfig, metrics: Metrics) -> None:
+        self.app, self._metrics = app, metrics
         self._hosts = {*LOOPBACK_NAMES, config.host.lower()}
         self._hosts |= {urlsplit(url).hostname or "" for url in (*config.public_urls, *config.allow_origins)}
         self._origins = {origin_of(url) for url in (*config.public_urls, *config.allow_origins)}
@@ -48,6 +49,8 @@ class Guard:
             return await self.app(scope, receive, send)
         headers = Headers(scope=scope)
         refusal = self._refusal(scope["path"], headers)
+        if refusal is not None:
+            self._metrics.refused.labels(refusal[1]).inc()
         if scope["type"] == "websocket":
             if refusal is None:
                 return await self.app(scope, receive, send)

@@ -172,7 +172,7 @@ def routes(
             start = uploads.creation(form)
             await uploads.filters.check(Subject("prompt", text=start.prompt))
             facts = await manager.facts()
-            with manager.reserve(start, facts) as place:  # who would be refused is refused before anything is decoded
+            with manager.admission.reserve(start, facts) as place:  # refused before anything is decoded
                 image, clip = await uploads.image(form, facts), await uploads.clip(form, facts)
                 fps = None if clip is None else facts.fps
                 return await manager.create(start, image, clip, fps, user=user, place=place)

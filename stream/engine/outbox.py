@@ -72,5 +72,5 @@ class Outbox:
                 command = self._waiting.popleft()
             try:
                 self._pipe.send(command)
-            except (OSError, ValueError):
+            except (OSError, ValueError, TypeError):  # TypeError: closed by the reader in the middle of a write
                 break  # the process is gone; the reader notices too

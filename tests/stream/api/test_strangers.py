@@ -13,10 +13,12 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.requests import HTTPConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from stream.api.access import MaskSecrets, masked
+from stream.api.limiter import user_of
 from stream.config import ApiKey, RateLimits, ServerConfig
 from stream.errors import ConfigError
 from tests.support.running_server import Running, running, wait_for
@@ -236,6 +238,17 @@ def test_one_user_gets_so_much_and_no_more() -> None:
         httpx.post(f"{server.url}/v1/sessions", json={"prompt": "x"})
         fourth = httpx.post(f"{server.url}/v1/sessions", json={"prompt": "x"})
         assert (fourth.status_code, fourth.json()["code"]) == (429, "too_many")
+
+
+@pytest.mark.parametrize(
+    ("host", "user"),
+    [("192.0.2.7", "192.0.2.7"), ("2001:db8:1:2:3::7", "2001:db8:1:2::/64"), ("testclient", "testclient")],
+)
+def test_a_user_is_an_address_or_a_household(host: str, user: str) -> None:
+    connection = HTTPConnection({"type": "http", "client": (host, 1), "headers": []})
+    assert user_of(connection) == user
+    assert user_of(connection, KEYS[0]) == f"{user} key {KEYS[0].name}"
+    assert CREATE not in user_of(connection, KEYS[0])
 
 
 def test_a_session_ends_after_its_lifetime() -> None:

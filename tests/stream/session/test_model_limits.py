@@ -76,7 +76,7 @@ def test_guidance_out_of_the_models_range_is_refused(closed: Running, guidance: 
     assert answer.status_code == status
     if status == 201:
         made = answer.json()
-        httpx.delete(f"{closed.url}{made['urls']['session']}", params={"token": made["token"]})
+        httpx.delete(f"{closed.url}{made['urls']['session']}", headers={"Authorization": f"Bearer {made['token']}"})
     else:
         assert answer.json()["code"] == "guidance_out_of_range"
         assert "fake takes 1 to 1.5" in answer.json()["detail"]
