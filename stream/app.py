@@ -60,8 +60,8 @@ def create_app(config: ServerConfig) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
-        root_path=config.root_path,
     )
+    app.root_path = config.root_path
     app.state.manager, app.state.viewers, app.state.metrics = manager, viewers, metrics
     app.state.renders, app.state.uploads = again, received
     problems.install(app, metrics)

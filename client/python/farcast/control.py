@@ -152,6 +152,8 @@ class Control:
                     lost_at = None
                     async for text in socket:
                         self._read(text)
+                        if self.ended.done():
+                            return
                         if time.monotonic() - opened_at > _STABLE_S:
                             delay = 0.1
             except InvalidStatus as error:
