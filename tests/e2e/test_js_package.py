@@ -35,7 +35,7 @@ def test_a_page_of_ones_own(tab: Tabs, server: FaultyServer, root: Path) -> None
 
     watched = tab()
     watched.page.route("**/package/**", serve)
-    watched.open(f"{server.url}package/")
+    watched.open(server.url.rstrip("/") + "/package/")
     watched.state("live")
     watched.page.click("#video")
     watched.until(lambda: watched.share(bluish) > 0.05, "the prompt is on screen")
