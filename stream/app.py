@@ -61,6 +61,7 @@ def create_app(config: ServerConfig) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
+    app.root_path = config.root_path
     app.state.manager, app.state.viewers, app.state.metrics = manager, viewers, metrics
     app.state.renders, app.state.uploads = again, received
     problems.install(app, metrics)

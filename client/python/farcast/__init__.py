@@ -14,7 +14,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ._version import __version__
+__version__ = "0.1.0"  # of both distributions, farcast and farcast-server
 
 if TYPE_CHECKING:
     from . import events, protocol, sync
