@@ -38,7 +38,7 @@ def create_app(config: ServerConfig) -> FastAPI:
     manager = Manager(config, metrics)
     viewers: dict[str, Viewer] = {}
     again = Renders(config)
-    access, limiter = Access(config.api_keys), Limiter(config.rates)
+    access, limiter = Access(config.api_keys, config.root_path), Limiter(config.rates)
     received = uploads.Uploads(config, metrics)
 
     @asynccontextmanager
@@ -60,8 +60,8 @@ def create_app(config: ServerConfig) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
-        root_path=config.root_path,
     )
+    app.root_path = config.root_path  # as the parameter does, which FastAPI warns of
     app.state.manager, app.state.viewers, app.state.metrics = manager, viewers, metrics
     app.state.renders, app.state.uploads = again, received
     problems.install(app, metrics)
