@@ -12,8 +12,8 @@ from typing import Any
 from farcast.protocol import SessionRequest
 
 from stream.config import ServerConfig
-from stream.engine.crashes import Cause
-from stream.engine.process import EngineProcess
+from stream.engine.host.crashes import Cause
+from stream.engine.host.process import EngineProcess
 from stream.engine.protocol import EngineOptions, Event, Measured, ModelFacts
 from stream.errors import Busy, EngineFailed, InvalidRequest, Unauthorised
 from stream.governor import CostModel

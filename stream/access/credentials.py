@@ -44,15 +44,17 @@ def token_of(connection: HTTPConnection) -> str | None:
     return None
 
 
-class Access:
-    """The keys of a server, and its tickets. Without keys everybody may create sessions, and nobody may operate.
+def path_of(connection: HTTPConnection) -> str:
+    """The path as the server's routes name it, whether or not a proxy has cut off its prefix (`--root-path`)."""
+    path: str = connection.scope["path"]
+    return path.removeprefix(connection.scope.get("root_path", ""))
 
-    `root_path`: the path prefix of a proxy, which addresses with tickets carry.
-    """
+
+class Access:
+    """The keys of a server, and its tickets. Without keys everybody may create sessions, and nobody may operate."""
 
     def __init__(self, keys: Iterable[ApiKey], root_path: str = "") -> None:
-        self.keys = tuple(keys)
-        self._root_path = root_path
+        self.keys, self._root = tuple(keys), root_path
         self._signer = TimestampSigner(secrets.token_bytes(32), salt="farcast.ticket")
 
     def key_of(self, token: str | None) -> ApiKey | None:
@@ -80,17 +82,16 @@ class Access:
         return key is not None and "operate" in key.scopes
 
     def ticket(self, path: str) -> str:
-        """`path` with a ticket for it, good for TICKET_SECONDS."""
-        return f"{self._root_path}{path}?ticket={self._signer.sign(path).decode()[len(path) + 1 :]}"
+        """The address of `path` with a ticket for it, good for TICKET_SECONDS."""
+        return f"{self._root}{path}?ticket={self._signer.sign(path).decode()[len(path) + 1 :]}"
 
     def admits(self, connection: HTTPConnection) -> bool:
         """Whether the address carries a ticket for its path. Raises Unauthorised for one that is not good."""
         ticket = connection.query_params.get("ticket")
         if ticket is None:
             return False
-        path = connection.url.path.removeprefix(self._root_path)  # which a proxy may strip or keep
         try:
-            self._signer.unsign(f"{path}.{ticket}", max_age=TICKET_SECONDS)
+            self._signer.unsign(f"{path_of(connection)}.{ticket}", max_age=TICKET_SECONDS)
         except BadSignature:
             raise Unauthorised("The ticket in this address is not good any more. Ask for a new one.", code="bad_ticket"
             ) from None  # fmt: skip

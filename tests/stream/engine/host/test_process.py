@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from stream.engine.process import EngineProcess
+from stream.engine.host.process import EngineProcess
 from stream.engine.protocol import (
     ChunkMade,
     EngineOptions,
@@ -111,7 +111,8 @@ async def test_kills_from_outside_accuse_no_session_and_five_in_a_minute_end_it(
             server.signal(signal.SIGKILL)
             await server.until(lambda: server.restarts == kills)  # noqa: B023
         assert server.lost == [("killed", "")] * 4
-        server.signal(signal.SIGTERM)
+        server.signal(signal.SIGTERM)  # to the process group: the server ends it in its own way
+        server.signal(signal.SIGKILL)
         await server.until(lambda: server.failures)
         assert server.engine.failed.is_set()
         assert not server.engine.alive

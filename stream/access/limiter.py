@@ -1,6 +1,7 @@
-"""How much one user may do in a time: sessions, prompts, pictures, bytes, sockets. A user is an address, with a key where one is used.
+"""How much one user may do in a time: sessions, prompts, pictures, bytes, sockets.
 
-Of IPv6 it is the /64, which is what one household gets. The library `limits` counts (fixed windows, in memory).
+A user is an address (of IPv6 the /64, which is what one household gets), with a key where one is used. The library
+`limits` counts: fixed windows, in memory.
 """
 
 from __future__ import annotations

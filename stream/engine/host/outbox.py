@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 
-from .protocol import Close, Command, Open, SetPrompt, Shutdown, Superseded
+from stream.engine.protocol import Close, Command, Open, SetPrompt, Shutdown, Superseded
 
 
 class Outbox:
