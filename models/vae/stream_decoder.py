@@ -24,7 +24,7 @@ class PendingFrames:
         """Called on the stream that makes `frames`."""
         self._arrived: torch.cuda.Event | None = None
         if frames.device.type != "cuda":
-            self._frames = frames
+            self._frames = frames.to("cpu")
             return
         self._frames = torch.empty(frames.shape, dtype=frames.dtype, pin_memory=True)
         self._frames.copy_(frames, non_blocking=True)
