@@ -11,19 +11,21 @@ from farcast.protocol import RenderRequest, SessionRequest
 from fastapi import FastAPI, WebSocket
 from starlette.responses import JSONResponse, Response
 
-from stream.api.requests import token_of
 from stream.score.render_queue import Renders
 from stream.session.manager import Manager
 from stream.webrtc.viewer import Viewer
 
-from .api import control, pages, problems, recordings, renders, sessions, uploads, whep
+from .api import control, operate, pages, problems, recordings, renders, sessions, uploads, whep
+from .api.access import Access
+from .api.frame_filter import watch_frames
+from .api.guard import Guard, origin_of
+from .api.limiter import Limiter
+from .api.requests import BodyTimeout
 from .config import ServerConfig
-from .errors import StreamError
 from .metrics import Metrics
 
 log = logging.getLogger("farcast")
 
-POLICY_VIOLATION = 1008
 DESCRIPTION = (
     "Live video that is being generated while you watch. Make a session, watch it over WebRTC (WHEP), "
     "steer it over one WebSocket at /v1/sessions/{id}/control."
@@ -36,14 +38,17 @@ def create_app(config: ServerConfig) -> FastAPI:
     manager = Manager(config, metrics)
     viewers: dict[str, Viewer] = {}
     again = Renders(config)
-    received = uploads.Uploads(config)
+    access, limiter = Access(config.api_keys), Limiter(config.rates)
+    received = uploads.Uploads(config, metrics)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         manager.start()
         received.pool.start()  # while the model loads, so that the first picture need not wait for it
+        frames = asyncio.create_task(watch_frames(manager, received.filters))
         yield
-        await received.pool.close()
+        frames.cancel()
+        await received.close()
         await again.close()
         await asyncio.gather(*(viewer.close("shutdown") for viewer in list(viewers.values())))
         await manager.close()
@@ -59,31 +64,27 @@ def create_app(config: ServerConfig) -> FastAPI:
     app.state.manager, app.state.viewers, app.state.metrics = manager, viewers, metrics
     app.state.renders, app.state.uploads = again, received
     problems.install(app, metrics)
-    app.add_middleware(
-        whep.Cors,
-        allow_origins=["*"],  # no cookies: whoever has the token may use it from any page
-        allow_methods=["GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS"],
-        allow_headers=["Authorization", "Content-Type", "Farcast-Token", "If-Match"],
-        expose_headers=["Location", "Link", "ETag", "Accept-Patch", "Retry-After"],
-    )
-    app.include_router(sessions.routes(manager, config, received))
-    app.include_router(renders.routes(manager, again, config))
+    if config.allow_origins:
+        app.add_middleware(
+            whep.Cors,
+            allow_origins=[o if o == "*" else origin_of(o) for o in config.allow_origins],  # no cookies are used
+            allow_methods=["GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS"],
+            allow_headers=["Authorization", "Content-Type", "Farcast-Token", "If-Match"],
+            expose_headers=["Location", "Link", "ETag", "Accept-Patch", "Retry-After"],
+        )
+    app.add_middleware(BodyTimeout)
+    app.add_middleware(Guard, config=config)  # the last one added is the outermost
+    app.include_router(sessions.routes(manager, config, received, access, limiter))
+    app.include_router(operate.routes(manager, access))
+    app.include_router(renders.routes(manager, again, config, access))
     app.include_router(whep.routes(manager, config, metrics, viewers))
-    app.include_router(recordings.routes(manager))
+    app.include_router(recordings.routes(manager, access))
     _health(app, manager, viewers, metrics)
     _describe(app)
 
     @app.websocket("/v1/sessions/{session_id}/control")
     async def steer(socket: WebSocket, session_id: str) -> None:
-        try:
-            session = manager.get(session_id, token_of(socket), watch=True)
-        except StreamError as error:
-            # Accepted first: a page can read the reason of a closing, but not that of a refused handshake.
-            await socket.accept()
-            await socket.send_text(problems.message(error, fatal=True).dump())
-            await socket.close(POLICY_VIOLATION, error.code)
-            return
-        await control.serve(socket, session, metrics, steers=manager.may_steer(session, token_of(socket)))
+        await control.serve(socket, session_id, manager, metrics, limiter, received.filters)
 
     pages.install(app)
     return app
@@ -99,6 +100,8 @@ def _health(app: FastAPI, manager: Manager, viewers: dict[str, Viewer], metrics:
     async def readyz() -> Response:
         """The model is loaded (200) or not (503)."""
         engine = manager.engine
+        if manager.draining:
+            return problems.problem(503, "draining", "The server is shutting down.")
         if engine.alive and engine.facts is not None:
             return JSONResponse({"ready": True, "model": engine.facts.name, "seconds": round(engine.ready_seconds, 3)})
         if engine.failure is not None:
@@ -131,6 +134,9 @@ def _describe(app: FastAPI) -> None:
         for operation in (operation for methods in schema["paths"].values() for operation in methods.values()):
             if "HTTPValidationError" in str(operation["responses"].get("422")):
                 del operation["responses"]["422"]
+            for status, answer in operation["responses"].items():
+                if status >= "400" and "application/json" in answer.get("content", {}):
+                    answer["content"] = {problems.MEDIA_TYPE: answer["content"]["application/json"]}
         for body in (SessionRequest, RenderRequest):
             if body.__name__ not in models:
                 request = body.model_json_schema(ref_template="#/components/schemas/{model}")

@@ -34,10 +34,10 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def alone(wheels: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A fresh virtual environment with `pip install ./client/python`, its dependencies left out."""
+    """A fresh virtual environment with farcast alone, its dependencies left out."""
     folder = tmp_path_factory.mktemp("alone")
     venv.create(folder / "venv")
-    pip("--python", str(folder / "venv/bin/python"), "install", *QUIET, str(ROOT / "client/python"), cwd=folder)
+    pip("--python", str(folder / "venv/bin/python"), "install", *QUIET, str(wheels["farcast"]), cwd=folder)
     return folder / "venv"
 
 

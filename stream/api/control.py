@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 from collections import deque
 
@@ -16,6 +17,7 @@ from farcast.protocol import (
     Ping,
     Pong,
     Prompt,
+    PromptRejected,
     ProtocolError,
     Resume,
     Rewind,
@@ -29,27 +31,42 @@ from farcast.protocol import (
 )
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from stream.errors import StreamError
+from stream.errors import StreamError, TooMany
 from stream.metrics import Metrics
+from stream.session.manager import Manager
 from stream.session.session import Session
+from stream.uploads.filters import FILTERED, Filters, Subject
 
 from . import problems
+from .access import SUBPROTOCOL, token_of
+from .limiter import Limiter, user_of
 
 log = logging.getLogger("farcast.control")
 
 OUTBOX = 256  # messages that wait for a slow reader
-TRY_AGAIN_LATER = 1013
+TRY_AGAIN_LATER, POLICY_VIOLATION = 1013, 1008
+AUTH_SECONDS = 5.0  # that a connection without a token has to send one
 STATUS = (Chunk, DeadlineMissed, Underrun)  # news that a newer one replaces
 
 
 class Connection:
     """One client. `send` never blocks; when the client does not read, stale news go first, then the connection."""
 
-    def __init__(self, socket: WebSocket, session: Session, metrics: Metrics, steers: bool = True) -> None:
+    def __init__(
+        self,
+        socket: WebSocket,
+        session: Session,
+        metrics: Metrics,
+        limiter: Limiter,
+        user: str,
+        steers: bool,
+        filters: Filters,
+    ) -> None:
         self.socket = socket
         self.session = session
         self.metrics = metrics
-        self.steers = steers
+        self.limiter, self.user, self.steers = limiter, user, steers
+        self.filters = filters
         self.dropped = 0
         self._outbox: deque[ServerMessage] = deque()
         self._work = asyncio.Event()
@@ -106,20 +123,20 @@ class Connection:
                 text = message.get("text")
                 if text is None:
                     text = message.get("bytes") or b""
-                self.on_message(text)
+                await self.on_message(text)
                 await asyncio.sleep(0)  # a flood from one client leaves room for everybody else
 
-    def on_message(self, text: str | bytes) -> None:
+    async def on_message(self, text: str | bytes) -> None:
         """One message; whatever is wrong with it is answered, and the connection stays."""
         try:
             if isinstance(text, bytes):
                 raise ProtocolError("Send text, not binary.", code="bad_json")
-            self._obey(text)
+            await self._obey(text)
         except ProtocolError as error:
             self.metrics.control.labels("invalid").inc()
             self.send(refusal(error))
 
-    def _obey(self, text: str) -> None:
+    async def _obey(self, text: str) -> None:
         message = parse_client(text)
         self.metrics.control.labels(message.type).inc()
         session = self.session
@@ -127,8 +144,11 @@ class Connection:
             text = "This token only lets you watch the session, not change it."
             return self.send(Error(re=message.id, code="watch_only", message=text))
         try:
+            if not isinstance(message, Ping | Stop):
+                self.limiter.hit("prompts", self.user)
             match message:
                 case Prompt():
+                    await self.filters.check(Subject("prompt", text=message.words))
                     session.set_prompt(message.id, message.words, message.transition, self, tuple(message.mix or ()))
                 case SetDial():
                     session.set_dial(message.id, message, self)
@@ -146,16 +166,61 @@ class Connection:
                 case Ping():
                     self.send(Pong(re=message.id, t=message.t))
         except StreamError as error:
+            if isinstance(message, Prompt) and error.code == FILTERED:
+                rejected = PromptRejected(re=message.id, text=message.words, code=error.code, message=error.message)
+                return self.send(rejected)
             self.send(problems.message(error, message.id))
 
 
-async def serve(socket: WebSocket, session: Session, metrics: Metrics, *, steers: bool = True) -> None:
-    """Take the connection and keep it until either side ends it. `steers`: False for one who may only watch."""
-    await socket.accept()
-    await Connection(socket, session, metrics, steers).run()
+async def serve(
+    socket: WebSocket, session_id: str, manager: Manager, metrics: Metrics, limiter: Limiter, filters: Filters
+) -> None:
+    """Accept the connection and keep it until either side ends it.
+
+    Accepted before the token is checked: a page can read the reason of a closing, not that of a refused handshake.
+    """
+    await socket.accept(SUBPROTOCOL if SUBPROTOCOL in socket.scope.get("subprotocols", ()) else None)
+    try:
+        manager.known(session_id)
+        token = token_of(socket) or await _first_message(socket)
+        session = manager.get(session_id, token, watch=True)
+    except StreamError as error:
+        with contextlib.suppress(WebSocketDisconnect, RuntimeError, OSError):
+            later = error.retry_after is not None
+            await socket.send_text(problems.message(error, fatal=not later).dump())
+            await socket.close(TRY_AGAIN_LATER if later else POLICY_VIOLATION, error.code)
+        return
+    except (WebSocketDisconnect, RuntimeError):
+        return  # gone before it said who it is
+    user = user_of(socket)
+    try:
+        with limiter.socket(user):
+            steers = manager.may_steer(session, token)
+            await Connection(socket, session, metrics, limiter, user, steers, filters).run()
+    except TooMany as error:
+        with contextlib.suppress(WebSocketDisconnect, RuntimeError, OSError):
+            await socket.send_text(problems.message(error, fatal=True).dump())
+            await socket.close(TRY_AGAIN_LATER, error.code)
     if socket.client_state is WebSocketState.CONNECTED and socket.application_state is WebSocketState.CONNECTED:
         with contextlib.suppress(RuntimeError):
             await socket.close()
+
+
+async def _first_message(socket: WebSocket) -> str | None:
+    """The token of `{"type": "auth", "token": ...}`; None for another message, or none within AUTH_SECONDS."""
+    try:
+        async with asyncio.timeout(AUTH_SECONDS):
+            message = await socket.receive()
+    except TimeoutError:
+        return None
+    if message["type"] == "websocket.disconnect":
+        raise WebSocketDisconnect
+    try:
+        data = json.loads(message.get("text") or "")
+    except (ValueError, RecursionError):
+        return None
+    token = data.get("token") if isinstance(data, dict) and data.get("type") == "auth" else None
+    return token if isinstance(token, str) else None
 
 
 MAX_MESSAGE = limits.MESSAGE_BYTES

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import IO
 
 from farcast.protocol import SessionRequest, parse_request
 from starlette.requests import Request
@@ -12,7 +11,9 @@ from starlette.requests import Request
 from stream.config import ServerConfig
 from stream.engine.protocol import ModelFacts
 from stream.errors import InvalidRequest
+from stream.metrics import Metrics
 from stream.types import Pixels
+from stream.uploads.filters import FRAME_SECONDS, Filters, Subject
 from stream.uploads.form import Form, Quota, receive_form
 from stream.uploads.pool import DecodePool
 
@@ -20,10 +21,14 @@ from stream.uploads.pool import DecodePool
 class Uploads:
     """What a server does with uploads; one a server."""
 
-    def __init__(self, config: ServerConfig) -> None:
+    def __init__(self, config: ServerConfig, metrics: Metrics) -> None:
         self.config = config
+        self.filters = Filters(config.filters)
         self.pool = DecodePool(config.upload_processes, config.upload_waiting)
         self.quota = Quota(config.upload_space)
+        metrics.upload_bytes.set_function(lambda: self.quota.used)
+        metrics.uploads_decoding.set_function(lambda: self.pool.running)
+        metrics.uploads_waiting.set_function(lambda: self.pool.waiting)
 
     @asynccontextmanager
     async def form(self, request: Request) -> AsyncIterator[Form]:
@@ -48,11 +53,24 @@ class Uploads:
         return parse_request(text)
 
     async def image(self, form: Form, facts: ModelFacts) -> Pixels | None:
-        """The form's picture in the model's size; None without one. Raises what `DecodePool.image` does."""
-        file: IO[bytes] | None = form.files.get("image")
-        return None if file is None else await self.pool.image(file, facts.width, facts.height)
+        """The form's picture in the model's size; None without one. Raises what `DecodePool.image` does, and
+        Unprocessable where a content filter refuses it."""
+        if (file := form.files.get("image")) is None:
+            return None
+        pixels = await self.pool.image(file, facts.width, facts.height)
+        await self.filters.check(Subject("picture", pixels=pixels))
+        return pixels
 
     async def clip(self, form: Form, facts: ModelFacts) -> Pixels | None:
-        """The form's clip in the model's size and rate; None without one. Raises what `DecodePool.clip` does."""
-        file: IO[bytes] | None = form.files.get("clip")
-        return None if file is None else await self.pool.clip(file, facts.width, facts.height, facts.fps)
+        """The form's clip in the model's size and rate; None without one. Raises as `image` does."""
+        if (file := form.files.get("clip")) is None:
+            return None
+        frames = await self.pool.clip(file, facts.width, facts.height, facts.fps)
+        if self.filters:
+            for frame in frames[:: max(1, round(facts.fps * FRAME_SECONDS))]:
+                await self.filters.check(Subject("picture", pixels=frame))
+        return frames
+
+    async def close(self) -> None:
+        await self.pool.close()
+        self.filters.close()

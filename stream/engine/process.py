@@ -1,8 +1,7 @@
 """The engine process as the server sees it: start it, send it commands, receive its events, restart it when it dies.
 
-Two threads stand between the event loop and the pipe, so that the loop never waits for the device. The way out is
-bounded: what a newer value replaces (playout reports, dials, prompts) is dropped there, and a dropped prompt is
-reported.
+Two threads stand between the event loop and the pipe (`_read` and `outbox`), so that the loop never waits for the
+device. A process that hangs is noticed by its heartbeat, killed, and replaced like one that died.
 """
 
 from __future__ import annotations
@@ -13,41 +12,33 @@ import multiprocessing
 import threading
 import time
 import zlib
-from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from typing import Any
 
 from stream.errors import EngineFailed
 
-from .protocol import (
-    ChunkMade,
-    Command,
-    EngineOptions,
-    Event,
-    LoadFailed,
-    ModelFacts,
-    PlayoutReport,
-    Ready,
-    SetDial,
-    SetPrompt,
-    Shutdown,
-    Superseded,
-)
-from .scheduler import main
+from .crashes import Cause, CrashLog, cause_of
+from .entry import main
+from .heartbeat import Heartbeat
+from .outbox import Outbox
+from .protocol import ChunkMade, Command, EngineOptions, Event, LoadFailed, ModelFacts, Ready, Shutdown
 
 log = logging.getLogger("farcast.engine")
 
-RESTARTS = 5  # within RESTART_WINDOW seconds; more than that and the engine counts as broken
-RESTART_WINDOW = 60.0
-SESSION_ID_BYTES = 64
+WATCH_S = 0.5  # between two looks at the heartbeat
+OVERDUE_LOOKS = 3  # in a row, before a process counts as hung
+BACKOFF_S = (0.5, 10.0)  # before a restart that follows a failed one; doubled each time
+START_TRIES = 20  # to start a process, about three minutes, as while there are no file descriptors
 
 
 class EngineProcess:
-    """One engine process. `on_event` hears every event, `on_lost` that the process has died and during whose work,
-    `on_restart` that a new one is ready for the sessions."""
+    """One engine process at a time.
+
+    on_event: every event of it. on_lost: it died, why, and the session that makes it crash, if one does ("" for none).
+    on_restart: a new one is ready for the sessions. on_failed: it cannot be kept running.
+    """
 
     def __init__(
         self,
@@ -55,42 +46,55 @@ class EngineProcess:
         *,
         on_event: Callable[[Event], None],
         on_restart: Callable[[], None],
-        on_lost: Callable[[str], None],
+        on_lost: Callable[[Cause, str], None],
+        on_failed: Callable[[EngineFailed], None],
     ) -> None:
         self.options = options
-        self.on_event = on_event
-        self.on_restart = on_restart
-        self.on_lost = on_lost
+        self.on_event, self.on_restart, self.on_lost, self.on_failed = on_event, on_restart, on_lost, on_failed
         self.facts: ModelFacts | None = None
         self.failure: EngineFailed | None = None
+        self.failed = asyncio.Event()  # for good; see `failure`
         self.ready_seconds = 0.0
         self.restarts = 0
         self.alive = False  # whether a process is there that has its model loaded
         self._settled = asyncio.Event()  # ready, or failed for good
-        self._deaths: deque[float] = deque(maxlen=RESTARTS)
+        self._crashes = CrashLog()
         self._closing = False
+        self._hung = self._load_failed = False
         self._process: BaseProcess | None = None
-        self._crash_marker: Any = None
-        self._outbox: _Outbox | None = None
+        self._heartbeat: Heartbeat | None = None
+        self._outbox: Outbox | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     @property
     def pid(self) -> int | None:
         return self._process.pid if self._process is not None else None
 
+    @property
+    def heartbeat_age(self) -> float:
+        """Seconds since the process began what it is doing; 0 without a process."""
+        return 0.0 if self._heartbeat is None else self._heartbeat.read().age
+
     def start(self) -> None:
-        """Returns at once; `ready` tells when the model is loaded."""
+        """Returns at once; `ready` tells when the model is loaded. Raises OSError when no process can be started."""
         self._loop = asyncio.get_running_loop()
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        crash_marker = context.Array("c", SESSION_ID_BYTES, lock=False)
-        arguments = (theirs, self.options, crash_marker)
-        process = context.Process(target=main, args=arguments, name="farcast-engine", daemon=True)
-        process.start()
-        theirs.close()
-        self._process, self._crash_marker = process, crash_marker
-        self._outbox = _Outbox(ours, self._superseded)
+        try:
+            heartbeat = Heartbeat(context)
+            arguments = (theirs, self.options, heartbeat)
+            process = context.Process(target=main, args=arguments, name="farcast-engine", daemon=True)
+            process.start()
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        self._process, self._heartbeat, self._hung, self._load_failed = process, heartbeat, False, False
+        self._outbox = Outbox(ours, self.on_event)
         threading.Thread(target=self._read, args=(ours, process), name="engine-reader", daemon=True).start()
+        self._watch(process, heartbeat, time.monotonic(), 0)
 
     async def ready(self, timeout: float | None = None) -> ModelFacts:
         """The model's facts once it is warm. Raises EngineFailed when it cannot be, TimeoutError when not in time."""
@@ -106,6 +110,8 @@ class EngineProcess:
 
     async def close(self) -> None:
         self._closing = True
+        if self._timer is not None:
+            self._timer.cancel()
         if self._outbox is not None:
             self._outbox.put(Shutdown())
             self._outbox.end()
@@ -144,80 +150,77 @@ class EngineProcess:
         if isinstance(event, Ready):
             restarted = self.facts is not None
             self.facts, self.ready_seconds, self.alive = event.facts, event.seconds, True
+            self._crashes.ready()
             self._settled.set()
             log.info("model %s is ready on %s after %.1f s", event.facts.name, event.facts.device, event.seconds)
             if restarted:
                 self.on_restart()
         elif isinstance(event, LoadFailed):
-            self._fail(EngineFailed(event.message, code=event.code))
+            if self.facts is None:  # it never was ready: another try would fail likewise
+                self._fail(EngineFailed(event.message, code=event.code))
+            else:  # the device is not there for a moment, or the disk; the process ends and is started again
+                log.error("%s", event.message)
+                self._load_failed = True
         else:
             self.on_event(event)
 
-    def _superseded(self, event: Superseded) -> None:
-        self.on_event(event)
+    def _watch(self, process: BaseProcess, heartbeat: Heartbeat, looked: float, overdue: int) -> None:
+        """Kill the process when its heartbeat is overdue at several looks in a row. looked: when the last one was."""
+        if process is not self._process or self._closing or self.failure is not None or self._loop is None:
+            return
+        now, beat = time.monotonic(), heartbeat.read()
+        stopped = now - looked > 3 * WATCH_S  # this process itself was: the engine may have waited for it
+        overdue = overdue + 1 if beat.overdue and not stopped else 0
+        if overdue >= OVERDUE_LOOKS:
+            log.error("the engine hangs: %r for %.1f s, session %r; killing it", beat.doing, beat.age, beat.session)
+            self._hung = True
+            process.kill()
+            return
+        self._timer = self._loop.call_later(WATCH_S, self._watch, process, heartbeat, now, overdue)
 
     def _died(self, code: int | None) -> None:
-        self.alive = False
+        was_ready, self.alive = self.alive, False
         if self._outbox is not None:
             self._outbox.end()
         if self._closing or self.failure is not None:
             return
-        now = time.monotonic()
-        self._deaths.append(now)
-        log.error("the engine process ended (exit code %s); starting it again", code)
-        if len(self._deaths) == RESTARTS and now - self._deaths[0] < RESTART_WINDOW:
+        cause = cause_of(code, hung=self._hung, load_failed=self._load_failed)
+        session = "" if self._heartbeat is None else self._heartbeat.read().session
+        culprit = self._crashes.died(time.monotonic(), cause, session, was_ready=was_ready)
+        log.error("the engine process ended (%s, exit code %s); starting it again", cause, code)
+        if self._crashes.hopeless:
             self._fail(EngineFailed("The engine keeps ending by itself. Look at the server's log and restart it."))
             return
         self.restarts += 1
-        self.on_lost(self._crash_marker.value.decode())
-        self.start()
+        self.on_lost(cause, culprit)
+        self._restart(0)
+
+    def _restart(self, tries: int) -> None:
+        """Start a new process, later when the last ones failed; when none can be started, try again."""
+        if self._closing or self._loop is None:
+            return
+        waits = max(tries, self._crashes.without_ready)
+        if tries == 0 and waits:
+            self._timer = self._loop.call_later(backoff(waits - 1), self._restart, 1)
+            return
+        try:
+            self.start()
+        except OSError as error:
+            if tries >= START_TRIES:
+                self._fail(EngineFailed(f"The engine cannot be started: {error}. Restart the server."))
+                return
+            log.error("the engine cannot be started (%s); trying again in %.1f s", error, backoff(tries))
+            self._timer = self._loop.call_later(backoff(tries), self._restart, tries + 1)
 
     def _fail(self, failure: EngineFailed) -> None:
         log.error("%s", failure.message)
         self.failure, self.facts = failure, None
         self._settled.set()
-        self.on_lost("")
+        self.failed.set()
+        self.on_failed(failure)
 
 
-class _Outbox:
-    """Commands on their way to the engine, written by a thread of its own. Bounded: see `_replaces`."""
-
-    def __init__(self, pipe: Connection, on_superseded: Callable[[Superseded], None]) -> None:
-        self._pipe = pipe
-        self._on_superseded = on_superseded
-        self._waiting: deque[Command] = deque()
-        self._change = threading.Condition()
-        self._ended = False
-        threading.Thread(target=self._write, name="engine-writer", daemon=True).start()
-
-    def put(self, command: Command) -> None:
-        dropped: Command | None = None
-        with self._change:
-            if isinstance(command, (PlayoutReport, SetDial, SetPrompt)):
-                for i, old in enumerate(self._waiting):
-                    if type(old) is type(command) and old.session == command.session:
-                        dropped = old
-                        del self._waiting[i]
-                        break
-            self._waiting.append(command)
-            self._change.notify()
-        if isinstance(dropped, SetPrompt):
-            self._on_superseded(Superseded(dropped.session, dropped.serial))
-
-    def end(self) -> None:
-        with self._change:
-            self._ended = True
-            self._change.notify()
-
-    def _write(self) -> None:
-        while True:
-            with self._change:
-                while not self._waiting and not self._ended:
-                    self._change.wait()
-                if not self._waiting:
-                    break
-                command = self._waiting.popleft()
-            try:
-                self._pipe.send(command)
-            except (OSError, ValueError):
-                break  # the process is gone; the reader notices too
+def backoff(tries: int) -> float:
+    """Seconds to wait before the next try."""
+    least, most = BACKOFF_S
+    return float(min(least * 2**tries, most))

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from stream.governor import Dial
 from stream.types import Mix, Pixels
 
+from .heartbeat import HANG_S
+
 
 @dataclass(frozen=True)
 class ModelFacts:
@@ -49,6 +51,7 @@ class EngineOptions:
     level: int = logging.INFO
     decoder: str | None = None
     lora: tuple[str, ...] = ()
+    hang_s: float = HANG_S  # see heartbeat
 
 
 # --- server -> engine
@@ -258,6 +261,15 @@ class SessionLost:
 
 
 @dataclass(frozen=True)
+class Evicted:
+    """The session's slot was given up for want of memory. Opened again from its snapshot, it can go on."""
+
+    session: str
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
 class Saved:
     """Enough to continue the session after chunk `chunk` in another engine process."""
 
@@ -284,6 +296,7 @@ Event = (
     | DropFrom
     | Refused
     | SessionLost
+    | Evicted
     | Saved
     | Measured
 )

@@ -9,24 +9,30 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 from farcast.protocol import SessionRequest
 
 from stream.config import ServerConfig
+from stream.engine.crashes import Cause
 from stream.engine.process import EngineProcess
 from stream.engine.protocol import EngineOptions, Event, Measured, ModelFacts
-from stream.errors import Busy, EngineFailed, NotFound, Unauthorised
+from stream.errors import Busy, EngineFailed, Unauthorised
 from stream.governor import CostModel, admits
 from stream.metrics import Metrics
 from stream.recording import Recordings
 from stream.types import Pixels
 
 from .context import ServerContext
+from .persistence import Resumed
+from .restore import RestoredSessions
 from .session import Session
 
 log = logging.getLogger("farcast.manager")
 
-CRASHES = 2  # of the engine over one session, then it has to go
+SWEEP_EVERY = 60.0  # seconds between two looks at what the state store holds
+FLUSH = 0.2  # seconds in which messages that a restart is coming leave for the clients
+MEMORY_S = 60.0  # after memory ran out, before another session is let in
 TICK = 1.0  # seconds between two looks at who is idle
 ENDED = 32  # sessions that are over and still known, at most; the one that ended first is forgotten
 
@@ -53,18 +59,44 @@ class Manager:
             lora=config.lora,
         )
         self.engine = EngineProcess(
-            options, on_event=self._on_event, on_restart=self._engine_restarted, on_lost=self._engine_lost
+            options,
+            on_event=self._on_event,
+            on_restart=self._engine_restarted,
+            on_lost=self._engine_lost,
+            on_failed=self._engine_failed,
         )
-        self._reaper: asyncio.Task[None] | None = None
+        self.restored = RestoredSessions(config)
+        self.draining = False
+        self._swept_at = time.monotonic()
+        self._tasks: list[asyncio.Task[None]] = []
+        metrics.engine_heartbeat.set_function(lambda: self.engine.heartbeat_age)
+        self._memory_short_until = 0.0
 
     def start(self) -> None:
         self.engine.start()
-        self._reaper = asyncio.create_task(self._reap())
+        self._tasks.append(asyncio.create_task(self._resume()))
+        self._tasks.append(asyncio.create_task(self._reap()))
+
+    async def drain(self) -> None:
+        """Take no session any more, write down those that run, and tell their clients. Idempotent."""
+        if self.draining:
+            return
+        self.draining = True
+        for session in self.running:
+            if self.restored.writer is None:
+                session.end("The server is shutting down.")
+            else:
+                session.suspend()
+        if self.running:
+            await asyncio.sleep(FLUSH)
 
     async def close(self) -> None:
-        if self._reaper is not None:
-            self._reaper.cancel()
-        await asyncio.gather(*(s.stop("The server is shutting down.") for s in self.sessions.values()))
+        """`drain`, and end everything."""
+        for task in self._tasks:
+            task.cancel()
+        await self.drain()
+        await asyncio.gather(*(session.closed_down() for session in self.sessions.values()))
+        await self.restored.close()
         await self.recordings.close()
         await self.engine.close()
         self.executor.shutdown(wait=False, cancel_futures=True)
@@ -75,6 +107,8 @@ class Manager:
 
     async def facts(self) -> ModelFacts:
         """The model's facts, waiting a while for a model that is loading. Raises Busy or EngineFailed."""
+        if self.draining:
+            raise Busy("The server is shutting down. Try again in a moment.", code="draining", retry_after=5)
         try:
             return await self.engine.ready(self.config.start_timeout)
         except TimeoutError:
@@ -87,18 +121,37 @@ class Manager:
         clip: Pixels | None = None,
         clip_fps: float | None = None,
         *,
+        user: str = "",
         place: SessionRequest | None = None,
     ) -> Session:
         """A new session, in its `place` where one is reserved. Raises Busy when there is no room for it."""
         facts = await self.facts()
         while (refusal := self._no_room(request, facts, self.running, place)) is not None:
-            if not await self._end_unwatched():
+            if not await self._make_room():
                 raise refusal
-        context = ServerContext(facts, self.config, self.engine, self.executor, self.metrics, self.recordings)
-        session = Session(request, context, image=image, clip=clip, clip_fps=clip_fps)
+        session = Session(request, self._context(facts), image=image, clip=clip, clip_fps=clip_fps, user=user)
         self.sessions[session.id] = session
         log.info("session %s: %r (seed %d)", session.id, session.prompt, session.seed)
         return session
+
+    def _context(self, facts: ModelFacts) -> ServerContext:
+        return ServerContext(
+            facts, self.config, self.engine, self.executor, self.metrics, self.recordings, self.restored.writer
+        )
+
+    async def _resume(self) -> None:
+        """Continue the sessions of an earlier server process."""
+        try:
+            facts = await self.engine.ready()
+        except EngineFailed:
+            return  # said elsewhere; the records stay
+
+        def go_on(resumed: Resumed) -> None:
+            session = Session(resumed.request, self._context(facts), resumed=resumed)
+            self.sessions[session.id] = session
+            log.info("session %s goes on from chunk %d", session.id, resumed.saved.chunk)
+
+        await self.restored.resume(facts, go_on)
 
     @contextmanager
     def reserve(self, request: SessionRequest, facts: ModelFacts) -> Iterator[SessionRequest]:
@@ -106,7 +159,7 @@ class Manager:
 
         Unwatched sessions count as room, but none ends before the upload is known to be good: see `create`.
         """
-        unwatched = self._unwatched()
+        unwatched = self._replaceable()
         if (refusal := self._no_room(request, facts, [s for s in self.running if s not in unwatched])) is not None:
             raise refusal
         self._reserved.append(request)
@@ -119,6 +172,9 @@ class Manager:
         self, request: SessionRequest, facts: ModelFacts, running: list[Session], own: SessionRequest | None = None
     ) -> Busy | None:
         """Why this session cannot be taken beside `running` and the reserved places but its `own`; None when it can."""
+        if running and time.monotonic() < self._memory_short_until:
+            message = "The device ran out of memory a moment ago. Try again later, or when a session has ended."
+            return Busy(message, code="full", retry_after=MEMORY_S)
         others = [other for other in self._reserved if other is not own]
         if len(running) + len(others) >= self.config.max_sessions:
             message = f"All {self.config.max_sessions} places are taken. Try again when a session has ended."
@@ -131,35 +187,53 @@ class Manager:
             return None
         return Busy(f"No room on the device: {verdict.reason}.", code="full", retry_after=verdict.retry_after)
 
-    async def _end_unwatched(self) -> bool:
-        """End the session that was paused because nobody watches it, the longest ago; False when there is none.
+    async def _make_room(self) -> bool:
+        """End the session that was paused because nobody watches it, the longest ago, or else one that its user paused
+        over `pause_grace` seconds ago; False when there is none.
 
-        A closed tab must not keep the next visitor out of a small server until its idle lifetime is over.
+        Neither a closed tab nor a pause may keep the next visitor out of a small server for long.
         """
-        unwatched = self._unwatched()
-        if not unwatched:
+        replaceable = self._replaceable()
+        if not replaceable:
             return False
-        await min(unwatched, key=lambda s: s.idle_since).stop("Nobody was watching, and its place was needed.")
+        unwatched = [s for s in replaceable if not s.paused_by_user]
+        gone = min(unwatched or replaceable, key=lambda s: s.paused_at)
+        why = "Nobody was watching" if unwatched else "It was paused"
+        await gone.stop(f"{why}, and its place was needed.")
         return True
 
-    def _unwatched(self) -> list[Session]:
-        return [s for s in self.running if s.state == "paused" and not s.paused_by_user and not s.viewers]
+    def _replaceable(self) -> list[Session]:
+        """Sessions that make room for a new one: paused for want of viewers, or long ago by their user."""
+        since = time.monotonic() - self.config.pause_grace
+        paused = [s for s in self.running if s.state == "paused"]
+        return [s for s in paused if (s.paused_at < since if s.paused_by_user else not s.viewers)]
+
+    def known(self, session_id: str) -> Session:
+        """The session, whoever asks. Raises NotFound, and Busy for one that waits to be continued."""
+        session = self.sessions.get(session_id)
+        if session is None:
+            raise self.restored.missing(session_id)
+        return session
 
     def get(self, session_id: str, token: str | None, *, watch: bool = False) -> Session:
         """The session, for one who may steer it; with `watch` also for one who may only watch.
 
-        Raises NotFound, Unauthorised.
+        Raises NotFound, Unauthorised, and Busy for one that an earlier server process had and this one is to continue.
         """
-        session = self.sessions.get(session_id)
-        if session is None:
-            raise NotFound("There is no such session. It may have ended; start a new one.", code="no_session")
+        session = self.known(session_id)
         if self.may_steer(session, token):
             return session
         if token is not None and hmac.compare_digest(token.encode(), session.view_token.encode()):
             if watch:
                 return session
             raise Unauthorised("This token only lets you watch the session, not change it.", code="watch_only")
-        raise Unauthorised("This session needs its token: send `Authorization: Bearer TOKEN` or `?token=TOKEN`.")
+        raise Unauthorised("This session needs its token: send `Authorization: Bearer TOKEN`.")
+
+    def score(self, session_id: str, token: str | None) -> dict[str, Any]:
+        """The score's document, also of a session that ended with an earlier server process."""
+        if session_id in self.sessions:
+            return self.get(session_id, token).score.document()
+        return self.restored.score(session_id, token)
 
     @staticmethod
     def may_steer(session: Session, token: str | None) -> bool:
@@ -172,26 +246,26 @@ class Manager:
             self.costs.observe(event.kind, event.seconds)
             self.metrics.unit.labels(event.kind).observe(event.seconds)
             return
+        if getattr(event, "code", "") == "out_of_memory":
+            self._memory_short_until = time.monotonic() + MEMORY_S
         session = self.sessions.get(getattr(event, "session", ""))
         if session is not None:
             session.on_event(event)
 
-    def _engine_lost(self, culprit: str) -> None:
-        """`culprit`: the session whose work was being done. The second time it is not given to an engine again."""
-        failure: EngineFailed | None = self.engine.failure
+    def _engine_lost(self, cause: Cause, culprit: str) -> None:
+        """`culprit`: the session that makes it crash, "" for none; it is not given to an engine again."""
         for session in self.running:
-            if failure is not None:
-                session.fail(failure.message, failure.code)
-                continue
-            session.crashes += session.id == culprit
-            if session.crashes >= CRASHES:
-                session.fail(
-                    "The engine has fallen over this session again and again. Start a new one.", "engine_failed"
-                )
+            if session.id == culprit:
+                message = "The engine crashed in this session's work again and again. Start a new one."
+                session.fail(message, "engine_failed")
             else:
                 session.engine_lost()
-        if failure is None:
-            self.metrics.restarts.inc()
+        self.metrics.restarts.labels(cause).inc()
+
+    def _engine_failed(self, failure: EngineFailed) -> None:
+        """No engine process can be kept running: all sessions end, and then the server (`stream.server`)."""
+        for session in self.running:
+            session.fail(str(failure), failure.code)
 
     def _engine_restarted(self) -> None:
         for session in self.running:
@@ -202,16 +276,22 @@ class Manager:
     async def _reap(self) -> None:
         while True:
             await asyncio.sleep(TICK)
-            now = time.monotonic()
-            self.recordings.reap(now)
-            over = sorted((s for s in self.sessions.values() if s.closed), key=lambda s: s.ended_at or now)
-            for session in over[:-ENDED]:
-                del self.sessions[session.id]
-            for session in list(self.sessions.values()):
-                try:
-                    await self._look_at(session, now)
-                except Exception:  # one session's trouble must not stop the watch over the others
-                    log.exception("session %s", session.id)
+            await self._look_at_all()  # its own frame, which holds no session while this one sleeps
+
+    async def _look_at_all(self) -> None:
+        now = time.monotonic()
+        self.recordings.reap(now)
+        if now - self._swept_at > SWEEP_EVERY:
+            self._swept_at = now
+            self.restored.sweep(frozenset(self.sessions))
+        ended = sorted((s for s in self.sessions.values() if s.closed), key=lambda s: s.ended_at or now)
+        for session in ended[:-ENDED]:
+            del self.sessions[session.id]
+        for session in list(self.sessions.values()):
+            try:
+                await self._look_at(session, now)
+            except Exception:  # one session's trouble must not stop the watch over the others
+                log.exception("session %s", session.id)
 
     async def _look_at(self, session: Session, now: float) -> None:
         if session.over:
@@ -220,7 +300,9 @@ class Manager:
             if session.ended_at is not None and now - session.ended_at > self.config.tombstone:
                 del self.sessions[session.id]
             return
-        if session.viewers:
+        if 0 < self.config.lifetime < now - session.began_at:
+            await session.stop(f"A session lasts up to {self.config.lifetime / 60:g} minutes on this server.")
+        if session.over or session.viewers:
             return
         idle = now - session.idle_since
         if idle > self.config.idle_lifetime:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 import time
 
 from farcast.protocol import DialChange, Error, SessionRequest, SessionState, Underrun
@@ -24,13 +23,14 @@ from .chunk_frames import Frame
 from .context import ServerContext
 from .engine_link import EngineLink, governor_dial
 from .output import Output
+from .persistence import RESTARTING, Identity, Moment, Resumed, record_of
 from .replies import Client, Replies
 
 log = logging.getLogger("farcast.session")
 
 
 class Session:
-    """Made by the manager; `end` and `fail` are final. `clip_fps`: of the clip's frames."""
+    """Made by the manager; `end` and `fail` are final. `clip_fps`: of the clip's frames; `user`: who started it."""
 
     def __init__(
         self,
@@ -40,26 +40,35 @@ class Session:
         image: Pixels | None = None,
         clip: Pixels | None = None,
         clip_fps: float | None = None,
+        resumed: Resumed | None = None,
+        user: str = "",
     ) -> None:
-        self.id = secrets.token_urlsafe(9)
-        self.token = secrets.token_urlsafe(24)  # steers
-        self.view_token = secrets.token_urlsafe(24)  # only lets watch
-        facts, config = context.facts, context.config
+        record = None if resumed is None else resumed.record
+        facts = context.facts
+        self.identity = Identity.fresh(request, facts) if record is None else Identity.of(record)
+        self.id, self.token, self.view_token = self.identity.id, self.identity.token, self.identity.view_token
+        self.seed = self.identity.seed
+        config = context.config
         self.facts, self.metrics = facts, context.metrics
         self.state: SessionState = "starting"
         self.reason: str | None = None
         self.dial = request.dial
-        self.seed = request.seed if request.seed is not None else secrets.randbelow(2**31)
         self.ended_at: float | None = None
         self.closed = False  # over, and nothing of it runs any more
         self.viewers = 0  # connected
-        self.crashes = 0  # of the engine while it worked for this session
-        self.idle_since = time.monotonic()
-        self.paused_by_user = False
-        self.chunk = self.frame = 0  # on screen
-        self.replies = Replies(SetPrompt(self.id, 0, request.prompt))
-        guidance = facts.guidance if request.guidance is None else request.guidance
-        self.score = Score.opening(facts, request.prompt, self.seed, guidance, governor_dial(self.dial), image, clip)
+        self.user = user  # who started it
+        self.began_at = self.idle_since = time.monotonic()
+        self.paused_by_user, self.paused_at = False, 0.0
+        self.chunk, self.frame = (0, 0) if record is None else (record.chunk, record.frame)  # on screen
+        guidance = self.identity.guidance
+        if resumed is None:
+            self.replies = Replies(SetPrompt(self.id, 0, request.prompt))
+            dial = governor_dial(self.dial)
+            self.score = Score.opening(facts, request.prompt, self.seed, guidance, dial, image, clip)
+        else:
+            self.replies = Replies(resumed.prompt, resumed.record.serial)
+            self.score = Score.restored(resumed.record.score)
+        self._state = context.state
         tokens = (self.token, self.view_token)
         self._output = Output(context, self.id, tokens, on_frame=self._show, on_underrun=self._underrun)
         self.playout, self.broadcast = self._output.playout, self._output.broadcast
@@ -67,8 +76,12 @@ class Session:
         # The first frame leaves when the first viewer is there, or nobody has come for so long.
         self._begin_at = time.monotonic() + config.start_grace
         self._begin_timer = asyncio.get_running_loop().call_later(config.start_grace + 0.01, self.begin_if_ready)
-        opening = Open(self.id, request.prompt, self.seed, governor_dial(self.dial), guidance, image, clip, clip_fps)
-        self._link = EngineLink(context, opening, self.score, self._output, self.replies, self)
+        opening = Open(
+            self.id, request.prompt, self.seed, governor_dial(self.dial), guidance, image, clip, clip_fps
+        )
+        self._link = EngineLink(context, opening, self.score, self._output, self.replies, self, resumed)
+        if record is not None and record.paused_by_user:
+            self.pause()
 
     # --- commands
 
@@ -86,6 +99,7 @@ class Session:
         or prompt_rejected later."""
         self.refuse_if_over()
         self._link.set_prompt(re, text, transition, client, mix)
+        self.keep()
 
     def set_dial(self, re: str, change: DialChange, client: Client) -> None:
         """Answered by dial_applied when the engine has it."""
@@ -102,6 +116,7 @@ class Session:
         """Stop making and showing; idempotent."""
         self.refuse_if_over()
         self.paused_by_user = self.paused_by_user or by_user
+        self.paused_at = time.monotonic()
         self._output.pause(by_user=by_user)
         self._link.send(SetPaused(self.id, True))
         self._become("paused", reason)
@@ -134,6 +149,10 @@ class Session:
     async def stop(self, reason: str | None = None) -> None:
         """`end`, and wait until nothing of it runs any more."""
         self.end(reason)
+        await self.closed_down()
+
+    async def closed_down(self) -> None:
+        """Wait until nothing of it runs any more."""
         await self._output.close()
         self.closed = True
 
@@ -144,10 +163,13 @@ class Session:
         if self.state == "paused" and not self.paused_by_user:
             self.resume()
         self.begin_if_ready()
+        self.replies.send_all(self.status())  # how many watch
 
     def viewer_left(self) -> None:
         self.viewers -= 1
         self.idle_since = time.monotonic()
+        if not self.over:
+            self.replies.send_all(self.status())
 
     def status(self, re: str | None = None) -> SessionMessage:
         """The session message of now."""
@@ -204,6 +226,33 @@ class Session:
         else:
             self._become(self._state_of_now())
 
+    def on_evicted(self, message: str, code: str) -> None:
+        """Open the session again in the same engine process, from its last snapshot, and say so."""
+        self.replies.send_all(Error(code=code, message=message, fatal=False))
+        self.engine_restarted()
+
+    # --- the state store
+
+    def on_saved(self) -> None:
+        if self._state is not None and self._state.due(self.id):
+            self.keep()
+
+    def keep(self) -> None:
+        """Write the session down as it is now, so that another server process can continue it."""
+        saved = self._link.recovery.saved
+        if self._state is None or (saved is None and not self.over):
+            return
+        moment = Moment(self.state, self.reason, self.over, self.dial, self.chunk, self.frame, self.paused_by_user)
+        record = record_of(self.identity, self.facts, moment, self.replies, self._link.recovery, self.score)
+        self._state.put(self.id, lambda: (record, None if saved is None or record.ended else saved.blob))
+
+    def suspend(self) -> None:
+        """The server ends and the session does not: write it down, tell the clients, show nothing more."""
+        self.keep()
+        self._begin_timer.cancel()
+        self._output.finish()
+        self._become("recovering", RESTARTING)
+
     def fail(self, message: str, code: str = "failed") -> None:
         """The session cannot go on."""
         if not self.over:
@@ -238,6 +287,7 @@ class Session:
         self._link.release()
         self.replies.over()
         self._become(state, reason)
+        self.keep()
 
     def _become(self, state: SessionState, reason: str | None = None) -> None:
         if state != self.state or reason != self.reason:

@@ -24,7 +24,7 @@ log = logging.getLogger("farcast.filters")
 FILTER_SECONDS = 5.0
 WAITING = 32  # questions at a time; more are refused
 FRAME_SECONDS = 1.0  # between two sampled frames of a session
-CODE = "filtered"
+FILTERED = "filtered"
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Filters:
     async def check(self, subject: Subject) -> None:
         """Raises Unprocessable with code "filtered" where `subject` may not be."""
         if (reason := await self.refusal(subject)) is not None:
-            raise Unprocessable(reason, code=CODE)
+            raise Unprocessable(reason, code=FILTERED)
 
     def close(self) -> None:
         self._thread.shutdown(wait=False, cancel_futures=True)

@@ -71,11 +71,16 @@ async def receive_form(request: Request, limit: int, quota: Quota) -> AsyncItera
             yield part
 
     try:
-        form = await _parse(MultiPartParser(request.headers, counted(), max_files=2, max_fields=4))
+        parser = MultiPartParser(request.headers, counted(), max_files=2, max_fields=4)
+        begun = parser._files_to_close_on_error  # every file that has begun; the form lacks one that has not ended
         try:
-            yield _form(form)
+            form = _form(await _parse(parser))
+            if len(form.files) < len(begun):
+                raise InvalidRequest("The form breaks off in a file, or names two alike.", code="bad_form")
+            yield form
         finally:
-            await form.close()
+            for file in begun:
+                file.close()
     finally:
         quota.give_back(held)
 

@@ -30,6 +30,7 @@ def test_save_clip(root: Path, server: FaultyServer, tmp_path: Path) -> None:
         assert sum(1 for _ in file.decode(video=0)) > 8
 
 
+@pytest.mark.slow
 def test_steer_from_stdin(root: Path, server: FaultyServer) -> None:
     done = example(
         root,
@@ -46,6 +47,7 @@ def test_steer_from_stdin(root: Path, server: FaultyServer) -> None:
     assert lines[4] == "This prompt is forbidden. Ask for something else."
 
 
+@pytest.mark.slow
 def test_frames_to_numpy(root: Path, server: FaultyServer) -> None:
     done = example(root, "frames_to_numpy.py", server.url, "4")
     assert done.returncode == 0, done.stderr
@@ -65,8 +67,17 @@ def test_render_take(root: Path, server: FaultyServer, tmp_path: Path) -> None:
     assert "a big red circle bouncing on a navy background" in json.dumps(score)
 
 
+@pytest.mark.slow
 def test_examples_say_what_is_wrong_in_one_line(root: Path) -> None:
     done = example(root, "save_clip.py", "http://127.0.0.1:9", "x.mp4")
     assert done.returncode == 1
     assert done.stderr.startswith("No Farcast server answers")
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["save_clip", "steer_from_stdin", "frames_to_numpy", "render_take"])
+def test_an_example_without_arguments_says_how_it_is_used(root: Path, name: str) -> None:
+    done = example(root, f"{name}.py")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"usage: python {name}.py http://127.0.0.1:8000")
     assert len(done.stderr.splitlines()) == 1

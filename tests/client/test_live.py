@@ -43,6 +43,7 @@ def close_to(image: np.ndarray, name: str) -> bool:
     return bool(np.abs(image.reshape(-1, 3).mean(0) - COLOURS[name]).max() < 25)
 
 
+@pytest.mark.slow
 async def test_frames_follow_the_prompt(server: FaultyServer) -> None:
     async with farcast.connect(server.url, prompt=RED, seed=5) as live:
         assert (live.session.seed, live.session.prompt) == (5, RED)
@@ -91,12 +92,13 @@ async def test_pause_resume_rewind_stop(server: FaultyServer) -> None:
         assert (await live.resume()).state == "live"
         assert (await live.rewind(2)).chunk == 2
         assert await live.ping() < 5
-        assert (await live.score())["version"] == 1
+        assert (await live.score())["score"] == 1
         assert (await live.stop()).state == "stopped"
         with pytest.raises(farcast.SessionEnded):
             await live.prompt(BLUE)
 
 
+@pytest.mark.slow
 async def test_image_waits_for_the_new_shot(server: FaultyServer) -> None:
     async with farcast.connect(server.url, prompt=RED, media=False) as live:
         applied = await live.image(np.zeros((8, 8, 3), np.uint8))
@@ -139,6 +141,7 @@ async def test_events_are_typed(server: FaultyServer) -> None:
         assert (await live.stats()).underruns == 2
 
 
+@pytest.mark.slow
 async def test_joining_needs_the_token_and_leaves_the_session(server: FaultyServer) -> None:
     async with farcast.connect(server.url, prompt=RED, media=False) as first:
         async with farcast.connect(server.url, session=first.id, token=first.token, media=False) as second:
@@ -171,6 +174,7 @@ async def test_impossible_prompts_never_leave(server: FaultyServer, text: str, m
     assert server.layer.received == []
 
 
+@pytest.mark.slow
 async def test_refusals_are_typed(server: FaultyServer) -> None:
     async with farcast.connect(server.url, prompt=RED, media=False) as live:
         await live.pause()  # so that the first one still waits when the second comes
@@ -192,6 +196,19 @@ async def test_refusals_are_typed(server: FaultyServer) -> None:
             await live.prompt(BLUE, timeout=0.1)
 
 
+async def test_who_steers_is_told_when_viewers_come_and_go(server: FaultyServer) -> None:
+    async with farcast.connect(server.url, prompt=RED, media=False) as steers:
+        async with farcast.connect(server.url, session=steers.id, token=steers.token) as watches:
+            await watches.frames().get()
+            async with asyncio.timeout(10):
+                while steers.session.viewers != 1:
+                    await asyncio.sleep(0.02)
+        async with asyncio.timeout(10):
+            while steers.session.viewers != 0:
+                await asyncio.sleep(0.02)
+
+
+@pytest.mark.slow
 async def test_a_mix_of_prompts(server: FaultyServer) -> None:
     async with farcast.connect(server.url, prompt=RED, media=False) as live:
         assert (await live.prompt(mix={RED: 7, BLUE: 3})).text == f"0.70 {RED} + 0.30 {BLUE}"
@@ -203,6 +220,7 @@ async def test_a_mix_of_prompts(server: FaultyServer) -> None:
             await live.prompt()
 
 
+@pytest.mark.slow
 async def test_a_take_is_rendered_by_the_server(server: FaultyServer, tmp_path: Path) -> None:
     async with farcast.connect(server.url, prompt=RED, media=False) as live:
         await made(live, 2)

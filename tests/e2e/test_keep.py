@@ -32,7 +32,10 @@ def test_downloads(tab: Tabs, server: FaultyServer, tmp_path: Path) -> None:
     with watched.page.expect_download() as got:
         watched.page.click("#score")
     got.value.save_as(tmp_path / "a.json")
-    assert json.loads((tmp_path / "a.json").read_text())["version"] == 1
+    assert json.loads((tmp_path / "a.json").read_text())["score"] == 1
+    session = server.only()
+    recording = server.manager.recordings.find(session.id, session.token)
+    watched.until(lambda: recording.size, "there is something to download")
     with watched.page.expect_download() as got:
         watched.page.click("#recording")
     assert got.value.suggested_filename.endswith(".mp4")
@@ -76,7 +79,7 @@ def test_the_take_is_rendered_again(tab: Tabs, server: FaultyServer, tmp_path: P
     job = page.locator("#renders li").first
     watched.until(lambda: job.get_attribute("data-state") in ("queued", "running"), "it is asked for")
     watched.until(lambda: "%" in job.inner_text(), "how far it is")
-    assert float(job.locator("progress").get_attribute("value") or 0) > 0
+    watched.until(lambda: float(job.locator("progress").get_attribute("value") or 0) > 0, "and it moves")
     page.reload()  # it goes on meanwhile, and the page comes back to it
     watched.playing()
     job = page.locator("#renders li").first
@@ -124,7 +127,7 @@ def test_several_watch_the_same_take(tab: Tabs, server: FaultyServer) -> None:
         one.until(lambda one=one: one.share(bluish) > 0.05, "everyone sees it")
     viewers = steering.page.locator("#viewers")
     steering.until(lambda: viewers.inner_text().endswith("watching"), "they are counted")
-    assert int(viewers.inner_text().split()[0]) >= 3
+    steering.until(lambda: int(viewers.inner_text().split()[0]) >= 3, "all of them")
     for control in ("#history", "#mix-toggle", "#camera", "#examples button"):
         assert watching[0].page.locator(control).first.is_hidden()
     with watching[0].page.expect_download():

@@ -5,8 +5,8 @@ frame it sees. Options come in the model's name: "fake?step=0.02&decode=0.01"; `
 square, `rich=1` for a texture in motion that costs an encoder bits, `too_many=50` for renders that fail at so many
 steps.
 
-Words in a prompt cause faults in the unit that takes it up: "explode" (an error of the model), "die" (the process
-ends).
+Words in a prompt cause faults: "forbidden" is refused at once; in the unit that takes it up, "late" is refused,
+"explode" is an error of the model, "die" ends the process, "hang" never returns, and "memory" is an error of memory.
 """
 
 from __future__ import annotations
@@ -110,8 +110,15 @@ class FakeRollout:
             assert self.wanted is not None
             if "explode" in self.wanted:
                 raise RuntimeError("the fake model explodes")
-            if "die" in self.wanted.split():
+            words = self.wanted.split()
+            if "late" in words:
+                raise PromptError("This prompt cannot be encoded.")
+            if "die" in words:
                 os._exit(3)
+            if "memory" in words:
+                raise MemoryError("the fake model has none left")
+            while "hang" in words:
+                time.sleep(1.0)
             self.colour = mixed(self.mix) if self.mix else colour_of(self.wanted)
             self.wanted = None
         elif unit.kind == "encode":
@@ -143,10 +150,19 @@ class FakeRollout:
         self.mix = () if isinstance(text, str) else text
         if not isinstance(text, str):
             text = max(text, key=lambda part: part[1])[0]
+        self.check_prompt(text)
         self.transition = transition
-        if "forbidden" in text:
-            raise PromptError("This prompt is forbidden. Ask for something else.")
         self.wanted = text
+
+    def check_prompt(self, text: str | Mix) -> None:
+        if "forbidden" in str(text):
+            raise PromptError("This prompt is forbidden. Ask for something else.")
+
+    def cancel_prompt(self) -> None:
+        self.wanted, self.mix = None, ()
+
+    def cancel_image(self) -> None:
+        self.pending_image = None
 
     def image(self, image: Pixels) -> None:
         self.pending_image = image
@@ -179,6 +195,12 @@ class FakeModel:
     def save(self, rollout: FakeRollout) -> bytes | None:
         state = {"chunk": rollout.chunk, "frame": rollout.frame, "colour": rollout.colour, "history": rollout.history}
         return json.dumps(state).encode()
+
+    def out_of_memory(self, error: Exception) -> bool:
+        return isinstance(error, MemoryError)
+
+    def free_memory(self) -> None:
+        pass
 
     def load(self, blob: bytes) -> FakeRollout:
         state = json.loads(blob)

@@ -52,7 +52,7 @@ class ControlWire:
     async def cut(self) -> None:
         self.broken = True
         self._inbox.put_nowait({"type": "websocket.disconnect", "code": SERVICE_RESTART})
-        with suppress(RuntimeError):  # it has closed meanwhile
+        with suppress(RuntimeError, OSError):  # it has closed meanwhile
             await self._send({"type": "websocket.close", "code": SERVICE_RESTART})
 
 

@@ -27,6 +27,7 @@ _SUMMARIES = {
     "render": "Replay a take at another step budget.",
     "score": "Show a take's score.",
     "watch": "Watch a server and save the video.",
+    "sessions": "List and end the sessions of a server.",
     "schema": "Print the wire as AsyncAPI or JSON Schema.",
 }
 

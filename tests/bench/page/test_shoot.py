@@ -10,17 +10,15 @@ import pytest
 
 from bench.page import shoot
 from bench.page.scenes import chromium, examples, open_page
-from tests.support.running_server import Running
+from tests.support.running_server import running
 
 
 @pytest.mark.browser
-def test_the_figures_of_the_page_are_measured(
-    running_server: Running, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_the_figures_of_the_page_are_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(shoot, "CLICKS", 1)
-    with chromium() as browser:
-        rows = shoot.measure(browser, running_server.url)
-        page = open_page(browser, running_server.url, viewport={"width": 1280, "height": 800})
+    with running() as server, chromium() as browser:
+        rows = shoot.measure(browser, server.url)
+        page = open_page(browser, server.url, viewport={"width": 1280, "height": 800})
         page.wait_for_selector("#examples button")
         assert len(examples(page)) >= 2
         page.close()

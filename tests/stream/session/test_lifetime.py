@@ -24,8 +24,8 @@ from stream.video.encoder import VideoEncoder
 from stream.video.encoding import Encoding
 from stream.webrtc.track import ViewerTrack
 from stream.webrtc.viewer import Viewer
-from tests.stream.webrtc.test_viewer import watching
 from tests.support.running_server import Running, running, wait_for
+from tests.support.whep_peer import watching
 
 OWNED = (
     Session, EngineLink, Output, Broadcast, Encoding, VideoEncoder, Recording, Mp4Writer, Viewer, ViewerTrack,
@@ -39,9 +39,14 @@ def short() -> Iterator[Running]:
         yield server
 
 
-def alive() -> Counter[str]:
+def owned() -> list[Any]:
     gc.collect()
-    return Counter(type(thing).__name__ for thing in gc.get_objects() if isinstance(thing, OWNED))
+    return [thing for thing in gc.get_objects() if isinstance(thing, OWNED)]
+
+
+def alive(before: set[int]) -> Counter[str]:
+    """By type, what is alive and was not `before`: other tests' servers have sessions too."""
+    return Counter(type(thing).__name__ for thing in owned() if id(thing) not in before)
 
 
 def png() -> bytes:
@@ -96,12 +101,14 @@ async def _until(condition: Any) -> None:
 
 
 async def test_nothing_of_ended_sessions_is_alive(short: Running) -> None:
+    others = owned()  # kept, so that their ids are not used again
+    before = {id(thing) for thing in others}
     recorded = await one_of_each(short)
     await asyncio.to_thread(wait_for, lambda: not short.manager.sessions, 20)
     end = time.monotonic() + 15  # peers close in the background
-    while alive() and time.monotonic() < end:
+    while alive(before) and time.monotonic() < end:
         await asyncio.sleep(0.2)
-    assert alive() == Counter()
+    assert alive(before) == Counter()
     assert short.app.state.viewers == {}
     stored = short.manager.recordings.kept[recorded[0]]
     assert stored.live is None
@@ -112,11 +119,11 @@ def test_an_ended_session_that_is_still_known_holds_no_snapshot_and_no_frames() 
     with running(tombstone=60.0) as server:
         made = server.create()
         session = server.manager.sessions[made["id"]]
-        wait_for(lambda: session._link._recovery.saved is not None, 20, "a snapshot")
+        wait_for(lambda: session._link.recovery.saved is not None, 20, "a snapshot")
         server.delete(made)
         wait_for(lambda: session.closed, 10)
         assert httpx.get(server.url + made["urls"]["session"], headers=server.headers(made)).status_code == 200
-        assert session._link._recovery.saved is None
+        assert session._link.recovery.saved is None
         assert session.broadcast._last is None
         assert len(session.playout) == 0
 
