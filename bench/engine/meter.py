@@ -64,14 +64,14 @@ class Meter:
 
     def __enter__(self) -> Meter:
         for mode in self._modes:
-            mode.__enter__()
+            mode.__enter__()  # type: ignore[no-untyped-call]
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         for mode in reversed(self._modes):
-            mode.__exit__(kind, value, trace)
+            mode.__exit__(kind, value, trace)  # type: ignore[no-untyped-call]
 
     def flops(self, *kinds: Kind) -> int:
         """Operations of these kinds of kernels; of all when none is named."""
@@ -116,7 +116,7 @@ class Meter:
 
 class _Dispatch(TorchDispatchMode):
     def __init__(self, meter: Meter) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.meter = meter
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

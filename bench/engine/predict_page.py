@@ -15,8 +15,9 @@ code with shapes alone, and turned into time by a roofline. `farcast bench gpu -
 writes this page on any machine; `farcast bench gpu` measures on a card, and its numbers belong beside these.
 
 How a time is made: a kernel takes its operations at the card's rate or its bytes at the card's bandwidth, whichever is
-longer, and {launch:.1f} us at least. Every kernel is counted as the eager code launches it; attention and RMS norm count
-as one kernel each. Units run one after the other. The rates are assumptions, what such cards reach in large products:
+longer, and {launch:.1f} us at least. Every kernel is counted as the eager code launches it; attention and RMS norm
+count as one kernel each. Units run one after the other. The rates are assumptions, what such cards reach in large
+products:
 
 | card | matrix, attention (bf16) | convolution (bf16) | memory |
 |---|---|---|---|
@@ -35,9 +36,10 @@ TAIL = """## Never run
 - more than one card.
 
 What stands in for it in the tests: a rollout of both sizes in bf16 on the meta device in every append mode, guided and
-not, with both decoders, which fails on a number read from the device, on tensors of two devices and on a copy too many
-(`tests/models/rollout/test_meta_device.py`); budgets for the counts of this page
-(`tests/bench/engine/test_predict.py`); and the engine over a simulated asynchronous device (`tests/stream/engine/test_asynchronous_device.py`).
+not, with both decoders, which fails on a number read from the device, on tensors of two devices and on a copy too
+many (`tests/models/rollout/test_meta_device.py`); budgets for the counts of this page
+(`tests/bench/engine/test_predict.py`); and the engine over a simulated asynchronous device
+(`tests/stream/engine/test_asynchronous_device.py`).
 """
 
 

@@ -47,8 +47,8 @@ def test_unfinished_uploads_share_a_quota() -> None:
         with socket.create_connection((host, int(port))) as slow:
             slow.sendall(
                 b"POST /v1/sessions HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\n"
-                b"Content-Length: 2000000\r\n\r\n--b\r\nContent-Disposition: form-data; name=\"image\"; "
-                b"filename=\"f\"\r\n\r\n" + b"x" * 1_000_000
+                b'Content-Length: 2000000\r\n\r\n--b\r\nContent-Disposition: form-data; name="image"; '
+                b'filename="f"\r\n\r\n' + b"x" * 1_000_000
             )
             wait_for(lambda: quota.used > 900_000)
             answer = post(run, image=b"x" * 200_000)
@@ -63,7 +63,7 @@ def test_unfinished_uploads_share_a_quota() -> None:
 @pytest.mark.parametrize("charset", ["hex", "utf-16", "idna", "x" * 300, "undefined"])
 def test_odd_character_sets(server: Running, charset: str) -> None:
     kind = f"multipart/form-data; boundary=b; charset={charset}"
-    body = b"--b\r\nContent-Disposition: form-data; name=\"request\"\r\n\r\n\xff\xfe\x00\r\n--b--\r\n"
+    body = b'--b\r\nContent-Disposition: form-data; name="request"\r\n\r\n\xff\xfe\x00\r\n--b--\r\n'
     answer = httpx.post(f"{server.url}/v1/sessions", content=body, headers={"Content-Type": kind}, timeout=20)
     assert answer.status_code == 400, answer.text
 
