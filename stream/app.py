@@ -15,7 +15,7 @@ from stream.score.render_queue import Renders
 from stream.session.manager import Manager
 from stream.webrtc.viewer import Viewer
 
-from .api import control, operate, pages, problems, recordings, renders, sessions, uploads, whep
+from .api import control, fleet, operate, pages, problems, recordings, renders, sessions, uploads, whep
 from .api.access import Access
 from .api.frame_filter import watch_frames
 from .api.guard import Guard, origin_of
@@ -76,6 +76,8 @@ def create_app(config: ServerConfig) -> FastAPI:
     app.add_middleware(Guard, config=config)  # the last one added is the outermost
     app.include_router(sessions.routes(manager, config, received, access, limiter))
     app.include_router(operate.routes(manager, access))
+    if config.state_shared:
+        app.include_router(fleet.routes(manager, access))
     app.include_router(renders.routes(manager, again, config, access))
     app.include_router(whep.routes(manager, config, metrics, viewers))
     app.include_router(recordings.routes(manager, access))

@@ -62,7 +62,8 @@ class Fleet:
         """The directory's view of a worker changes."""
         old = self.views[at]
         self.views[at] = WorkerView(
-            old.id, "", "m", "w", load, old.session_load, None, sessions, MAX_SESSIONS, old.ready, False, float("inf")
+            old.id, "", "m", "w", load, old.session_load, old.step_load, None, sessions,
+            MAX_SESSIONS, old.ready, False, float("inf"),
         )
         heapq.heappush(self.fewest, (sessions, at))
 
@@ -98,8 +99,8 @@ def simulate(name: str, workers: int, sessions: int, seed: int = 0) -> Figures:
     rng, policy = Random(seed), POLICIES[name]
     speeds = [1.0 + at % 2 for at in range(workers)]
     views = [
-        WorkerView(str(at), "", "m", "w", session_load=STEP_LOAD / speeds[at], max_sessions=MAX_SESSIONS,
-            seen_at=float("inf")) for at in range(workers)
+        WorkerView(str(at), "", "m", "w", session_load=STEP_LOAD / speeds[at],
+            step_load=STEP_LOAD / speeds[at], max_sessions=MAX_SESSIONS, seen_at=float("inf")) for at in range(workers)
     ]  # fmt: skip
     fleet = Fleet(views, [0.0] * workers, [0] * workers, Random(seed + 1), [(0, at) for at in range(workers)])
     mean_work = STEP_LOAD * sum(FLOORS) / len(FLOORS)
@@ -178,7 +179,7 @@ def simulate(name: str, workers: int, sessions: int, seed: int = 0) -> Figures:
 
 def _up(fleet: Fleet, at: int, ready: bool) -> None:
     old = fleet.views[at]
-    fleet.views[at] = WorkerView(old.id, "", "m", "w", 0.0, old.session_load, None, 0, MAX_SESSIONS, ready, False,
+    fleet.views[at] = WorkerView(old.id, "", "m", "w", 0.0, old.session_load, old.step_load, None, 0, MAX_SESSIONS, ready, False,
         float("inf"))  # fmt: skip
     heapq.heappush(fleet.fewest, (0, at))
 

@@ -25,8 +25,8 @@ ASKED = 3  # workers that are asked for one session, at most
 class WorkerView:
     """What the directory knows of one worker.
 
-    load: share of the device that its sessions need at their floors; session_load: share that one more session would
-    take at its floor, None while nothing is measured. memory_free: bytes, None where it is not known. seen_at: seconds
+    load: share of the device that its sessions need at their floors; session_load: share that one more session of
+    one step would take, None while nothing is measured; step_load: what each further step adds. memory_free: bytes, None where it is not known. seen_at: seconds
     on the directory's clock when it last sent a heartbeat. epoch: of its lease.
     """
 
@@ -36,6 +36,7 @@ class WorkerView:
     weights: str
     load: float = 0.0
     session_load: float | None = None
+    step_load: float = 0.0
     memory_free: int | None = None
     sessions: int = 0
     max_sessions: int = 4
@@ -79,8 +80,8 @@ def health(worker: WorkerView, request: PlaceRequest, now: float) -> Health:
 
 
 def after(worker: WorkerView, request: PlaceRequest) -> float:
-    """The worker's load with this session. `session_load` is of one step, so more steps count as that many."""
-    return worker.load + (worker.session_load or 0.0) * request.floor
+    """The worker's load with this session."""
+    return worker.load + (worker.session_load or 0.0) + worker.step_load * (request.floor - 1)
 
 
 def _order(worker: WorkerView, request: PlaceRequest) -> tuple[float, float]:
