@@ -23,7 +23,7 @@ def draw(figures: Sequence[Figures], path: Path) -> None:
         share = np.linspace(0, 100, len(one.loads))
         axis.plot(one.loads, share, color=COLOURS[one.policy], lw=1.8, label=f"{one.policy}: {one.micros:.0f} µs")
     axis.axvline(0.9, color="black", lw=0.8, ls=":")
-    axis.set(xlabel="load of a worker (share of its device; dotted: what admission allows)", ylabel="% of workers below")
+    axis.set(xlabel="load of a worker (dotted: what admission allows)", ylabel="% of workers below")
     axis.legend(fontsize=9)
     fig.savefig(path, dpi=110)
     plt.close(fig)

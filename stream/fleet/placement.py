@@ -25,9 +25,9 @@ ASKED = 3  # workers that are asked for one session, at most
 class WorkerView:
     """What the directory knows of one worker.
 
-    load: share of the device that its sessions need at their floors; session_load: share that one more session of
-    one step would take, None while nothing is measured; step_load: what each further step adds. memory_free: bytes, None where it is not known. seen_at: seconds
-    on the directory's clock when it last sent a heartbeat. epoch: of its lease.
+    load: share of the device that its sessions need at their floors; session_load: share that one more session of one
+    step would take, None while nothing is measured; step_load: what each further step adds. memory_free: bytes, None
+    where it is not known. seen_at: seconds on the directory's clock when it last sent a heartbeat. epoch: of its lease.
     """
 
     id: str
