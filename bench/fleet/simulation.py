@@ -179,8 +179,9 @@ def simulate(name: str, workers: int, sessions: int, seed: int = 0) -> Figures:
 
 def _up(fleet: Fleet, at: int, ready: bool) -> None:
     old = fleet.views[at]
-    fleet.views[at] = WorkerView(old.id, "", "m", "w", 0.0, old.session_load, old.step_load, None, 0, MAX_SESSIONS, ready,
-        False, float("inf"))  # fmt: skip
+    fleet.views[at] = WorkerView(
+        old.id, "", "m", "w", 0.0, old.session_load, old.step_load, None, 0, MAX_SESSIONS, ready, False, float("inf")
+    )
     heapq.heappush(fleet.fewest, (0, at))
 
 

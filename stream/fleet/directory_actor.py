@@ -1,4 +1,4 @@
-"""The directory as a named Ray actor: its clock, the hand-over of sessions, and what a restart learns from the store."""
+"""The directory as a named Ray actor: its clock, the hand-over of sessions, and what a restart learns."""
 
 from __future__ import annotations
 
