@@ -29,6 +29,7 @@ class WorkerLoad(BaseModel):
     draining: bool
     ready: bool
     state_healthy: bool
+    pid: int
 
 
 class Adopted(BaseModel):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from typing import Any
 
@@ -76,9 +77,9 @@ def drain(worker: str, timeout: float = 60.0) -> int:
     except ValueError:
         known = sorted(view["id"] for view in ray.get(find_directory().overview.remote())["workers"])
         raise ConfigError(f"There is no worker {worker!r}. There are: {', '.join(known) or 'none'}.") from None
-    count = int(ray.get(actor.drain.remote(), timeout=timeout))
+    count: Any = ray.get(actor.drain.remote(), timeout=timeout)
     ray.kill(actor)  # without this Ray would keep its device
-    return count
+    return int(count)
 
 
 class RayDirectory:
@@ -103,6 +104,4 @@ class RayDirectory:
         return await self._actor.overview.remote()  # type: ignore[no-any-return]
 
     async def drain(self, worker: str) -> int:
-        import asyncio
-
         return await asyncio.to_thread(drain, worker)

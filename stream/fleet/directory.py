@@ -34,6 +34,7 @@ class Report:
     state_healthy: bool
     model: str
     weights: str
+    pid: int = 0
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ class Directory:
             model=report.model, weights=report.weights, load=report.load + extra, session_load=report.session_load,
             step_load=report.step_load, sessions=len(report.sessions) + len(known.reserved),
             max_sessions=report.max_sessions, ready=report.ready, draining=known.view.draining or report.draining,
-            seen_at=now,
+            seen_at=now, pid=report.pid,
         )  # fmt: skip
         for session, at in report.sessions.items():
             place = self._places.get(session)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from dataclasses import asdict
 from typing import Any
@@ -83,7 +84,7 @@ class DirectoryActor:
         for worker in workers:
             worker["age_seconds"] = round(now - worker.pop("seen_at"), 3)
             worker["state_healthy"] = worker["id"] not in directory.unhealthy
-        return {"workers": workers, "counts": dict(directory.counts), "moving": directory.moving}
+        return {"workers": workers, "counts": dict(directory.counts), "moving": directory.moving, "pid": os.getpid()}
 
     # --- hand-over
 

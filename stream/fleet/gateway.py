@@ -50,13 +50,12 @@ class GatewayMetrics:
     """`farcast_fleet_*` for Prometheus."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        names = {"registry": self.registry}
-        self.placements = Counter("farcast_fleet_placements", "Creations by outcome.", ["outcome"], **names)
-        self.seconds = Histogram("farcast_fleet_placement_seconds", "From request to the worker's answer.", **names)
-        self.hand_overs = Gauge("farcast_fleet_hand_overs", "Sessions handed over so far.", **names)
-        self.moving = Gauge("farcast_fleet_moving", "Sessions that wait to be placed again.", **names)
-        self.load = Gauge("farcast_fleet_worker_load", "Share of the device at the floors.", ["worker"], **names)
+        own = self.registry = CollectorRegistry()
+        self.placements = Counter("farcast_fleet_placements", "Creations by outcome.", ["outcome"], registry=own)
+        self.seconds = Histogram("farcast_fleet_placement_seconds", "From request to answer.", registry=own)
+        self.hand_overs = Gauge("farcast_fleet_hand_overs", "Sessions handed over so far.", registry=own)
+        self.moving = Gauge("farcast_fleet_moving", "Sessions that wait to be placed again.", registry=own)
+        self.load = Gauge("farcast_fleet_worker_load", "Share of the device at the floors.", ["worker"], registry=own)
 
     def text(self, overview: dict[str, Any]) -> bytes:
         self.hand_overs.set(overview["counts"]["hand_overs"])

@@ -17,6 +17,7 @@ from stream.governor.scheduling import CAPACITY
 
 DRAWN = 4  # workers that are compared
 ALL_BELOW = 16  # a fleet of up to so many is compared whole
+NOISE = 0.05  # share of the device: smaller differences of measured load say nothing, and the session counts decide
 LEASE_S = 4.0  # a worker that was silent for so long is taken for dead
 ASKED = 3  # workers that are asked for one session, at most
 
@@ -28,6 +29,7 @@ class WorkerView:
     load: share of the device that its sessions need at their floors; session_load: share that one more session of one
     step would take, None while nothing is measured; step_load: what each further step adds. memory_free: bytes, None
     where it is not known. seen_at: seconds on the directory's clock when it last sent a heartbeat. epoch: of its lease.
+    pid: of its server, on its machine.
     """
 
     id: str
@@ -44,6 +46,7 @@ class WorkerView:
     draining: bool = False
     seen_at: float = 0.0
     epoch: int = 0
+    pid: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +87,9 @@ def after(worker: WorkerView, request: PlaceRequest) -> float:
     return worker.load + (worker.session_load or 0.0) + worker.step_load * (request.floor - 1)
 
 
-def _order(worker: WorkerView, request: PlaceRequest) -> tuple[float, float]:
-    return after(worker, request), worker.sessions / worker.max_sessions
+def order(worker: WorkerView, request: PlaceRequest) -> tuple[int, float]:
+    """Who is asked first: least load, in steps of NOISE, then the smallest part of its places taken."""
+    return int(after(worker, request) / NOISE), worker.sessions / worker.max_sessions
 
 
 def candidates(
@@ -105,7 +109,7 @@ def candidates(
             break
         drawn *= 2
     rng.shuffle(found)  # equal loads: not always the same one
-    found.sort(key=lambda worker: _order(worker, request))
+    found.sort(key=lambda worker: order(worker, request))
     return found[:k]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 from stream.engine.protocol import ModelFacts
@@ -26,6 +27,7 @@ class Load:
     draining: bool
     ready: bool
     state_healthy: bool
+    pid: int
 
 
 def load(manager: Manager) -> Load:
@@ -46,6 +48,7 @@ def load(manager: Manager) -> Load:
         draining=manager.draining,
         ready=facts is not None and manager.engine.alive,
         state_healthy=writer is not None and writer.healthy,
+        pid=os.getpid(),
     )
 
 

@@ -49,7 +49,7 @@ class RestoredSessions:
         for record in store.records():
             (self._waiting if record.ended is None else self._over)[record.id] = record
 
-    async def resume(self, facts: ModelFacts, open_session: Callable[[Resumed], None]) -> None:
+    async def resume(self, facts: ModelFacts, open_session: Callable[[Resumed], object]) -> None:
         """Continue every session that was running; one that cannot be continued is written down as over."""
         for session, record in list(self._waiting.items()):
             try:

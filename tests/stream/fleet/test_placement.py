@@ -18,6 +18,7 @@ from stream.fleet.placement import (
     candidates,
     health,
     no_place_after,
+    order,
     outcome,
     why_not,
 )
@@ -63,8 +64,8 @@ def test_only_workers_that_can_take_it_are_asked(
         assert NOW - worker.seen_at <= LEASE_S
         assert worker.sessions < worker.max_sessions
         assert not worker.sessions or after(worker, request) <= CAPACITY
-    loads = [after(worker, request) for worker in asked]
-    assert loads == sorted(loads)
+    ranks = [order(worker, request) for worker in asked]
+    assert ranks == sorted(ranks)
 
 
 @given(st.lists(workers, max_size=60), requests, st.integers(0, 9))
@@ -73,7 +74,7 @@ def test_empty_means_that_there_is_no_place_at_all(view: list[WorkerView], reque
     able = [worker for worker in view if health(worker, request, NOW) == "ok"]
     assert bool(asked) == bool(able)
     if len(view) <= ALL_BELOW and able:
-        assert after(asked[0], request) == min(after(worker, request) for worker in able)
+        assert order(asked[0], request) == min(order(worker, request) for worker in able)
 
 
 @given(st.lists(workers, max_size=30), requests)
