@@ -22,7 +22,11 @@ FEW = 4  # workers' sessions that are followed when their worker ends, a worker
 
 
 def summary(values: list[float]) -> dict[str, float]:
-    return {"p50": round(quantile(values, 0.5), 3), "p95": round(quantile(values, 0.95), 3), "worst": round(max(values, default=0.0), 3)}
+    return {
+        "p50": round(quantile(values, 0.5), 3),
+        "p95": round(quantile(values, 0.95), 3),
+        "worst": round(max(values, default=0.0), 3),
+    }
 
 
 async def create(http: httpx.AsyncClient, gateway: str, url: str) -> Made:
@@ -119,7 +123,9 @@ async def run(sessions: int) -> dict[str, Any]:
             "direct": summary([seconds for _, _, seconds in direct]),
         },
         "kill": {"sessions": len(killed), "hand_over_s": summary(moved), "chunk_to_chunk_s": summary(after_kill)},
-        "rolling_drain": {"hand_overs": len(drains), "hand_over_s": summary(drained), "chunk_to_chunk_s": summary(drains)},
+        "rolling_drain": {
+            "hand_overs": len(drains), "hand_over_s": summary(drained), "chunk_to_chunk_s": summary(drains)
+        },
         "lost": len(lost),
         "directory": counts,
     }
