@@ -56,7 +56,7 @@ def jumped(reading: Reading, first: int, last: int) -> bool:
 def run(maker: Maker, tasks: Sequence[Task], steps: int, seed: int, progress: Progress) -> dict[str, dict[str, Any]]:
     """Figures of both kinds of start: {"i2v": ..., "v2v": ...}."""
     found: dict[str, list[Start]] = {"i2v": [], "v2v": []}
-    for number, (task, truth) in enumerate(zip(tasks, truth_clips(tasks, seed), strict=True)):
+    for number, (task, truth) in enumerate(zip(tasks, truth_clips(tasks, seed, maker.side), strict=True)):
         picture = maker.begin(task.text, task.seed, image=Image.fromarray(truth[0]))
         found["i2v"].append(judge(maker.take(picture, FRAMES, steps), truth, task, 1))
         clip = maker.begin(task.text, task.seed, clip=truth[:GIVEN])

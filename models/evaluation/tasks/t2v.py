@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from models.evaluation.judge.analyser import ATTRIBUTES
+from models.evaluation.judge.background import SIDE
 from models.evaluation.judge.clip_metrics import Z95, Clip, mean, measure_clip, share
 from models.evaluation.judge.worker_pool import Readers
 from models.evaluation.prompts import Task, generator
@@ -33,10 +34,10 @@ class Column:
     seconds: float  # of making, a chunk, many takes together
 
 
-def truth_clips(tasks: Sequence[Task], seed: int) -> Iterator[np.ndarray]:
-    """The true world playing each task."""
+def truth_clips(tasks: Sequence[Task], seed: int, side: int = SIDE) -> Iterator[np.ndarray]:
+    """The true world playing each task, `side` pixels wide and high."""
     rng = generator("truth", seed)
-    return (render(simulate([(0, task.scene)], FRAMES, rng)) for task in tasks)
+    return (render(simulate([(0, task.scene)], FRAMES, rng), side) for task in tasks)
 
 
 def run(
@@ -44,9 +45,9 @@ def run(
 ) -> list[Column]:
     """A column for the truth, one for the truth through the VAE, one for each number of steps."""
     borders = maker.borders(FRAMES)
-    coded = (maker.through_codec(real) for real in truth_clips(tasks, seed))
+    coded = (maker.through_codec(real) for real in truth_clips(tasks, seed, maker.side))
     columns = [
-        read(TRUTH, truth_clips(tasks, seed), borders, progress, readers),
+        read(TRUTH, truth_clips(tasks, seed, maker.side), borders, progress, readers),
         read(CEILING, coded, borders, progress, readers),
     ]
     return columns + [text_to_video(maker, tasks, count, progress, readers) for count in steps]

@@ -180,7 +180,7 @@ def test_the_whole_ladder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_an_unknown_stage_names_the_known_ones() -> None:
-    with pytest.raises(TrainingError, match=r"no stage 'distil'.*vae, decoder, encode.*teacher"):
+    with pytest.raises(TrainingError, match=r"no stage 'distil'.*vae, decoder, finer, encode.*teacher"):
         run("distil")
 
 

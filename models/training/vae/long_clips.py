@@ -1,0 +1,91 @@
+"""Clips to train a decoder on, and their latents: a pool that is drawn anew bit by bit, so that none is seen often."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models.toyworld import random_scene, render, simulate
+from models.training.vae.train import encode_moments, to_tensor
+
+FRAMES = 33  # of a clip: nine latent frames
+SHORT = 9  # of a crop: three
+STRETCH = 2  # latent frames to learn from in the middle of a clip
+
+
+@dataclass(frozen=True)
+class Part:
+    """latents: (B, z, F, h, w) from a clip's first on, not normalised. warm: how many of them only lead up to `true`.
+
+    true: (B, 3, T, H, W) in -1..1, the pictures of the others.
+    """
+
+    latents: Tensor
+    warm: int
+    true: Tensor
+
+
+def draw_clip(size: int, cuts: float, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """(FRAMES, size, size, 3); with the chance `cuts` it changes scene on the way."""
+    scenes = [(0, random_scene(rng))]
+    if rng.random() < cuts:
+        scenes.append((int(rng.integers(1, FRAMES)), random_scene(rng)))
+    return render(simulate(scenes, FRAMES, rng), size)
+
+
+class LongClips:
+    """At most `count` clips; a clip's own latents are made when they are first asked for."""
+
+    def __init__(self, vae: Any, *, size: int, count: int, cuts: float, rng: np.random.Generator) -> None:
+        self.vae, self.size, self.count, self.cuts, self.rng = vae, size, count, cuts, rng
+        self._clips: list[NDArray[np.uint8]] = []
+        self._latents: list[Tensor | None] = []
+        for _ in range(max(1, count // 2)):
+            self.renew()
+
+    def renew(self) -> None:
+        """One clip more, in the place of another when the pool is full."""
+        clip = draw_clip(self.size, self.cuts, self.rng)
+        if len(self._clips) < self.count:
+            self._clips.append(clip)
+            self._latents.append(None)
+        else:
+            place = int(self.rng.integers(self.count))
+            self._clips[place], self._latents[place] = clip, None
+
+    def crops(self, batch: int) -> Part:
+        """Half as wide as the clips, where there is something to see; each is a little clip of its own."""
+        side, patch = self.size // 2, self.vae.config.scale_factor_spatial // 8
+        items = []
+        for _ in range(batch):
+            clip = self._clips[self.rng.integers(len(self._clips))]
+            first = self.rng.integers(FRAMES - SHORT + 1)
+            corners = patch * self.rng.integers((self.size - side) // patch + 1, size=(4, 2))
+            found = [clip[first : first + SHORT, y : y + side, x : x + side] for y, x in corners]
+            items.append(to_tensor(max(found, key=lambda crop: float(crop[0].std()))))
+        true = torch.stack(items).to(self.vae.device)
+        return Part(self._encode(true), 0, true)
+
+    def whole(self, batch: int) -> Part:
+        """Whole pictures: the first three latent frames of clips, or two in the middle with all before them."""
+        places = [int(place) for place in self.rng.integers(len(self._clips), size=batch)]
+        warm = 0 if self.rng.random() < 0.3 else int(self.rng.integers(1, 8))
+        end = warm + STRETCH if warm else 1 + STRETCH
+        frames = slice(1 + 4 * (warm - 1) if warm else 0, 1 + 4 * (end - 1))
+        true = torch.stack([to_tensor(self._clips[place][frames]) for place in places]).to(self.vae.device)
+        return Part(torch.cat([self._latents_of(place)[:, :, :end] for place in places]), warm, true)
+
+    def _latents_of(self, place: int) -> Tensor:
+        known = self._latents[place]
+        if known is None:
+            known = self._latents[place] = self._encode(to_tensor(self._clips[place])[None])
+        return known
+
+    @torch.no_grad()
+    def _encode(self, clips: Tensor) -> Tensor:
+        return encode_moments(self.vae, clips.to(self.vae.device))[0]
