@@ -1,9 +1,9 @@
 """The finer VAE's decoder learns: crisp pictures from the latents that there are.
 
 The latents stay as they are (`finer`), so what a transformer has learned stays valid. The decoder sees them as the
-encoder makes them and shaken, as a transformer's own are never quite right. First crops, from a clip's first frame on;
-then whole pictures anywhere in a long clip, the frames before them decoded without gradient, because an endless stream
-lives far from a clip's start.
+encoder makes them, shaken, and redrawn by a transformer, whose own are never quite right. First crops, from a clip's
+first frame on; then by turns whole pictures anywhere in a long clip, the frames before them decoded without gradient,
+because an endless stream lives far from a clip's start; at last those alone.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,13 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import unpatchify
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from models.checkpoint.bundle import open_bundle
 from models.training.losses.crispness import crispness
 from models.training.muon import Muon
 from models.training.run import Average, Run
 from models.training.vae.finer import finer_vae
-from models.training.vae.long_clips import LongClips, draw_clip
+from models.training.vae.long_clips import LongClips, Redraw, draw_clip
+from models.training.vae.redrawn_latents import redraw
 from models.training.vae.train import decode, encode_moments, to_tensor
 from models.vae.causal_conv import fold_causal_convs
 
@@ -40,10 +43,13 @@ class DecoderConfig:
     size: int
     steps: int = 9000
     batch: int = 6  # crops; of whole pictures a third as many
-    whole_from: float = 0.45
+    whole_from: float = 0.3  # from here on every second step sees whole pictures
+    only_whole_from: float = 0.7
     single_from: float = 0.85  # single precision at the end; before, bfloat16, for processors that are quicker with it
     rate: float = 2.5e-3
     jitter: float = 0.12  # the most noise on a clip's latents, in units of their spread
+    takes: str = ""  # checkpoint whose transformer redraws clips; "" leaves that out
+    redrawn: float = 0.45  # share of the whole pictures without a cut that come redrawn
     pool: int = 350  # clips kept at a time; every fourth step draws a new one
     cuts: float = 0.15  # share of the clips that change scene on the way
     seed: int = 0
@@ -62,7 +68,10 @@ def train_decoder(config: DecoderConfig, folder: Path) -> None:
     run.resume()
     rng = np.random.default_rng(config.seed + run.step)
     torch.manual_seed(config.seed + run.step)
-    clips = LongClips(vae, size=config.size, count=config.pool, cuts=config.cuts, rng=rng)
+    clips = LongClips(
+        vae, size=config.size, count=config.pool, cuts=config.cuts, rng=rng, redrawn=config.redrawn,
+        shake=partial(shaken, vae=vae, most=config.jitter), redraw=redrawing(config.takes, vae, rng),
+    )  # fmt: skip
     parameters = [p for p in vae.parameters() if p.requires_grad]
     bar = tqdm(total=config.steps, initial=run.step, desc="decoder", mininterval=5)
     while run.step < config.steps:
@@ -71,11 +80,12 @@ def train_decoder(config: DecoderConfig, folder: Path) -> None:
             group["lr"] = config.rate * slope(done) * min(1.0, (run.step + 1) / 40)
         if run.step % 4 == 0:
             clips.renew()
-        part = clips.crops(config.batch) if done < config.whole_from else clips.whole(max(1, config.batch // 3))
+        whole = done >= config.only_whole_from or (done >= config.whole_from and run.step % 2 == 0)
+        part = clips.whole(max(1, config.batch // 3)) if whole else clips.crops(config.batch)
         half = done < config.single_from
         # Not cached: what autocast converts while the first frames go without gradient would go without ever after.
         with torch.autocast(config.device.type, dtype=torch.bfloat16, enabled=half, cache_enabled=False):
-            made = decode_part(vae, shaken(part.latents, vae, config.jitter), part.warm)
+            made = decode_part(vae, part.latents, part.warm)
         loss = crispness(made, part.true)
         optimizer.zero_grad(set_to_none=True)
         loss.total.backward()
@@ -132,6 +142,21 @@ def shaken(latents: Tensor, vae: Any, most: float) -> Tensor:
     return latents + ((0.85 * torch.randn(latents.shape) + 0.35 * smooth) * level).to(latents)
 
 
+def redrawing(checkpoint: str, vae: Any, rng: np.random.Generator) -> Redraw | None:
+    """How the transformer of `checkpoint` redraws latents: from noise levels at which the outline still stands."""
+    if not checkpoint:
+        return None
+    bundle = open_bundle(checkpoint, device=str(vae.device))
+    mean, std = (torch.tensor(values).view(-1, 1, 1, 1) for values in (vae.config.latents_mean, vae.config.latents_std))
+
+    def redrawn(latents: Tensor, words: str) -> Tensor:
+        true = ((latents - mean.to(latents)) / std.to(latents)).transpose(1, 2)
+        made = redraw(bundle, true, words, [float(rng.uniform(0.2, 0.5)), 0.0])
+        return made.to(latents).transpose(1, 2) * std.to(latents) + mean.to(latents)
+
+    return redrawn
+
+
 def decode_part(vae: Any, latents: Tensor, warm: int) -> Tensor:
     """The pictures (B, 3, T, H, W) of all latent frames but the first `warm`, and gradient from those alone."""
     cache: list[Tensor | None] = [None] * vae._cached_conv_counts["decoder"]
@@ -157,7 +182,7 @@ def fidelity(vae: Any, config: DecoderConfig) -> float:
     """PSNR on clips without a cut that training never saw, dB."""
     rng, errors = np.random.default_rng(10_000 + config.seed), []
     for _ in range(config.held_out):
-        true = to_tensor(draw_clip(config.size, 0.0, rng))[None].to(config.device)
+        true = to_tensor(draw_clip(config.size, 0.0, rng).pixels)[None].to(config.device)
         made = decode(vae, encode_moments(vae, true)[0]).clamp(-1, 1)
         errors.append(-10 * math.log10(float(F.mse_loss(made, true)) / 4))
     return float(np.mean(errors))

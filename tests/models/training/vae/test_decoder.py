@@ -110,3 +110,21 @@ def test_the_rate_is_level_and_then_falls_almost_to_nothing() -> None:
     assert rates[:16] == [1.0] * 16
     assert all(a > b for a, b in itertools.pairwise(rates[15:]))
     assert 0 < rates[-1] < 0.03
+
+
+def test_clips_that_one_caption_tells_come_redrawn_and_only_once(folder: Path) -> None:
+    told: list[str] = []
+
+    def redraw(latents: torch.Tensor, words: str) -> torch.Tensor:
+        told.append(words)
+        return torch.full_like(latents, 7.0)
+
+    vae = begin(str(folder / "vae"), 0)
+    rng = np.random.default_rng(0)
+    clips = LongClips(vae, size=64, count=2, cuts=0.0, rng=rng, redraw=redraw, redrawn=1.0)
+    parts = [clips.whole(2) for _ in range(4)]
+    assert all(bool((part.latents == 7).all()) for part in parts)
+    assert 1 <= len(told) <= 2
+    assert all(" on a " in words for words in told)
+    cut = LongClips(vae, size=64, count=2, cuts=1.0, rng=rng, redraw=redraw, redrawn=1.0)
+    assert not (cut.whole(2).latents == 7).any()
