@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
-from stream.engine.protocol import ChunkMade
-
 SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 10.0)
 JITTER = (0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5)
 LOSS = (0.0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
@@ -95,13 +93,13 @@ class Metrics:
             "farcast_control_messages_total", "Control messages, by type", ["type"], registry=registry
         )
 
-    def chunk_made(self, made: ChunkMade, dropped: int) -> None:
-        """One chunk came; `dropped` frames of the queue had to make room for it."""
+    def chunk_made(self, *, steps: int, seconds: float, late: bool, dropped: int) -> None:
+        """One chunk came after `seconds` of work; `dropped` frames of the queue had to make room for it."""
         self.chunks.inc()
-        self.steps.observe(made.steps)
-        self.took.observe(made.took)
+        self.steps.observe(steps)
+        self.took.observe(seconds)
         self.dropped_frames.labels("queue").inc(dropped)
-        if made.late > 0:
+        if late:
             self.late.inc()
 
     def encoded(self, codec: str, encoding: str, seconds: float, size: int, keyframe: bool) -> None:

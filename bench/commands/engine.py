@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from models.evaluation.report import Bar, machine, show
+from models.evaluation.report import machine, show
 
 app = typer.Typer(add_completion=False)
 
@@ -61,5 +61,4 @@ def engine(
         where = f"{place['cpu']}, {place['cores']} core(s), PyTorch {torch.__version__.partition('+')[0]}"
         command = shlex.join(["farcast", *sys.argv[1:]])
         (plots / "engine.md").write_text(write_page(result["figures"], result["bars"], where, command))
-    bars = [Bar(entry["name"], entry["value"], entry["op"], entry["bound"]) for entry in result["bars"]]
-    show("engine", result["figures"], bars, as_json=json)
+    show("engine", result["figures"], result["bars"], as_json=json)

@@ -31,15 +31,14 @@ def governor(
     """Simulate the governor on synthetic devices and hold it against its bars."""
     if plots is not None and plots.exists() and not plots.is_dir():
         raise ConfigError(f"--plots must be a folder, and {plots} is a file.")
-    figures, thresholds, cells = run(quick=quick)
-    bars = [Bar(*threshold) for threshold in thresholds]
+    figures, bars, cells = run(quick=quick)
     if plots is not None:
         from bench.governor.page import write
         from bench.governor.plots import draw
 
         plots.mkdir(parents=True, exist_ok=True)
         draw(figures, cells, plots)
-        write(figures, thresholds, plots, quick=quick)
+        write(figures, bars, plots, quick=quick)
     if json:
         show("governor", figures, bars, as_json=True)
     else:

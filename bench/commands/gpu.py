@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from models.evaluation.report import Bar, machine, show
+from models.evaluation.report import machine, show
 
 app = typer.Typer(add_completion=False)
 
@@ -44,7 +44,7 @@ def gpu(
         title = f"# {bundle.name} at {bundle.width}x{bundle.height} on {where}, PyTorch {torch.__version__}"
         rate = f"matrix rate {result['figures']['matmul_tflops']:.3g} TFLOP/s in {bundle.dtype}"
         output.write_text("\n".join([title, "", f"`farcast bench gpu`; {rate}.", "", "```", *lines, "```", ""]))
-    bars = [Bar(entry["name"], entry["value"], entry["op"], entry["bound"]) for entry in result["bars"]]
+    bars = result["bars"]
     if not json:
         show("gpu", {key: value for key, value in result["figures"].items() if key != "ours"}, bars, as_json=False)
     for line in lines:

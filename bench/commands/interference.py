@@ -15,9 +15,8 @@ import typer
 from farcast.events import Chunk, DeadlineMissed, Underrun
 
 from bench.live.server_process import serving
+from bench.stats import quantile
 from models.evaluation.report import Bar, show
-
-from .live import quantile
 
 app = typer.Typer(add_completion=False)
 

@@ -15,6 +15,7 @@ import typer
 from farcast.events import Chunk, DeadlineMissed, Underrun
 
 from bench.live.server_process import Server, resident_mb, serving, unit_costs
+from bench.stats import quantile
 from models.evaluation.report import Bar, show
 
 app = typer.Typer(add_completion=False)
@@ -141,8 +142,3 @@ async def weigh(server: Server, seen: Watched) -> None:
     while True:
         seen.rss.append(await asyncio.to_thread(resident_mb, server.process.pid))
         await asyncio.sleep(1.0)
-
-
-def quantile(values: list[float], q: float) -> float:
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(q * len(ordered)))]

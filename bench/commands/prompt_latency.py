@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
 import httpx
 import typer
 
-from bench.live.prompt_latency import Turn, measure, median, quantile
+from bench.live.prompt_latency import Turn, measure
 from bench.live.server_process import serving, unit_costs
+from bench.stats import median, quantile
 from models.evaluation.report import Bar, machine, show
 
 app = typer.Typer(add_completion=False)
@@ -59,7 +61,7 @@ async def _look(url: str, count: int) -> tuple[list[Turn], dict[str, float]]:
 def judge(found: list[Turn], units: dict[str, float]) -> tuple[dict[str, Any], list[Bar]]:
     """Figures and bars. floor_ms: what must happen at the least, at mean costs: the units and the delivery."""
     delivery = median([t.seen_ms - t.server_ms for t in found if t.seen_ms is not None and t.server_ms is not None])
-    floor = sum(units.get(kind, 0.0) for kind in FLOOR) + (delivery or 0.0)
+    floor = sum(units.get(kind, 0.0) for kind in FLOOR) + (0.0 if math.isnan(delivery) else delivery)
     figures: dict[str, Any] = {
         "units_ms": units,
         "delivery_ms": _round(delivery),
@@ -91,4 +93,4 @@ def judge(found: list[Turn], units: dict[str, float]) -> tuple[dict[str, Any], l
 
 
 def _round(value: float | None) -> float | None:
-    return None if value is None else round(value, 1)
+    return None if value is None or math.isnan(value) else round(value, 1)

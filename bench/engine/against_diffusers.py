@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from models.checkpoint.bundle import Bundle
+from models.evaluation.report import Bar
 from models.rollout import flowmap
 from models.rollout.noise import chunk_noise
 from models.rollout.rollout import Rollout
@@ -18,7 +19,7 @@ from .long_stream import long_stream, many_chunks, slid_deviation
 from .profile import profile_chunk
 from .reference import as_it_runs, pipeline, reference_latents
 from .timed_chunk import PROMPT, run_chunk
-from .timing import Spent, Timed, bar, comparable, matmul_rate, synchronize
+from .timing import Spent, Timed, comparable, matmul_rate, synchronize
 
 Tell = Callable[[str], None]
 
@@ -28,7 +29,7 @@ def bench_engine(
     chunks: int = 800, endless: Bundle | None = None, endless_chunks: int = 2000, partition: Sequence[int] = (),
     tell: Tell = lambda _: None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Figures and bars of the engine: {"figures": {...}, "bars": [...]}, all JSON-able.
+    """Figures and bars of the engine: {"figures": {...}, "bars": [Bar, ...]}, the figures JSON-able.
 
     larger: another model to compare with diffusers over, for four chunks. early, late: the two ages, in chunks, whose
     cost is compared. chunks: length of the stream that is looked at for drift. endless: a small bundle for a stream of
@@ -68,20 +69,20 @@ def bench_engine(
             figures["endless"] = many_chunks(endless, endless_chunks)
     ratio, frames = figures["times_faster"], frames_of(bundle, partition)
     bars = [
-        bar(f"times faster than diffusers, {frames} frames at {steps} steps", ratio, ">=", 3),
-        bar("largest relative difference from the reference", figures["parity_error"], "<=", 1e-4),
+        Bar(f"times faster than diffusers, {frames} frames at {steps} steps", ratio, ">=", 3),
+        Bar("largest relative difference from the reference", figures["parity_error"], "<=", 1e-4),
         *(
-            bar(f"{what} of chunk {late} over chunk {early}", age[what][1] / max(age[what][0], 1e-12), "<=", 1.05)
+            Bar(f"{what} of chunk {late} over chunk {early}", age[what][1] / max(age[what][0], 1e-12), "<=", 1.05)
             for what in ("seconds", "flops", "memory")
         ),
     ]
     if larger is not None:
-        bars.insert(1, bar(f"times faster, {larger.name}", figures["larger"]["times_faster"], ">=", 3))
+        bars.insert(1, Bar(f"times faster, {larger.name}", figures["larger"]["times_faster"], ">=", 3))
     if endless is not None:
         held = figures["endless"]
         bars += [
-            bar(f"memory after {endless_chunks} chunks over after {endless_chunks // 10}", held["growth"], "<=", 1.05),
-            bar("last position over the last one trained", held["last_position"] / held["trained_positions"], "<=", 1),
+            Bar(f"memory after {endless_chunks} chunks over after {endless_chunks // 10}", held["growth"], "<=", 1.05),
+            Bar("last position over the last one trained", held["last_position"] / held["trained_positions"], "<=", 1),
         ]
     return {"figures": figures, "bars": bars}
 

@@ -11,15 +11,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bench.stats import median
 from models.checkpoint.bundle import Bundle
 from models.errors import FarcastError
+from models.evaluation.report import Bar
 from models.rollout import flowmap
 from models.rollout.rollout import Rollout
 
 from .against_diffusers import frames_of, video_noise
 from .reference import as_it_runs, pipeline
 from .timed_chunk import PROMPT, run_chunk
-from .timing import Timed, bar, count_flops, matmul_rate, median
+from .timing import Timed, count_flops, matmul_rate
 
 BUDGET_S = 540.0
 
@@ -70,7 +72,7 @@ def bench_gpu(
     best = {
         count: max((row["fps"] for row in figures["ours"] if row["steps"] == count), default=0.0) for count in steps
     }
-    bars = [bar(f"fps at {count} steps", fps, ">=", float(bundle.fps)) for count, fps in best.items()]
+    bars = [Bar(f"fps at {count} steps", fps, ">=", float(bundle.fps)) for count, fps in best.items()]
     return {"figures": figures, "bars": bars}
 
 
@@ -80,7 +82,7 @@ def _rows(
     """A row a step budget, and the latents of the last chunk that fills the window, for comparison."""
     _reset_peak(bundle.device)
     rollout = Rollout(bundle, prompt=PROMPT)
-    while rollout._context.frames < rollout._context.geometry.context_frames:
+    while rollout.state.cache.frames < rollout.state.cache.geometry.context_frames:
         latents = run_chunk(rollout, [1.0, 0.0]).latents
     run_chunk(rollout, [1.0, 0.0])
     rows = []

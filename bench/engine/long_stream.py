@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from bench.stats import median
 from models.checkpoint.bundle import Bundle
 from models.rollout import flowmap
 from models.rollout.rollout import Rollout
 
 from .timed_chunk import PROMPT, run_chunk
-from .timing import count_flops, median, resident_bytes
+from .timing import count_flops, resident_bytes
 
 AROUND = 4  # chunks to either side that an age's seconds are the median of
 WINDOW_S = 10.0  # seconds of video a point of the drift curve looks at
@@ -76,14 +77,14 @@ def drift(looks: list[dict[str, Any]]) -> dict[str, Any]:
 def many_chunks(bundle: Bundle, chunks: int) -> dict[str, Any]:
     """A stream at a small size, one step a chunk: does anything grow?"""
     rollout = Rollout(bundle, prompt=PROMPT)
-    context = rollout._context
+    context = rollout.state.cache
     memory, last, store = [], 0, context.keys.shape[2]
     marks = [max(1, chunks * part // 10) for part in range(1, 11)]
     while rollout.chunk < chunks:
         while (unit := rollout.next()).kind != "step":
             rollout.run(unit)
-        last = max(last, context.frames + rollout.frames)
-        segment, _ = context.current(rollout.frames)
+        last = max(last, context.frames + rollout.state.latent_frames)
+        segment, _ = context.current(rollout.state.latent_frames)
         assert segment.at + segment.length <= store
         run_chunk(rollout, [1.0, 0.0])
         if rollout.chunk in marks:
@@ -96,7 +97,7 @@ def many_chunks(bundle: Bundle, chunks: int) -> dict[str, Any]:
         "growth": memory[-1] / max(memory[0], 1),
         "last_position": last,  # latent frames in sight, the chunk in progress included
         "trained_positions": sum(bundle.partition),
-        "records": len(rollout._history.records),
+        "records": len(rollout.state.history.records),
     }
 
 

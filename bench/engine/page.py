@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from models.evaluation.report import Bar
 
 from .plots import AGAINST, AGE, DRIFT, ENDLESS
 
 
-def write_page(figures: Mapping[str, Any], bars: Sequence[Mapping[str, Any]], machine: str, command: str) -> str:
+def write_page(figures: Mapping[str, Any], bars: Sequence[Bar], machine: str, command: str) -> str:
     """Markdown, with the plots that `plots.draw` puts beside it."""
     width, height = figures["size"]
     models = [figures, *([figures["larger"]] if "larger" in figures else [])]
@@ -23,8 +26,8 @@ def write_page(figures: Mapping[str, Any], bars: Sequence[Mapping[str, Any]], ma
         "| bar | measured | asked | |",
         "|---|---|---|---|",
         *(
-            f"| {bar['name']} | {_figure(bar['value'])} | {bar['op']} {bar['bound']:g} | "
-            f"{'holds' if bar['holds'] else '**fails**'} |"
+            f"| {bar.name} | {_figure(math.nan if bar.value is None else bar.value)} | {bar.op} {bar.bound:g} | "
+            f"{'holds' if bar.holds else '**fails**'} |"
             for bar in bars
         ),
         "",

@@ -7,12 +7,13 @@ from typing import Any
 
 from torch.profiler import ProfilerActivity, profile
 
+from bench.stats import median
 from models.checkpoint.bundle import Bundle
 from models.rollout import flowmap
 from models.rollout.rollout import Rollout
 
 from .timed_chunk import PROMPT, run_chunk
-from .timing import comparable, count_flops, median
+from .timing import comparable, count_flops
 
 KINDS = {  # operation names that contain one of these words, in this order
     "convolutions": ("conv",),
@@ -26,7 +27,7 @@ REST = "norms, activations and other pointwise work"
 def profile_chunk(bundle: Bundle, steps: int, rate: float, repeats: int = 5) -> dict[str, Any]:
     """A chunk of a full window. rate: operations a second of a large matrix product."""
     rollout, sigmas = Rollout(bundle, prompt=PROMPT), flowmap.schedule(steps, bundle.shift)
-    while rollout._context.frames < rollout._context.geometry.context_frames:
+    while rollout.state.cache.frames < rollout.state.cache.geometry.context_frames:
         run_chunk(rollout, [1.0, 0.0])
     made = [run_chunk(rollout, sigmas) for _ in range(repeats)]
     units: dict[str, Any] = {}

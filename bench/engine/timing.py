@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,13 +82,3 @@ def resident_bytes(device: torch.device) -> int:
         return int(torch.cuda.memory_allocated(device))
     pages = int(Path("/proc/self/statm").read_text().split()[1]) if Path("/proc/self/statm").exists() else 0
     return pages * 4096
-
-
-def median(values: Sequence[float]) -> float:
-    return statistics.median(values) if values else 0.0
-
-
-def bar(name: str, value: float, op: str, bound: float) -> dict[str, Any]:
-    """A threshold, measured: op is "<=" or ">="."""
-    holds = value <= bound if op == "<=" else value >= bound
-    return {"name": name, "value": value, "op": op, "bound": bound, "holds": bool(holds)}

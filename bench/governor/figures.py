@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from models.evaluation.report import Bar
+
 from .study import DEVELOPMENT, HELD_OUT, TARGETS_MS, Cell, cells, company, prompt_to_pixel, summary
 from .traces import CHUNK_S, TRACES
 
 FULL_CHUNKS, QUICK_CHUNKS = 300, 160
 
-Threshold = tuple[str, float, str, float]  # name, value, comparison, bound
 
-
-def run(*, quick: bool = False) -> tuple[dict[str, Any], list[Threshold], list[Cell]]:
+def run(*, quick: bool = False) -> tuple[dict[str, Any], list[Bar], list[Cell]]:
     """(figures, bars, cells). Only held-out seeds are used."""
     seeds = HELD_OUT[:1] if quick else HELD_OUT
     chunks = QUICK_CHUNKS if quick else FULL_CHUNKS
@@ -33,14 +33,14 @@ def run(*, quick: bool = False) -> tuple[dict[str, Any], list[Threshold], list[C
     return figures, bars(over_all), some
 
 
-def bars(over_all: dict[str, Any]) -> list[Threshold]:
+def bars(over_all: dict[str, Any]) -> list[Bar]:
     """The thresholds of the issue, measured."""
     ours, naive = over_all["farcast"], over_all["reactive"]
     changes = ours["changes_per_minute"] / max(naive["changes_per_minute"], 1e-9)
     return [
-        ("deadline misses where none is possible", ours["misses"], "<", 0.01),
-        ("mean steps / clairvoyant's", ours["steps_of_best"], ">=", 0.9),
-        ("budget changes / naive controller's", round(changes, 4), "<=", 0.1),
+        Bar("deadline misses where none is possible", ours["misses"], "<", 0.01),
+        Bar("mean steps / clairvoyant's", ours["steps_of_best"], ">=", 0.9),
+        Bar("budget changes / naive controller's", round(changes, 4), "<=", 0.1),
     ]
 
 

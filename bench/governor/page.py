@@ -6,18 +6,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .figures import Threshold
+from models.evaluation.report import Bar
 
 FIXED = ("fixed 1", "fixed 2", "fixed 4", "fixed 6", "fixed 8", "fixed 12", "fixed 16")
 NAMES = {"farcast": "governor", "reactive": "reactive (the naive one)"}
 
 
-def write(figures: Mapping[str, Any], bars: Sequence[Threshold], folder: Path, *, quick: bool) -> None:
+def write(figures: Mapping[str, Any], bars: Sequence[Bar], folder: Path, *, quick: bool) -> None:
     """The page, into `folder`, beside its plots."""
     (folder / "governor.md").write_text(page(figures, bars, quick=quick), encoding="utf-8")
 
 
-def page(figures: Mapping[str, Any], bars: Sequence[Threshold], *, quick: bool) -> str:
+def page(figures: Mapping[str, Any], bars: Sequence[Bar], *, quick: bool) -> str:
     """The figures in words, for people."""
     all_, seeds = figures["all"], figures["seeds"]
     option = "--quick " if quick else ""
@@ -35,10 +35,11 @@ def page(figures: Mapping[str, Any], bars: Sequence[Threshold], *, quick: bool) 
         "| bar | measured | asked | |",
         "|---|---|---|---|",
     ]
-    for name, value, op, bound in bars:
-        share = name.startswith("deadline")
-        shown = f"{100 * value:.2f} % | {op} {100 * bound:.0f} %" if share else f"{value:.3f} | {op} {bound:g}"
-        lines.append(f"| {name} | {shown} | {'holds' if _holds(value, op, bound) else '**fails**'} |")
+    for bar in bars:
+        assert bar.value is not None
+        unit, scale, digits = (" %", 100, 2) if bar.name.startswith("deadline") else ("", 1, 3)
+        shown = f"{scale * bar.value:.{digits}f}{unit} | {bar.op} {scale * bar.bound:g}{unit}"
+        lines.append(f"| {bar.name} | {shown} | {'holds' if bar.holds else '**fails**'} |")
     over = figures["lead_over_bound_s"]
     lines += [
         f"| lead over its bound, at the worst | {over:.2f} s | <= 0 | {'holds' if over <= 0 else '**fails**'} |",
@@ -73,7 +74,7 @@ def page(figures: Mapping[str, Any], bars: Sequence[Threshold], *, quick: bool) 
         "Noisy trace, a prompt every 3-9 s; seconds, p50 / p90, **bold** where p90 is over the target. In brackets",
         "without a policy: a prompt takes effect with the next chunk, and everything made before is played first.",
         "",
-        *_turns(figures["prompt_to_pixel"]),
+        *_prompts(figures["prompt_to_pixel"]),
         "",
         "A target below the floor of a device cannot be met, and a small target with many prompts costs holds, as each",
         "turn throws the lead away.",
@@ -86,10 +87,6 @@ def page(figures: Mapping[str, Any], bars: Sequence[Threshold], *, quick: bool) 
         "",
     ]
     return "\n".join(lines)
-
-
-def _holds(value: float, op: str, bound: float) -> bool:
-    return {"<": value < bound, "<=": value <= bound, ">=": value >= bound}[op]
 
 
 def _row(row: Mapping[str, float]) -> str:
@@ -130,7 +127,7 @@ def _parts(what: str, parts: Mapping[str, Any], unit: str) -> list[str]:
     return lines
 
 
-def _turns(devices: Mapping[str, Any]) -> list[str]:
+def _prompts(devices: Mapping[str, Any]) -> list[str]:
     targets = [key for key in next(iter(devices.values())) if key.endswith(" ms")]
     lines = ["| device | floor | " + " | ".join(targets) + " |", "|---" * (len(targets) + 2) + "|"]
     for name, of in devices.items():

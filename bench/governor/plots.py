@@ -22,7 +22,7 @@ def draw(figures: dict[str, Any], cells: Sequence[Cell], folder: Path) -> list[P
     paths = [folder / f"governor-{name}.png" for name in ("traces", "tradeoff", "turns")]
     _traces(cells, paths[0])
     _tradeoff(figures["all"], paths[1])
-    _turns(figures["prompt_to_pixel"], paths[2])
+    _prompts(figures["prompt_to_pixel"], paths[2])
     return paths
 
 
@@ -64,7 +64,7 @@ def _tradeoff(figures: dict[str, Any], path: Path) -> None:
     _save(fig, path)
 
 
-def _turns(figures: dict[str, Any], path: Path) -> None:
+def _prompts(figures: dict[str, Any], path: Path) -> None:
     """Prompt to pixel at the 90 % quantile, by target."""
     fig, axis = plt.subplots(figsize=(6.5, 4), constrained_layout=True)
     for (name, of), color in zip(figures.items(), (BLUE, ORANGE, GREEN, GREY), strict=True):

@@ -50,11 +50,11 @@ class Seat:
     asked: deque[float] = field(default_factory=deque)  # prompts not taken up yet
     carried: list[float] = field(default_factory=list)  # the prompt that the next chunk to be opened carries, if any
     superseded: int = 0  # prompts replaced by a later one before any frame carried them
-    turn: PromptPlan | None = None
+    prompt_plan: PromptPlan | None = None
     load: float = 1.0
-    hurry: bool = False
+    finish_early: bool = False
     restarted: bool = False
-    turns: list[tuple[float, PromptPlan | None]] = field(default_factory=list)  # (prompt-to-pixel s, plan)
+    prompts: list[tuple[float, PromptPlan | None]] = field(default_factory=list)  # (prompt-to-pixel s, plan)
 
     def dry(self, now: float) -> float:
         """When the picture runs out of frames."""
@@ -65,7 +65,7 @@ class Seat:
         return max(0.0, self.dry(now) - now)
 
     def deadline(self, now: float) -> float:
-        """Whose turn it is on the device."""
+        """The session with the nearest deadline gets the device."""
         plan = self.governor.plan
         return plan.deadline if plan is not None else self.dry(now)
 
@@ -100,7 +100,7 @@ def serve(device: Trace, visits: Sequence[Visit], works: Sequence[Trace], *, sec
 
 
 def _wait(seat: Seat, now: float) -> float:
-    if seat.phase != "open" or (seat.turn is not None and seat.turn.queue in REPLACES):
+    if seat.phase != "open" or (seat.prompt_plan is not None and seat.prompt_plan.queue in REPLACES):
         return 0.0
     return seat.governor.may_start(now, seat.lead(now))
 
@@ -116,7 +116,7 @@ def _take_up(seat: Seat, now: float) -> None:
         seat.carried = [seat.asked.popleft()]
     at = seat.carried[0]
     if not seat.begun or not seat.visit.steer:
-        seat.turn = None
+        seat.prompt_plan = None
         return
     shown_left = max(0.0, min(seat.ends[0], seat.dry(now)) - now)
     plan = seat.governor.plan
@@ -131,7 +131,7 @@ def _take_up(seat: Seat, now: float) -> None:
         done=seat.done,
         left=plan.steps - seat.done if plan is not None and seat.phase == "steps" else 0,
     )
-    seat.turn = plan_prompt(
+    seat.prompt_plan = plan_prompt(
         moment,
         costs,
         seat.visit.dial,
@@ -140,20 +140,20 @@ def _take_up(seat: Seat, now: float) -> None:
         load=seat.load,
         can_restart=not seat.restarted,
     )
-    if seat.turn.chunk == "restart" and going:
+    if seat.prompt_plan.chunk == "restart" and going:
         seat.restarted, seat.phase = True, "open"
         seat.governor.drop_chunk()
         seat.superseded += len(seat.run.carriers.pop())
         seat.run.lead.pop()
         seat.run.opened.pop()
-    elif seat.turn.chunk != "carry":
-        seat.hurry = True
+    elif seat.prompt_plan.chunk != "carry":
+        seat.finish_early = True
     _drop(seat)
 
 
 def _drop(seat: Seat) -> None:
     """Between two chunks the rollout can go back to the end of the one on screen."""
-    if seat.turn is not None and seat.turn.queue in GOES_BACK and seat.phase == "open":
+    if seat.prompt_plan is not None and seat.prompt_plan.queue in GOES_BACK and seat.phase == "open":
         while len(seat.ends) > 1:
             seat.ends.pop()
 
@@ -168,7 +168,7 @@ def _unit(seat: Seat, device: Trace, costs: CostModel, now: float) -> float:
                 now = _work(device, costs, now, kind, work)
         return now
     if seat.phase == "steps":
-        seat.sigma = governor.next_r(now, seat.sigma, seat.done, hurry=seat.hurry)
+        seat.sigma = governor.next_r(now, seat.sigma, seat.done, finish_early=seat.finish_early)
         now = _work(device, costs, now, "step", float(trace.steps[seat.chunk, seat.done]))
         seat.done += 1
         seat.phase = "decode" if seat.sigma == 0.0 else "steps"
@@ -200,7 +200,7 @@ def _open(seat: Seat, now: float) -> None:
     seat.run.opened.append(now)
     seat.run.carriers.append(list(seat.carried))
     seat.carried.clear()
-    seat.done, seat.sigma, seat.hurry, seat.phase = 0, 1.0, False, "steps"
+    seat.done, seat.sigma, seat.finish_early, seat.phase = 0, 1.0, False, "steps"
 
 
 def _close(seat: Seat, now: float) -> None:
@@ -208,13 +208,13 @@ def _close(seat: Seat, now: float) -> None:
     seat.run.steps.append(seat.done)
     seat.run.late.append(now - seat.dry(now) if seat.begun else -1.0)
     carried = seat.run.carriers[-1]
-    if carried and seat.turn is not None and seat.turn.queue in REPLACES:
+    if carried and seat.prompt_plan is not None and seat.prompt_plan.queue in REPLACES:
         seat.ends.clear()
     shown = max(now, seat.dry(now))
     seat.ends.append(shown + CHUNK_S)
-    seat.turns.extend((shown + DELIVERY_S - at, seat.turn) for at in carried)
+    seat.prompts.extend((shown + DELIVERY_S - at, seat.prompt_plan) for at in carried)
     if carried:
-        seat.turn = None
+        seat.prompt_plan = None
     seat.begun, seat.restarted = True, False
 
 

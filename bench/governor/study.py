@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.stats import quantile
 from stream.governor import Dial
 from stream.governor.prompt_policy import DELIVERY_S
 
@@ -95,13 +96,13 @@ def prompt_to_pixel(
         of: dict[str, Any] = {"floor_s": round(floor, 3)}
         for target in targets:
             of[f"{target:.0f} ms"] = {
-                name: _turns(profile, target, seeds, steer) for name, steer in (("policy", True), ("none", False))
+                name: _prompts(profile, target, seeds, steer) for name, steer in (("policy", True), ("none", False))
             }
         figures[profile.name] = of
     return figures
 
 
-def _turns(profile: Profile, target: float, seeds: Sequence[int], steer: bool) -> dict[str, Any]:
+def _prompts(profile: Profile, target: float, seeds: Sequence[int], steer: bool) -> dict[str, Any]:
     waits: list[float] = []
     late, chunks = 0, 0
     for seed in seeds:
@@ -109,12 +110,12 @@ def _turns(profile: Profile, target: float, seeds: Sequence[int], steer: bool) -
         trace = traces.make("noisy", profile, seed, 320)
         visit = Visit(Dial(latency_ms=target), prompts=tuple(np.cumsum(gaps).tolist()), steer=steer)
         seat = serve(trace, [visit], [trace], seconds=float(gaps.sum()) + 10.0)[0]
-        waits += [wait for wait, _ in seat.turns]
+        waits += [wait for wait, _ in seat.prompts]
         late, chunks = late + seat.run.misses, chunks + len(seat.run.steps)
     return {
         "prompts": len(waits),
-        "p50_s": round(float(np.quantile(waits, 0.5)), 3),
-        "p90_s": round(float(np.quantile(waits, 0.9)), 3),
+        "p50_s": round(quantile(waits, 0.5), 3),
+        "p90_s": round(quantile(waits, 0.9), 3),
         "misses": round(late / chunks, 4),
     }
 

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 import random
-import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -173,12 +171,3 @@ def crossing(frames: NDArray[np.float64], since: float, far: float = FAR) -> tup
     way = (colours - old) @ (new - old) / span**2
     crossed = np.flatnonzero((way >= far) & (times > since))
     return (float(times[crossed[0]]) if len(crossed) else None), span
-
-
-def quantile(values: Sequence[float], q: float) -> float | None:
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, math.ceil(q * len(ordered)) - 1)] if ordered else None
-
-
-def median(values: Sequence[float]) -> float | None:
-    return statistics.median(values) if values else None

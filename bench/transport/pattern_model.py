@@ -15,7 +15,7 @@ from urllib.parse import parse_qs
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.engine.backend import ModelLoadError
+from models.errors import ModelError
 from stream.engine.protocol import ModelFacts, Open, PromptApplied
 from stream.types import Mix, Pixels
 
@@ -78,22 +78,22 @@ class PatternUnit:
     cost_key: Hashable = ()
 
 
-class PatternTake:
+class PatternRollout:
     """One step, one decode, one append a chunk; prompts and pictures are taken, and change nothing."""
 
     cheap_rewind_from = 0
     rebuilt = ""
-    shot = None
+    pending_image = None
 
     def __init__(self, model: PatternModel, text: str | None) -> None:
         self.model = model
         self.chunk = self.frame = 0
         self.sigma = 1.0
-        self.opens = None if text is None else PromptApplied(((text, 1.0),), 0)
+        self.pending_prompt = None if text is None else PromptApplied(((text, 1.0),), 0)
         self._decoded = False
 
     def next(self) -> PatternUnit:
-        if self.sigma == 1.0 and self.opens is not None:
+        if self.sigma == 1.0 and self.pending_prompt is not None:
             return PatternUnit("prompt")
         if self.sigma > 0:
             return PatternUnit("step")
@@ -102,7 +102,7 @@ class PatternTake:
     def run(self, unit: PatternUnit, *, r: float | None = None) -> Pixels | None:
         count = CHUNK if self.chunk else 1
         if unit.kind == "prompt":
-            self.opens = None
+            self.pending_prompt = None
         elif unit.kind == "step":
             assert r is not None
             self.sigma = r
@@ -116,7 +116,7 @@ class PatternTake:
         return None
 
     def prompt(self, text: str | Mix, *, transition: int = 0) -> None:
-        self.opens = PromptApplied(((text, 1.0),) if isinstance(text, str) else text, transition)
+        self.pending_prompt = PromptApplied(((text, 1.0),) if isinstance(text, str) else text, transition)
 
     def image(self, image: Pixels) -> None:
         pass
@@ -134,26 +134,26 @@ class PatternModel:
         self.painter = Painter(width, height)
         self.facts = ModelFacts("test pattern", width, height, FPS, CHUNK, ("a test pattern",), "cpu")
 
-    def open(self, request: Open) -> PatternTake:
-        return PatternTake(self, request.prompt)
+    def open(self, request: Open) -> PatternRollout:
+        return PatternRollout(self, request.prompt)
 
-    def save(self, take: PatternTake) -> bytes | None:
-        return json.dumps({"chunk": take.chunk, "frame": take.frame}).encode()
+    def save(self, rollout: PatternRollout) -> bytes | None:
+        return json.dumps({"chunk": rollout.chunk, "frame": rollout.frame}).encode()
 
-    def load(self, blob: bytes) -> PatternTake:
-        take = PatternTake(self, None)
+    def load(self, blob: bytes) -> PatternRollout:
+        rollout = PatternRollout(self, None)
         state = json.loads(blob)
-        take.chunk, take.frame = state["chunk"], state["frame"]
-        return take
+        rollout.chunk, rollout.frame = state["chunk"], state["frame"]
+        return rollout
 
 
 def open_model(source: str | None, device: str, threads: int, execution: str = "eager") -> PatternModel:
-    """ "pattern?width=256&height=256". Raises ModelLoadError."""
+    """ "pattern?width=256&height=256". Raises ModelError."""
     options = parse_qs((source or "").partition("?")[2])
     try:
         width, height = (int(options.get(name, ["256"])[0]) for name in ("width", "height"))
     except ValueError:
-        raise ModelLoadError("The pattern's width and height must be numbers.") from None
+        raise ModelError("The pattern's width and height must be numbers.") from None
     if width % 16 or height % 16 or not 64 <= width <= 4096 or not 64 <= height <= 4096:
-        raise ModelLoadError("The pattern's width and height must be multiples of 16 from 64 to 4096.")
+        raise ModelError("The pattern's width and height must be multiples of 16 from 64 to 4096.")
     return PatternModel(width, height)

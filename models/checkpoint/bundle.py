@@ -61,6 +61,16 @@ class Bundle:
         return max(self.partition)
 
     @property
+    def first_chunk_frames(self) -> int:
+        """Latent frames of the first chunk of a shot."""
+        return self.partition[0]
+
+    @property
+    def sampler(self) -> str:
+        """How a chunk is denoised, see `models.rollout.state.RolloutState`."""
+        return "flowmap"
+
+    @property
     def partition(self) -> tuple[int, ...]:
         """Latent frames of each chunk of the longest video the model was trained on."""
         return tuple(getattr(self.transformer.config, "chunk_partition", (1,)))
@@ -93,14 +103,14 @@ class Bundle:
         return StreamingTransformer(self.transformer, EXECUTIONS[check_execution(self.execution, self.device)]())
 
     @cached_property
-    def codec(self) -> WanVAE:
+    def wan_vae(self) -> WanVAE:
         """The VAE, chunk by chunk."""
         return WanVAE(self.vae)
 
     @property
     def decoder(self) -> Decoder:
-        """What turns latents into pictures: the tiny decoder if there is one, else the VAE's."""
-        return self.tiny_decoder or self.codec
+        """Latents to frames: the tiny decoder if there is one, else the VAE's."""
+        return self.tiny_decoder or self.wan_vae
 
     @cached_property
     def prompts(self) -> PromptEncoder:

@@ -12,6 +12,7 @@ from typing import Any
 
 from models.evaluation.judge.worker_pool import Readers
 from models.evaluation.prompts import Task, draw
+from models.evaluation.report import Bar
 from models.evaluation.suite import Plan
 from models.evaluation.tasks import t2v
 from models.evaluation.tasks.sampler import Maker
@@ -75,7 +76,7 @@ def _held(
     }
 
 
-def bars(figures: Mapping[str, Any], name: str = "anyflow") -> list[tuple[str, float | None, str, float]]:
+def bars(figures: Mapping[str, Any], name: str = "anyflow") -> list[Bar]:
     """The claim as bars on the checkpoint called `name`, where it is among those compared and not the first."""
     first, most = next(iter(figures["checkpoints"])), figures["steps"][-1]
     if name not in figures["checkpoints"] or name == first:
@@ -83,9 +84,9 @@ def bars(figures: Mapping[str, Any], name: str = "anyflow") -> list[tuple[str, f
     part = figures["checkpoints"][name]
     more, few = part["more_steps"], part["few_against_first"]
     return [
-        (f"{name}: quality at {most} steps less that at {figures['base']}, with its error",
+        Bar(f"{name}: quality at {most} steps less that at {figures['base']}, with its error",
          more["value"] + more["error95"], ">=", 0.0),
-        (f"{name} at {figures['base']} steps less {first} at {most}, with its error",
+        Bar(f"{name} at {figures['base']} steps less {first} at {most}, with its error",
          few["value"] + few["error95"], ">=", -NEAR),
     ]  # fmt: skip
 

@@ -1,11 +1,11 @@
-"""The thresholds a shipped checkpoint is held against, and what was measured: (name, value, op, bound)."""
+"""The thresholds a shipped checkpoint is held against, with what was measured, and the table of `farcast eval`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-Bar = tuple[str, float | None, str, float]
+from models.evaluation.report import Bar
 
 AT_FOUR = {"colour": 0.97, "background": 0.97, "shape": 0.90, "motion": 0.80}
 AT_ONE = {"colour": 0.90}
@@ -18,22 +18,22 @@ def bars(figures: Mapping[str, Any]) -> list[Bar]:
     """Every bar that what was run can answer."""
     out: list[Bar] = []
     for kind, accuracy in figures.get("analyser", {}).items():
-        out.append((f"analyser on {kind} clips, worst attribute", min(accuracy["accuracy"].values()), ">=", ANALYSER))
+        worst = min(accuracy["accuracy"].values())
+        out.append(Bar(f"analyser on {kind} clips, worst attribute", worst, ">=", ANALYSER))
     table = figures.get("t2v", {})
     for steps, wanted in (("4", AT_FOUR), ("1", AT_ONE)):
         for name, bound in wanted.items():
             if steps in table:
-                out.append((f"{name} at {_steps(steps)}", table[steps][name]["value"], ">=", bound))
+                out.append(Bar(f"{name} at {_steps(steps)}", table[steps][name]["value"], ">=", bound))
     for steps, gain in figures.get("against_4", {}).items():
         # Not worse beyond the error bar: the upper end of the paired difference's interval reaches 0.
-        out.append(
-            (f"quality at {_steps(steps)} less that at 4, with its error", gain["value"] + gain["error95"], ">=", 0.0)
-        )
+        upper = gain["value"] + gain["error95"]
+        out.append(Bar(f"quality at {_steps(steps)} less that at 4, with its error", upper, ">=", 0.0))
     colour = figures.get("switch", {}).get("colour")
     if colour:
-        out.append(("colour switch within 2 chunks, no jump", colour["good"]["value"], ">=", SWITCH))
+        out.append(Bar("colour switch within 2 chunks, no jump", colour["good"]["value"], ">=", SWITCH))
     if "i2v" in figures:
-        out.append(("picture continues as itself", figures["i2v"]["continues"]["value"], ">=", CONTINUES))
+        out.append(Bar("picture continues as itself", figures["i2v"]["continues"]["value"], ">=", CONTINUES))
     return out
 
 

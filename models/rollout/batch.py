@@ -1,7 +1,7 @@
-"""Many short takes at once: rows of one batch, where a live take is a batch of one.
+"""Many short clips at once: rows of one batch, where a rollout is a batch of one.
 
-Small models leave much of a processor idle at one take. The passes are the live ones (`models.network.transformer`,
-`models.rollout.kv_cache`), with a row a take, and the numbers are theirs up to rounding.
+Small models leave much of a processor idle at one row. The passes are those of a rollout (`models.network.transformer`,
+`models.rollout.kv_cache`) and the numbers are its up to rounding.
 """
 
 from __future__ import annotations
@@ -26,36 +26,34 @@ def batch_latents(
     bundle: Bundle, prompts: Sequence[str], seeds: Sequence[int], latent_frames: int, steps: int, *,
     guidance: float, renoise: bool = False,
 ) -> Tensor:  # fmt: skip
-    """Latents (B, F, C, h, w) of a take a prompt. `renoise`: go to 0 at every step and add fresh noise for the next."""
+    """Latents (B, F, C, h, w), a row a prompt. renoise: the sampler of that name, see `RolloutState`."""
     network, rows = bundle.network, len(prompts)
     guided = guidance > 1.0
-    words = [bundle.prompts.encode(prompt) for prompt in prompts]
+    embeddings = [bundle.prompts.encode(prompt) for prompt in prompts]
     if guided:
-        words = [bundle.prompts.encode("")] * rows + words
-    prompt = network.prompt_kv(words)
-    context = KVCache(network, window(bundle), batch=len(words))
+        embeddings = [bundle.prompts.encode("")] * rows + embeddings
+    prompt = network.prompt_kv(embeddings)
+    cache = KVCache(network, window(bundle), batch=len(embeddings))
     sigmas = flowmap.schedule(steps, bundle.shift)
     made: list[Tensor] = []
     while sum(part.shape[1] for part in made) < latent_frames:
-        shape = (bundle.chunk_frames if made else 1, *bundle.latent_shape)
+        shape = (bundle.chunk_frames if made else bundle.first_chunk_frames, *bundle.latent_shape)
         chunk = len(made)
         z = _noise(seeds, chunk, shape).to(bundle.device, bundle.dtype)
-        place = context.current(shape[0])
-        for number, (t, r) in enumerate(pairwise(sigmas)):
+        position = cache.current(shape[0])
+        for number, (t, r) in enumerate(pairwise(sigmas), start=1):
             tokens = network.embed(z.repeat(2, 1, 1, 1, 1) if guided else z)
-            stop = 0.0 if renoise else r
-            u = network.velocity(tokens, *place, network.modulation(t, stop), prompt, context, shape)
+            end = 0.0 if renoise else r
+            u = network.velocity(tokens, *position, network.modulation(t, end), prompt, cache, shape)
             if guided:
                 uncond, cond = u.chunk(2)
-                u = uncond + guidance * (cond - uncond)
-            z = flowmap.step(z, u, t, stop)
-            if renoise and r > 0:
-                left = len(sigmas) - 1 - number
-                fresh = _noise([seed + (left << 40) for seed in seeds], chunk, shape).to(z)
-                z = (1 - r) * z + r * fresh
+                u = flowmap.cfg(uncond, cond, guidance)
+            z = flowmap.step(z, u, t, end)
+            if end < r:
+                z = flowmap.renoise(z, _noise(seeds, chunk, shape, number).to(z), r)
         made.append(z)
-        context.push(z.repeat(2, 1, 1, 1, 1) if guided else z)
-        context.encode(prompt)
+        cache.push(z.repeat(2, 1, 1, 1, 1) if guided else z)
+        cache.encode(prompt)
     return torch.cat(made, dim=1)
 
 
@@ -75,5 +73,5 @@ def batch_takes(
             yield clip.cpu().numpy()[:frames]
 
 
-def _noise(seeds: Sequence[int], chunk: int, shape: Sequence[int]) -> Tensor:
-    return torch.stack([chunk_noise(seed, chunk, shape) for seed in seeds])
+def _noise(seeds: Sequence[int], chunk: int, shape: Sequence[int], draw: int = 0) -> Tensor:
+    return torch.stack([chunk_noise(seed, chunk, shape, draw) for seed in seeds])

@@ -34,8 +34,8 @@ def generate_whole(
         num_inference_steps=check_steps(steps), guidance_scale=guidance, latents=noise.to(bundle.device),
         output_type="latent",
     ).frames  # fmt: skip
-    state, made = bundle.codec.start(), 0
+    state, made = bundle.wan_vae.start(), 0
     for part in latents.transpose(1, 2).to(bundle.dtype).split(3, dim=1):  # decoded a piece at a time to bound memory
-        pixels = bundle.codec.decode(state, part)[: frames - made].cpu().numpy()
+        pixels = bundle.wan_vae.decode(state, part)[: frames - made].cpu().numpy()
         made += len(pixels)
         yield pixels

@@ -1,4 +1,4 @@
-"""Pictures a user gave, taken into the video as they are: an image as one chunk, a clip chunk by chunk."""
+"""Input frames that become chunks of the video: an image as one chunk, a clip chunk by chunk."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from torch import Tensor
 
-from models.vae.base import CodecState
+from models.vae.base import VAEState
 from models.vae.wan import WanVAE
 
 
 @dataclass(frozen=True)
 class Conditioning:
-    """uint8 frames (1 + k * per_latent, H, W, 3), of which `taken` are in the video. Immutable; copies share frames.
+    """uint8 frames (1 + k * per_latent, H, W, 3), of which `taken` are in the video. Immutable; copies share `frames`.
 
     per_latent: frames of a latent frame; chunk: frames of a full chunk. The first frame is a chunk of its own, a last
     chunk may be shorter than the others.
@@ -37,9 +37,9 @@ class Conditioning:
         return left if left.count > 0 else None
 
     def at(self, taken: int) -> Conditioning:
-        """The same pictures, `taken` of them in the video."""
+        """The same frames, `taken` of them in the video."""
         return replace(self, taken=taken)
 
-    def encode(self, codec: WanVAE, state: CodecState) -> Tensor:
+    def encode(self, vae: WanVAE, state: VAEState) -> Tensor:
         """Latents (1, F, C, H, W) of the next chunk; updates `state`."""
-        return codec.encode(state, self.frames[self.taken : self.taken + self.count])
+        return vae.encode(state, self.frames[self.taken : self.taken + self.count])

@@ -44,6 +44,16 @@ def sigma_after(sigma: float, steps_left: int, shift: float) -> float:
     return shifted(unshifted(sigma, shift) * (steps_left - 1) / steps_left, shift)
 
 
+def cfg(uncond: Tensor, cond: Tensor, scale: Tensor | float) -> Tensor:
+    """Classifier-free guidance (Ho and Salimans, arXiv 2207.12598): uncond + scale (cond - uncond). 1 gives `cond`."""
+    return uncond + scale * (cond - uncond)
+
+
+def renoise(clean: Tensor, noise: Tensor, sigma: float) -> Tensor:
+    """Clean latents to noise level `sigma` on the straight path: (1 - sigma) clean + sigma noise."""
+    return (1 - sigma) * clean + sigma * noise
+
+
 def step(x_t: Tensor, u: Tensor, t: float, r: float) -> Tensor:
     """x_r = x_t - (t - r) u, in fp64 and rounded to u's dtype each step, as the reference does."""
     return (x_t.double() - (t - r) * u.double()).to(u.dtype)

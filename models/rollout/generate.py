@@ -1,4 +1,4 @@
-"""A clip of a given length, offline: the loop of the live rollout with every chunk given the same steps."""
+"""A clip of a given length, offline: a rollout whose chunks all take the same steps."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def generate(
 ) -> Iterator[np.ndarray]:
     """Yield uint8 (n, H, W, 3), chunk after chunk, until `frames` pixel frames are made; the last one is cut to fit.
 
-    A bidirectional checkpoint makes the whole clip at once (see `offline`), from text only.
+    A bidirectional checkpoint makes the whole clip at once (`models.rollout.bidirectional`), from text only.
     guidance: None takes the bundle's own.
     progress(frames made, frames asked for) is called after every chunk. Arguments are checked before the first chunk.
     """
@@ -58,7 +58,7 @@ def generate(
         partition=partition,
         context_frames=context_frames,
     )
-    return _counted((next_chunk(rollout, sigmas) for _ in itertools.count()), frames, progress)
+    return _counted((rollout.next_chunk(sigmas) for _ in itertools.count()), frames, progress)
 
 
 def as_trained(bundle: Bundle, frames: int) -> tuple[tuple[int, ...], int | None]:
@@ -84,17 +84,3 @@ def _counted(
         if progress is not None:
             progress(made, frames)
         yield chunk
-
-
-def next_chunk(rollout: Rollout, sigmas: list[float]) -> np.ndarray:
-    """Run one whole chunk of `rollout` along `sigmas`; its frames, uint8 (n, H, W, 3)."""
-    stops = iter(sigmas[1:])
-    out: np.ndarray | None = None
-    while True:
-        unit = rollout.next()
-        result = rollout.run(unit, r=next(stops) if unit.kind == "step" else None)
-        if result is not None:
-            out = result
-        if unit.kind == "append":
-            assert out is not None
-            return out

@@ -1,4 +1,4 @@
-"""Which prompt is in force: the one asked for last, applied at a chunk's opening, at once or blended over chunks."""
+"""The prompt of a rollout: the last one requested applies at the next chunk, at once or blended over chunks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAX_TRANSITION = 64
 
 @dataclass(frozen=True)
 class PendingPrompt:
-    """A prompt asked for and not yet in force."""
+    """A prompt that applies when the next chunk starts. parts: (text, weight); transition: chunks of blending."""
 
     parts: tuple[tuple[str, float], ...]
     transition: int
@@ -23,7 +23,7 @@ class PendingPrompt:
 
 @dataclass(frozen=True)
 class PromptTransition:
-    """A transition under way: `done` of `chunks` blended chunks are opened."""
+    """A transition in progress: `done` of `chunks` blended chunks have started. start, end: (tokens, text_dim)."""
 
     start: Tensor
     end: Tensor
@@ -34,20 +34,20 @@ class PromptTransition:
 
 @dataclass(frozen=True)
 class PromptState:
-    """Immutable, so a copy of a rollout shares it. text: what is in force, in words; embedding: (tokens, text_dim)."""
+    """Immutable, so copies of a rollout share it. text: the prompt applied last; embedding: (tokens, text_dim)."""
 
     text: str = ""
     embedding: Tensor | None = None
-    wish: PendingPrompt | None = None
-    ramp: PromptTransition | None = None
+    pending: PendingPrompt | None = None
+    transition: PromptTransition | None = None
 
     @property
     def due(self) -> bool:
         """True when the next chunk to open needs another embedding."""
-        return self.wish is not None or self.ramp is not None
+        return self.pending is not None or self.transition is not None
 
-    def wished(self, prompt: Prompt, transition: int = 0, kind: BlendKind = "linear") -> PromptState:
-        """Ask for a prompt; an earlier wish not yet in force is forgotten. Raises PromptError."""
+    def request(self, prompt: Prompt, transition: int = 0, kind: BlendKind = "linear") -> PromptState:
+        """Set the pending prompt; an earlier one that is still pending is dropped. Raises PromptError."""
         parts = tuple(check_prompt(prompt))
         if isinstance(transition, bool) or not isinstance(transition, int) or not 0 <= transition <= MAX_TRANSITION:
             raise PromptError(
@@ -55,21 +55,22 @@ class PromptState:
             )
         if kind not in ("linear", "slerp"):
             raise PromptError(f"transition kind is {kind!r}; it must be linear or slerp")
-        return replace(self, wish=PendingPrompt(parts, transition, kind))
+        return replace(self, pending=PendingPrompt(parts, transition, kind))
 
-    def opened(self, encoder: PromptEncoder) -> PromptState:
-        """The steering of the chunk that opens now: the wish comes in force, a transition goes one chunk on."""
-        text, ramp, embedding = self.text, self.ramp, self.embedding
-        if self.wish is not None:
-            text = " + ".join(part for part, _ in self.wish.parts)
-            end = encoder.blend(self.wish.parts, self.wish.kind)
-            if embedding is None or self.wish.transition == 0:
+    def apply(self, encoder: PromptEncoder) -> PromptState:
+        """The prompt of the chunk that starts now: a pending prompt is applied, a transition goes one chunk on."""
+        text, transition, embedding = self.text, self.transition, self.embedding
+        if self.pending is not None:
+            text = " + ".join(part for part, _ in self.pending.parts)
+            end = encoder.blend(self.pending.parts, self.pending.kind)
+            if embedding is None or self.pending.transition == 0:
                 return PromptState(text, end)
-            ramp = PromptTransition(embedding, end, self.wish.transition, 0, self.wish.kind)
-        if ramp is None:
+            transition = PromptTransition(embedding, end, self.pending.transition, 0, self.pending.kind)
+        if transition is None:
             return self
-        ramp = replace(ramp, done=ramp.done + 1)
-        if ramp.done > ramp.chunks:
-            return PromptState(text, ramp.end)
-        share = ramp.done / (ramp.chunks + 1)
-        return PromptState(text, blend([(ramp.start, 1 - share), (ramp.end, share)], ramp.kind), None, ramp)
+        transition = replace(transition, done=transition.done + 1)
+        if transition.done > transition.chunks:
+            return PromptState(text, transition.end)
+        share = transition.done / (transition.chunks + 1)
+        embedding = blend([(transition.start, 1 - share), (transition.end, share)], transition.kind)
+        return PromptState(text, embedding, None, transition)

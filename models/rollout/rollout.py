@@ -1,66 +1,210 @@
-"""One take, for as long as anyone watches: the loop of opening a chunk, denoising it, decoding it and remembering it.
+"""One endless video: apply the prompt, denoise a chunk, decode it, append it to the context, again.
 
-A rollout is a state machine. `next` says which unit of work must run, `run` runs it, and between any two units the
-caller may do something else: run another rollout, stop for good, take a copy, or finish the chunk early by stepping to
-r = 0. It does not know clocks, deadlines or viewers. All state is here; the bundle is shared and never written to.
+A rollout is a state machine. `next` says which unit of work is due and `run` runs it; `next_chunk` runs all units of a
+chunk. Between two units the caller may run another rollout, stop for good, copy it, or finish the chunk early by a step
+to r = 0. A rollout knows no clocks, deadlines or viewers.
 
-Where the rest is: what a chunk sees of the past and how that is kept (`context`), the pass through the network
-(`transformer`), where a rollout stands and the ways back (`rollout_state`, `history`), which prompt is in force
-(`steering`), pictures taken as they are (`footage`), the decoder and frames under way (`decoding`), a rollout as data
-(`snapshot`).
+Where the rest is: the state as data (`models.rollout.state`), the units (`units`), the context and its keys and values
+(`kv_cache`), records of finished chunks (`history`), the prompt (`prompt_state`), input frames (`conditioning`), a
+rollout as data to be stored (`snapshot`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
+from PIL import Image
+from torch import Tensor
 
 from models.checkpoint.bundle import Bundle
 from models.errors import RequestError
-from models.network.transformer import PromptKV
-from models.rollout import flowmap, snapshot
-from models.rollout.history import ChunkRecord
-from models.rollout.noise import chunk_noise
-from models.rollout.state import RolloutState
+from models.media.read import fit_clip, fit_image
+from models.network.text_encoder import BlendKind, Prompt
+from models.rollout import units
+from models.rollout.conditioning import Conditioning
+from models.rollout.history import ChunkStart, History
+from models.rollout.kv_cache import KVCache, window
+from models.rollout.prompt_state import PendingPrompt, PromptState
+from models.rollout.state import SAMPLERS, RolloutState
+from models.rollout.units import Unit
 from models.vae.stream_decoder import PendingFrames, StreamDecoder
 
-UnitKind = Literal["prompt", "encode", "step", "decode", "append"]
+MAX_GUIDANCE = 20.0
 
 
-@dataclass(frozen=True)
-class Unit:
-    """A piece of work. Units of one kind with equal `cost_key` take about as long."""
+class Rollout:
+    """One rollout. The first chunk of a shot is 1 pixel frame, later ones are 12 (3 latent frames, `chunk_frames`).
 
-    kind: UnitKind
-    cost_key: tuple[Hashable, ...]
+    prompt: what to show; image: the first frame (PIL, or uint8 (H, W, 3), any size); clip: uint8 (n, H, W, 3) at
+    `clip_fps`, which the video continues.
+    guidance: above 1 a step is computed twice, also for `negative`; None takes the bundle's own.
+    append: "exact", "rolling" or "cheap" (see `models.rollout.kv_cache`).
+    sampler: "flowmap" or "renoise" (see `RolloutState`); None takes the bundle's own.
+    partition: latent frames of the first chunks, where a video of known length needs a shorter last one.
+    context_frames: most latent frames of context; None takes what `models.rollout.kv_cache.window` computes.
+    Raises PromptError, MediaError, RequestError.
+    """
 
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        prompt: Prompt,
+        seed: int = 0,
+        image: Image.Image | np.ndarray | None = None,
+        clip: np.ndarray | None = None,
+        clip_fps: float | None = None,
+        guidance: float | None = None,
+        negative: str = "",
+        append: str = "exact",
+        sampler: str | None = None,
+        partition: Sequence[int] = (),
+        context_frames: int | None = None,
+    ) -> None:
+        if image is not None and clip is not None:
+            raise RequestError("start from an image or from a clip, not from both")
+        guidance = bundle.guidance if guidance is None else guidance
+        if isinstance(guidance, bool) or not isinstance(guidance, int | float) or not 1 <= guidance <= MAX_GUIDANCE:
+            raise RequestError(f"guidance is {guidance!r}; it must be a number from 1 (off) to {MAX_GUIDANCE:g}")
+        sampler = sampler or bundle.sampler
+        if sampler not in SAMPLERS:
+            raise RequestError(f"sampler is {sampler!r}; it must be {' or '.join(SAMPLERS)}")
+        conditioning: Conditioning | None = None
+        if image is not None:
+            conditioning = _image(bundle, image)
+        elif clip is not None:
+            fitted = fit_clip(clip, clip_fps, width=bundle.width, height=bundle.height, fps=bundle.fps)
+            conditioning = _conditioning(bundle, fitted)
+        first = PromptState().request(prompt)
+        rows = 2 if guidance > 1.0 else 1
+        self.rebuilt = ""  # "all" where `snapshot.load` had to compute the context and the decoder's state again
+        self.state = RolloutState(
+            bundle=bundle,
+            seed=int(seed),
+            guidance=float(guidance),
+            negative=negative,
+            sampler=sampler,
+            partition=tuple(partition),
+            cache=KVCache(bundle.network, window(bundle, context_frames), batch=rows, mode=append),
+            decoder=StreamDecoder(bundle.decoder),
+            history=History(),
+            prompt=first,
+        )
+        self.state.move_to(ChunkStart(0, 0, 0, first, conditioning), [])
+        self.state.prompt_chunk = -1
 
-class Rollout(RolloutState):
-    """One take, made a unit at a time. What it starts from: see `RolloutState`."""
+    # -- where it stands -----------------------------------------------------------------------------------------
+
+    @property
+    def bundle(self) -> Bundle:
+        """The checkpoint, shared with other rollouts."""
+        return self.state.bundle
+
+    @property
+    def chunk(self) -> int:
+        """Index of the chunk in progress: how many are finished."""
+        return self.state.chunk
+
+    @property
+    def frame(self) -> int:
+        """Index of its first pixel frame."""
+        return self.state.frame
+
+    @property
+    def sigma(self) -> float:
+        """Noise level of the chunk in progress: 1 before its first step, 0 when it is denoised."""
+        return self.state.sigma
+
+    @property
+    def latents(self) -> Tensor | None:
+        """Latents of the chunk in progress at noise level `sigma`, (1, F, C, H, W); None before its first step."""
+        return self.state.latents
+
+    @property
+    def text(self) -> str:
+        """The prompt of the chunk in progress."""
+        return self.state.prompt.text
+
+    @property
+    def pending_prompt(self) -> PendingPrompt | None:
+        """The prompt that the next unit of kind "prompt" applies."""
+        return self.state.prompt.pending
+
+    @property
+    def pending_image(self) -> np.ndarray | None:
+        """The image that starts a new shot at the next chunk, uint8 (H, W, 3)."""
+        return None if self.state.pending_image is None else self.state.pending_image.frames[0]
+
+    @property
+    def cheap_rewind_from(self) -> int:
+        """The earliest chunk that `rewind` reaches without decoding anything again; `chunk` itself at worst."""
+        first = self.state.history.cheap_rewind_from
+        return self.state.chunk if first is None else first
+
+    # -- what a user may change ----------------------------------------------------------------------------------
+
+    def prompt(self, text: Prompt, *, transition: int = 0, kind: BlendKind = "linear") -> None:
+        """Change the prompt when the next chunk starts; the last one requested is taken. Raises PromptError.
+
+        transition: chunks over which the embeddings are blended, by `kind`.
+        """
+        self.state.prompt = self.state.prompt.request(text, transition, kind)
+        if not self.state.begun:
+            self.state.prompt_chunk = -1
+
+    def image(self, image: Image.Image | np.ndarray) -> None:
+        """Start a new shot from this image (PIL, or uint8 (H, W, 3)) at the next chunk. Raises MediaError."""
+        self.state.pending_image = _image(self.bundle, image)
+
+    def restart_chunk(self) -> None:
+        """Drop the chunk in progress unless it is decoded; it starts again, under the newest prompt."""
+        state = self.state
+        if state.start is not None and not state.decoded and state.start.conditioning is None:
+            state.clear_chunk()
+            if state.prompt.pending is not None:
+                state.prompt_chunk = -1
+
+    def refresh(self) -> None:
+        """Encode the whole context again before the next step; in the exact mode that changes rounding at most."""
+        self.state.cache.invalidate()
+
+    def rewind(self, chunk: int) -> None:
+        """Go back to the start of `chunk`, as it was then; later chunks are dropped. Raises RequestError.
+
+        A prompt or image that is pending stays pending, and applies there.
+        """
+        state = self.state
+        if chunk == state.chunk and state.start is None:
+            return
+        if chunk == state.chunk and state.start is not None:
+            start, decoder = state.start, state.decoder.known
+            context = [held.latents for held in state.cache.chunks]
+        else:
+            record, context = state.history.find(chunk, state.cache.geometry.context_frames)
+            start, decoder = record.start, record.decoder
+        pending, image = state.prompt.pending, state.pending_image
+        state.history.forget(chunk)
+        state.move_to(start, context, decoder)
+        state.pending_image = image
+        if pending is not None:
+            state.prompt, state.prompt_chunk = replace(state.prompt, pending=pending), -1
+
+    def clone(self) -> Rollout:
+        """An independent copy that goes on exactly as this one would."""
+        twin = object.__new__(Rollout)
+        twin.rebuilt, twin.state = self.rebuilt, self.state.clone()
+        return twin
+
+    # -- work ----------------------------------------------------------------------------------------------------
 
     def next(self) -> Unit:
-        """The unit that must run now. Asking changes nothing."""
-        opening = not self._begun
-        if self._prompt_kv is None or (opening and self._opened_for != self.chunk and self._steering.due):
-            return Unit("prompt", ())
-        if opening and self._new_shot is not None:
-            return Unit("encode", ("picture", 1))
-        if self._context.stale:
-            return Unit("encode", ("context", self._context.pending_tokens()))
-        if opening and self._footage is not None:
-            return Unit("encode", ("picture", self.frames))
-        if self.sigma > 0.0:
-            return Unit("step", (self.frames, self._context.frames, self.guided))
-        if self._decoding.replay:
-            return Unit("encode", ("codec", self._decoding.replay[0].shape[1]))
-        if not self._decoded:
-            return Unit("decode", (self.frames,))
-        return Unit("append", (self.frames, self._context.frames, self._context_will_change))
+        """The unit that must run now. Changes nothing."""
+        return units.next_unit(self.state)
 
+    @torch.no_grad()
     def run(self, unit: Unit, *, r: float | None = None) -> np.ndarray | None:
         """Run `unit`, which must be what `next` said. A step goes to noise level r, or to 0 when none is given.
 
@@ -68,120 +212,41 @@ class Rollout(RolloutState):
         """
         due = self.next()
         assert unit.kind == due.kind, f"next is {due.kind}, not {unit.kind}"
-        with torch.no_grad():
-            match due.kind, *due.cost_key:
-                case "prompt", *_:
-                    self._open()
-                case "encode", "picture", _:
-                    self._take_picture()
-                case "encode", "context", _:
-                    self._context.encode(self._kv)
-                case "encode", *_:
-                    self._decoding.replay_one()
-                case "step", *_:
-                    self._step(0.0 if r is None else float(r))
-                case "decode", *_:
-                    return self.decode_later().result()
-                case _:
-                    self._append()
-        return None
+        return units.run_unit(self.state, due, 0.0 if r is None else float(r))
 
-    @property
-    def _kv(self) -> PromptKV:
-        assert self._prompt_kv is not None
-        return self._prompt_kv
+    def next_chunk(self, sigmas: Sequence[float]) -> np.ndarray:
+        """Run all units of a chunk (the rest of the one in progress); its frames, uint8 (n, H, W, 3).
 
-    @property
-    def _context_will_change(self) -> bool:
-        return self._steering.due or self._new_shot is not None
-
-    def _open(self) -> None:
-        """Settle which prompt the chunk is made under."""
-        if not self._begun and self._opened_for != self.chunk and self._steering.due:
-            self._steering = self._steering.opened(self.bundle.prompts)
-            self._opened_for = self.chunk
-            self._context.invalidate()
-        assert self._steering.embedding is not None
-        rows = [self._steering.embedding]
-        if self.guided:
-            rows.insert(0, self.bundle.prompts.encode(self.negative))
-        self._prompt_kv = self.bundle.network.prompt_kv(rows)
-
-    def _step(self, r: float) -> None:
-        """One step of the flow map, from noise level sigma to r."""
-        if not 0.0 <= r < self.sigma:
-            raise RequestError(f"r is {r}; it must be at least 0 and below the noise level reached, {self.sigma:.4f}")
-        network = self.bundle.network
-        shape = (self.frames, *self.bundle.latent_shape)
-        if self._latents is None:
-            self._began = self._opening()
-            noise = chunk_noise(self.seed, self.chunk, shape)
-            if self.bundle.device.type == "cuda":
-                noise = noise.pin_memory()  # the copy then waits for nothing
-            self._latents = noise.to(self.bundle.device, self.bundle.dtype, non_blocking=True)[None]
-        if self._place is None:
-            self._place = self._context.current(self.frames)
-        tokens = network.embed(self._latents).expand(self._context.batch, -1, -1)
-        modulation = network.modulation(self.sigma, r)
-        u = network.velocity(tokens, *self._place, modulation, self._kv, self._context, shape)
-        if self.guided:
-            uncond, cond = u.chunk(2)
-            u = uncond + self.guidance * (cond - uncond)
-        self._latents = flowmap.step(self._latents, u, self.sigma, r)
-        self.sigma = r
-
-    def decode_later(self) -> PendingFrames:
-        """Instead of running a "decode": start it, and fetch the frames when the next work is under way."""
-        assert self.next().kind == "decode", f"next is {self.next().kind}, not decode"
-        assert self._latents is not None
-        self._decoded = True
-        return self._decoding.deliver(self._latents)
-
-    def _append(self) -> None:
-        """The chunk is finished: remember it, and let the next one see it."""
-        assert self._latents is not None
-        assert self._began is not None
-        if self._sink is None:
-            self._sink = self._latents
-        self._history.add(ChunkRecord(self._began, self._latents, self._sink, self._decoding.before))
-        self._decoding.before = None
-        self._context.push(self._latents)
-        if not self._context_will_change:  # else it is about to be encoded anew, or dropped
-            self._context.encode(self._kv)
-        self.frame += self.pixel_frames
-        self.chunk += 1
-        self._shot_chunk += 1
-        self._clear_chunk()
-
-    def _take_picture(self) -> None:
-        """The next given frames are the chunk; a new shot forgets the one before.
-
-        Back from a rewind or a snapshot, the encoder first reads again what it had read, a chunk a unit.
+        sigmas: noise levels from 1 down to 0 (`flowmap.schedule`), passed one a step; the first is where the chunk
+        starts. A chunk encoded from input frames takes no steps. Raises RequestError when they end above 0.
         """
-        if self._new_shot is not None:
-            self._context.clear()
-            self._decoding = StreamDecoder(self.bundle.decoder)
-            self._shot_chunk, self._sink = 0, None
-            self._footage, self._new_shot, self._encoder = self._new_shot, None, None
-        footage, codec = self._footage, self.bundle.codec
-        assert footage is not None
-        if self._encoder is None:
-            self._encoder, self._read = codec.start_encoder(), 0
-        now = footage.at(self._read)
-        latents = now.encode(codec, self._encoder)
-        self._read += now.count
-        if now.taken == footage.taken:
-            self._began = self._opening()
-            self._latents, self.sigma = latents.to(self.bundle.dtype), 0.0
-            self._footage = footage.rest()
-            if self._footage is None:
-                self._encoder = None  # gigabytes, at 480p
+        levels, chunk, frames = iter(sigmas[1:]), self.chunk, None
+        while self.chunk == chunk:
+            unit, r = self.next(), None
+            if unit.kind == "step" and (r := next(levels, None)) is None:
+                raise RequestError(f"the noise levels end at {self.sigma:.4f}, not at 0", code="invalid_steps")
+            made = self.run(unit, r=r)
+            frames = frames if made is None else made
+        assert frames is not None, "the chunk in progress was decoded before"
+        return frames
 
-    def snapshot(self, *, full: bool | None = None) -> dict[str, Any]:
-        """All of this rollout as {name: tensor or JSON value}; see `models.rollout.snapshot` for what `full` means."""
-        return snapshot.pack(self, full)
+    @torch.no_grad()
+    def renoise(self, sigma: float) -> None:
+        """Add fresh noise to the denoised chunk in progress, to be denoised again. Raises RequestError."""
+        units.renoise(self.state, sigma)
 
-    @classmethod
-    def restore(cls, bundle: Bundle, data: Mapping[str, Any]) -> Rollout:
-        """The rollout that `snapshot` saved, over the same weights. Raises RequestError."""
-        return snapshot.unpack(bundle, data)
+    @torch.no_grad()
+    def decode_later(self) -> PendingFrames:
+        """Instead of running a "decode": start it, and get the frames when the next work is enqueued."""
+        assert self.next().kind == "decode", f"next is {self.next().kind}, not decode"
+        return units.decode(self.state)
+
+
+def _image(bundle: Bundle, image: Image.Image | np.ndarray) -> Conditioning:
+    picture = Image.fromarray(image) if isinstance(image, np.ndarray) else image
+    return _conditioning(bundle, fit_image(picture, bundle.width, bundle.height)[None])
+
+
+def _conditioning(bundle: Bundle, frames: np.ndarray) -> Conditioning:
+    per = bundle.frames_per_latent
+    return Conditioning(frames, per, bundle.chunk_frames * per)

@@ -22,13 +22,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models.rollout.flowmap import cfg
 from models.training.data.windows import Clips, Levels, draw_window
 from models.training.losses.attribute_classifier import Reader
 from models.training.losses.attribute_reward import AttributeReward, Shown
 from models.training.losses.backward_simulation import STEP_COUNTS, draw_cut, roll_out
 from models.training.losses.dmd import matching_gradient, matching_loss
 from models.training.losses.flow_map_loss import forward_losses, mean_over_processes
-from models.training.losses.flow_matching import guided, noised
+from models.training.losses.flow_matching import noised
 from models.training.network.passes import Network, Text
 from models.training.run import Average, Run
 from models.training.trainer import Sheet, Stage, Trainer, trained
@@ -209,7 +210,7 @@ class Distiller(Trainer):
 
         def real(z: Tensor, t: Tensor) -> Tensor:
             cond = self.score(teacher, sample, z, t, words)
-            return cond if scale == 1 else guided(self.score(teacher, sample, z, t, none), cond, scale)
+            return cond if scale == 1 else cfg(self.score(teacher, sample, z, t, none), cond, scale)
 
         gradient = matching_gradient(judged, z, t, lambda z, t: self.score(self.fake, sample, z, t, words), real)
         return matching_loss(judged, gradient, weight, mean_over_processes(weight.sum()))

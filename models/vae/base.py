@@ -9,14 +9,14 @@ from torch import Tensor
 
 
 @dataclass
-class CodecState:
+class VAEState:
     """What a decoder or an encoder remembers. Tensors in `cache` are replaced, never written to."""
 
     cache: list[Any] = field(default_factory=list)
     started: bool = False
 
-    def clone(self) -> CodecState:
-        return CodecState(list(self.cache), self.started)
+    def clone(self) -> VAEState:
+        return VAEState(list(self.cache), self.started)
 
     @property
     def nbytes(self) -> int:
@@ -32,10 +32,10 @@ class Decoder(Protocol):
         """Latent frames the state can depend on."""
         ...
 
-    def start(self) -> CodecState:
+    def start(self) -> VAEState:
         """State before the first frame."""
         ...
 
-    def decode(self, state: CodecState, latents: Tensor) -> Tensor:
+    def decode(self, state: VAEState, latents: Tensor) -> Tensor:
         """(1, F, C, H, W) normalised latents to uint8 (frames, H, W, 3) on the same device; updates `state`."""
         ...

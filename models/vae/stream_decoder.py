@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.vae.base import CodecState, Decoder
+from models.vae.base import Decoder, VAEState
 
 
 class PendingFrames:
@@ -45,14 +45,14 @@ class PendingFrames:
 class StreamDecoder:
     """State of the decoder before the next chunk. unheard: latents of the past it must decode first to have it."""
 
-    def __init__(self, decoder: Decoder, state: CodecState | None = None, replay: Sequence[Tensor] = ()) -> None:
+    def __init__(self, decoder: Decoder, state: VAEState | None = None, replay: Sequence[Tensor] = ()) -> None:
         self.decoder = decoder
         self.state = decoder.start() if state is None else state.clone()
         self.replay = list(replay)
-        self.before: CodecState | None = None  # the state before the last chunk decoded, while that one is in progress
+        self.before: VAEState | None = None  # the state before the last chunk decoded, while that one is in progress
 
     @property
-    def known(self) -> CodecState | None:
+    def known(self) -> VAEState | None:
         """The state before the chunk in progress; None while it is not known."""
         return self.before or (None if self.replay else self.state)
 

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from models.errors import ModelError
-from models.vae.base import CodecState
+from models.vae.base import VAEState
 
 WIDTHS = (256, 128, 64, 64)
 GROWS = (1, 2, 2)  # frames made of one, after each stage
@@ -70,12 +70,12 @@ class TinyDecoder:
         self.decoder = _layers(channels).to(device or torch.device("cpu"), dtype).eval().requires_grad_(False)
         self.memory = sum(isinstance(layer, _Memory) for layer in self.decoder)  # frames its state can depend on
 
-    def start(self) -> CodecState:
+    def start(self) -> VAEState:
         """State of a decoder that has seen nothing."""
-        return CodecState([None] * len(self.decoder))
+        return VAEState([None] * len(self.decoder))
 
     @torch.no_grad()
-    def decode(self, state: CodecState, latents: Tensor) -> Tensor:
+    def decode(self, state: VAEState, latents: Tensor) -> Tensor:
         """Normalised latents (1, F, C, H, W) to uint8 (frames, H, W, 3): 1 + 4 (F - 1) frames at first, then 4 F."""
         first = self.decoder[1]
         assert isinstance(first, nn.Conv2d)

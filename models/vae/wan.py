@@ -16,12 +16,12 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import patchify
 from torch import Tensor
 
 from models.vae import wan_decoder
-from models.vae.base import CodecState
+from models.vae.base import VAEState
 from models.vae.causal_conv import fold_causal_convs
 
 
 class WanVAE:
-    """One Wan VAE, folded for speed. Stateless itself: streams bring their `CodecState`."""
+    """One Wan VAE, folded for speed. Stateless itself: streams bring their `VAEState`."""
 
     def __init__(self, vae: Any) -> None:
         self.vae = vae
@@ -48,21 +48,21 @@ class WanVAE:
                 rate *= 2
         return math.ceil(frames + 2.0 / rate)
 
-    def start(self) -> CodecState:
+    def start(self) -> VAEState:
         """State of a decoder that has seen nothing."""
-        return CodecState([None] * self._slots)
+        return VAEState([None] * self._slots)
 
-    def start_encoder(self) -> CodecState:
+    def start_encoder(self) -> VAEState:
         """State of an encoder that has seen nothing."""
-        return CodecState([None] * self._encoder_slots)
+        return VAEState([None] * self._encoder_slots)
 
     @torch.no_grad()
-    def decode(self, state: CodecState, latents: Tensor) -> Tensor:
+    def decode(self, state: VAEState, latents: Tensor) -> Tensor:
         """Normalised latents (1, F, C, H, W) to uint8 (frames, H, W, 3): 1 + 4 (F - 1) frames at first, then 4 F."""
         return to_uint8(self.decode_float(state, latents))
 
     @torch.no_grad()
-    def decode_float(self, state: CodecState, latents: Tensor) -> Tensor:
+    def decode_float(self, state: VAEState, latents: Tensor) -> Tensor:
         """As `decode`, but (frames, H, W, 3) in -1..1."""
         z = latents.transpose(1, 2).to(self.dtype)
         z = z * self.std.to(z) + self.mean.to(z)
@@ -78,7 +78,7 @@ class WanVAE:
         return x.flatten(3, 4).flatten(1, 2).clamp_(-1.0, 1.0)  # type: ignore[no-any-return]
 
     @torch.no_grad()
-    def encode(self, state: CodecState, frames: np.ndarray) -> Tensor:
+    def encode(self, state: VAEState, frames: np.ndarray) -> Tensor:
         """uint8 (n, H, W, 3) to normalised latents (1, F, C, h, w). n is 1 + 4 k at the start, then 4 k."""
         pixels = torch.from_numpy(np.ascontiguousarray(frames)).to(self.device).permute(3, 0, 1, 2)[None]
         x = patchify(pixels.to(self.dtype) / 127.5 - 1.0, self.patch_size)

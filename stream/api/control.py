@@ -70,14 +70,14 @@ class Connection:
 
     async def run(self) -> None:
         """Until the client leaves or the session is over."""
-        self.session.answers.clients.add(self)
+        self.session.replies.clients.add(self)
         self.send(self.session.status())
         writer = asyncio.create_task(self._write())
         reader = asyncio.create_task(self._read())
         try:
             await asyncio.wait({writer, reader}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self.session.answers.clients.discard(self)
+            self.session.replies.clients.discard(self)
             for task in (writer, reader):
                 task.cancel()
             for outcome in await asyncio.gather(writer, reader, return_exceptions=True):
@@ -104,10 +104,10 @@ class Connection:
                 text = message.get("text")
                 if text is None:
                     text = message.get("bytes") or b""
-                self.heard(text)
+                self.on_message(text)
                 await asyncio.sleep(0)  # a flood from one client leaves room for everybody else
 
-    def heard(self, text: str | bytes) -> None:
+    def on_message(self, text: str | bytes) -> None:
         """One message; whatever is wrong with it is answered, and the connection stays."""
         try:
             if isinstance(text, bytes):

@@ -98,8 +98,8 @@ def _model(name: str, model: Mapping[str, Any]) -> Iterator[str]:
     yield "<div class=w><table><tr><th scope=col>field<th scope=col>type<th scope=col>"
     for field, about in fields.items():
         need = "required" if field in required else f"default {_value(about['default'])}" if "default" in about else ""
-        told = [part for part in (need, _text(about.get("description", ""))) if part]
-        yield f"<tr><td><code>{e(field)}</code><td>{_type(about)}<td>{'. '.join(told)}"
+        notes = [part for part in (need, _text(about.get("description", ""))) if part]
+        yield f"<tr><td><code>{e(field)}</code><td>{_type(about)}<td>{'. '.join(notes)}"
     yield "</table></div>"
 
 

@@ -74,7 +74,7 @@ IMAGE_BODY = {
 }
 
 
-def info(session: Session) -> dict[str, object]:
+def info(session: Session, config: ServerConfig) -> dict[str, object]:
     """What SessionInfo and SessionCreated share."""
     base = f"/v1/sessions/{session.id}"
     return {
@@ -93,7 +93,7 @@ def info(session: Session) -> dict[str, object]:
             whep=f"{base}/whep",
             image=f"{base}/image",
             score=f"{base}/score",
-            renders=f"{base}/renders" if session.config.renders else None,
+            renders=f"{base}/renders" if config.renders else None,
             recording=f"{base}/recording.mp4" if session.recording is not None else None,
         ),
     }
@@ -139,7 +139,7 @@ def routes(manager: Manager, config: ServerConfig) -> APIRouter:
             clip_fps=None if video is None else (await manager.facts()).fps,
         )
         created = SessionCreated.model_validate(
-            {**info(session), "token": session.token, "view_token": session.view_token}
+            {**info(session, config), "token": session.token, "view_token": session.view_token}
         )
         location = f"/v1/sessions/{session.id}"
         response = Response(created.dump(), 201, media_type=JSON, headers={"Location": location})
@@ -170,7 +170,7 @@ def routes(manager: Manager, config: ServerConfig) -> APIRouter:
         session = manager.get(session_id, token, watch=True)
         name_ice_servers(response, config.ice_servers, config.turn_secret)
         role = "steer" if manager.may_steer(session, token) else "watch"
-        return SessionInfo.model_validate({**info(session), "role": role})
+        return SessionInfo.model_validate({**info(session, config), "role": role})
 
     @router.delete("/sessions/{session_id}", status_code=204)
     async def end(session_id: str, request: Request) -> Response:
@@ -191,7 +191,7 @@ def routes(manager: Manager, config: ServerConfig) -> APIRouter:
         if "image" not in form.files:
             raise InvalidRequest("The form lacks the file `image`.")
         pixels = await picture(form.files["image"][0])
-        return Response(ImageAccepted(re=session.new_shot(pixels)).dump(), 202, media_type=JSON)
+        return Response(ImageAccepted(re=session.set_image(pixels)).dump(), 202, media_type=JSON)
 
     @router.get("/sessions/{session_id}/score", response_model=Score)
     async def score(session_id: str, request: Request) -> Response:

@@ -65,7 +65,8 @@ def evaluate(
     if folder is not None and folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder} is a file; give a folder to write into.")
     from models.evaluation.suite import QUICK, Plan
-    from models.evaluation.tasks.sampler import SAMPLERS, Maker
+    from models.evaluation.tasks.sampler import Maker
+    from models.rollout.state import SAMPLERS
 
     if sampler not in SAMPLERS:
         raise ConfigError(f"--sampler must be {' or '.join(SAMPLERS)}, not {sampler!r}.")
@@ -90,7 +91,7 @@ def evaluate(
     from models.evaluation.thresholds import bars
 
     result = examine(Maker(opened(model, device), sampler, guidance), plan, teller(), others)
-    measured = [report.Bar(*bar) for bar in bars(result.figures)]
+    measured = bars(result.figures)
     document = report.document("eval", finite(result.figures), measured)
     if out is not None:
         draw(result, out)
@@ -153,12 +154,9 @@ def rival(text: str, samplers: tuple[str, ...]) -> tuple[str, str, str, float | 
 
 def opened(model: str | None, device: str) -> Bundle:
     """The checkpoint. Raises ModelError."""
-    from models.checkpoint.bundle import open_bundle
-    from models.checkpoint.random_weights import random_bundle
+    from models.checkpoint.load import open_weights
 
-    if model is not None and model.startswith("random:"):
-        return random_bundle(model.removeprefix("random:"), device=device if device != "auto" else "cpu")
-    return open_bundle(model, device=device)
+    return open_weights(model, device)
 
 
 def teller() -> Callable[[str], None]:
@@ -190,7 +188,7 @@ def show_comparison(makers: Mapping[str, Any], plan: Plan, out: Path | None, jso
     from models.evaluation import compare
 
     made = compare.compare(makers, plan, teller())
-    measured = [report.Bar(*bar) for bar in compare.bars(made.figures)]
+    measured = compare.bars(made.figures)
     document = report.document("eval-compare", finite(made.figures), measured)
     if out is not None:
         from models.evaluation import plots

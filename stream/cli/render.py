@@ -87,7 +87,7 @@ def render(
     if as_json:
         print(json.dumps(report))
     else:
-        print("\n".join(told(report, take)))
+        print("\n".join(report_lines(report, take)))
     for line in warnings(report, take):
         print(f"farcast render: {line}", file=sys.stderr)
 
@@ -102,7 +102,7 @@ def budget_of(steps: str) -> int | None:
     return int(steps)
 
 
-def told(report: dict[str, Any], take: Score) -> list[str]:
+def report_lines(report: dict[str, Any], take: Score) -> list[str]:
     """The report for people."""
     steps = "the live steps" if report["steps"] == LIVE else f"{report['steps']} steps a chunk"
     lines = [

@@ -1,4 +1,7 @@
-"""What the engine needs from a model. `torch_model` gives it the real one; tests give it coloured frames."""
+"""What the engine needs from a model, as protocols. `torch_backend` gives it the real one, tests coloured frames.
+
+Every error meant for a user is a `models.errors.FarcastError`: it refuses the request that caused it, with its words.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from typing import Protocol
 
 from stream.types import Mix, Pixels
 
-from .protocol import ModelFacts, Open, PromptApplied
+from .protocol import ModelFacts, Open
 
 
 class Unit(Protocol):
@@ -19,12 +22,22 @@ class Unit(Protocol):
     def cost_key(self) -> Hashable: ...
 
 
+class PendingPrompt(Protocol):
+    """A prompt asked for and not in force yet: texts with their weights, blended in over `transition` chunks."""
+
+    @property
+    def parts(self) -> Mix: ...
+    @property
+    def transition(self) -> int: ...
+
+
 class RolloutBackend(Protocol):
     """One endless rollout, in units of work (`models.rollout.rollout`).
 
-    cheap_rewind_from: the earliest chunk that `rewind` reaches without decoding anything again. opens: the prompt that
-    the next unit of kind "prompt" puts in force, None when it stays as it is. shot: the image that waits for the next
-    chunk. rebuilt: what was computed again when it was loaded from a snapshot ("context", "all" or "").
+    cheap_rewind_from: the earliest chunk that `rewind` reaches without decoding anything again. pending_prompt: the
+    prompt that the next unit of kind "prompt" puts in force. pending_image: the picture that waits for the next chunk,
+    (H, W, 3). rebuilt: what was computed again when it was loaded from a snapshot ("context", "all" or "").
+    `run` returns the chunk's frames for "decode", (n, H, W, 3), else None.
     """
 
     @property
@@ -35,14 +48,14 @@ class RolloutBackend(Protocol):
     def sigma(self) -> float: ...
     @property
     def cheap_rewind_from(self) -> int: ...
-    def next(self) -> Unit: ...
-    def run(self, unit: Unit, *, r: float | None = None) -> Pixels | None: ...
     @property
-    def opens(self) -> PromptApplied | None: ...
+    def pending_prompt(self) -> PendingPrompt | None: ...
     @property
-    def shot(self) -> Pixels | None: ...
+    def pending_image(self) -> Pixels | None: ...
     @property
     def rebuilt(self) -> str: ...
+    def next(self) -> Unit: ...
+    def run(self, unit: Unit, *, r: float | None = None) -> Pixels | None: ...
     def prompt(self, text: str | Mix, *, transition: int = 0) -> None: ...
     def image(self, image: Pixels) -> None: ...
     def restart_chunk(self) -> None: ...
@@ -50,26 +63,10 @@ class RolloutBackend(Protocol):
 
 
 class Model(Protocol):
-    """A model that is loaded and warm."""
+    """A model that is loaded and warm. `save` returns None where a rollout cannot be saved."""
 
     @property
     def facts(self) -> ModelFacts: ...
     def open(self, request: Open) -> RolloutBackend: ...
-    def save(self, take: RolloutBackend) -> bytes | None: ...
+    def save(self, rollout: RolloutBackend) -> bytes | None: ...
     def load(self, blob: bytes) -> RolloutBackend: ...
-
-
-class ModelLoadError(Exception):
-    """The model cannot be opened. The message says what to do."""
-
-    def __init__(self, message: str, code: str = "model") -> None:
-        super().__init__(message)
-        self.code = code
-
-
-class RequestRefused(Exception):
-    """The model refuses what a user asked for. The message says what to do."""
-
-    def __init__(self, message: str, code: str = "invalid") -> None:
-        super().__init__(message)
-        self.code = code

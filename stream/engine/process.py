@@ -1,4 +1,4 @@
-"""The engine process as the server sees it: start it, tell it things, hear from it, start it again when it dies.
+"""The engine process as the server sees it: start it, send it commands, receive its events, restart it when it dies.
 
 Two threads stand between the event loop and the pipe, so that the loop never waits for the device. The way out is
 bounded: what a newer value replaces (playout reports, dials, prompts) is dropped there, and a dropped prompt is
@@ -70,7 +70,7 @@ class EngineProcess:
         self._deaths: deque[float] = deque(maxlen=RESTARTS)
         self._closing = False
         self._process: BaseProcess | None = None
-        self._blame: Any = None
+        self._crash_marker: Any = None
         self._outbox: _Outbox | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -83,12 +83,12 @@ class EngineProcess:
         self._loop = asyncio.get_running_loop()
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        blame = context.Array("c", SESSION_ID_BYTES, lock=False)
-        arguments = (theirs, self.options, blame)
+        crash_marker = context.Array("c", SESSION_ID_BYTES, lock=False)
+        arguments = (theirs, self.options, crash_marker)
         process = context.Process(target=main, args=arguments, name="farcast-engine", daemon=True)
         process.start()
         theirs.close()
-        self._process, self._blame = process, blame
+        self._process, self._crash_marker = process, crash_marker
         self._outbox = _Outbox(ours, self._superseded)
         threading.Thread(target=self._read, args=(ours, process), name="engine-reader", daemon=True).start()
 
@@ -125,7 +125,7 @@ class EngineProcess:
                 event: Event = pipe.recv()
                 if isinstance(event, ChunkMade):  # here, as this thread holds nobody up
                     event = replace(event, crc=zlib.crc32(event.frames.data))
-                self._loop.call_soon_threadsafe(self._heard, event)
+                self._loop.call_soon_threadsafe(self._on_message, event)
         except (EOFError, OSError):
             pass
         except RuntimeError:
@@ -140,7 +140,7 @@ class EngineProcess:
 
     # --- event loop
 
-    def _heard(self, event: Event) -> None:
+    def _on_message(self, event: Event) -> None:
         if isinstance(event, Ready):
             restarted = self.facts is not None
             self.facts, self.ready_seconds, self.alive = event.facts, event.seconds, True
@@ -169,7 +169,7 @@ class EngineProcess:
             self._fail(EngineFailed("The engine keeps ending by itself. Look at the server's log and restart it."))
             return
         self.restarts += 1
-        self.on_lost(self._blame.value.decode())
+        self.on_lost(self._crash_marker.value.decode())
         self.start()
 
     def _fail(self, failure: EngineFailed) -> None:

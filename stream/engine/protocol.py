@@ -1,4 +1,4 @@
-"""What the server and the engine process say to each other: small frozen values over one pipe.
+"""Messages between the server and the engine process: small frozen values over one pipe.
 
 `session` names the session, `serial` a user's change (counted up by the server), so that every change can be answered.
 Times are `time.monotonic()` seconds, one clock for all processes of a host.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-from stream.governor.dial import DialSetting
+from stream.governor import Dial
 from stream.types import Mix, Pixels
 
 
@@ -58,7 +58,7 @@ class Open:
     session: str
     prompt: str
     seed: int
-    dial: DialSetting
+    dial: Dial
     guidance: float = 1.0
     image: Pixels | None = None
     clip: Pixels | None = None
@@ -96,7 +96,7 @@ class SetPrompt:
 class SetDial:
     session: str
     serial: int
-    dial: DialSetting
+    dial: Dial
 
 
 @dataclass(frozen=True)
@@ -126,11 +126,11 @@ class Rewind:
 
 @dataclass(frozen=True)
 class PlayoutReport:
-    """Where playout stands `at`: `left` frames wait, after the first `heard` messages of this engine process that
+    """Where playout stands `at`: `left` frames wait, after the first `received` messages of this engine process that
     change the queue (`ChunkMade`, `DropFrom`, `Rewound`). `playing`: a frame was shown, so they leave by the clock."""
 
     session: str
-    heard: int
+    received: int
     left: int
     at: float
     fps: float
@@ -172,8 +172,8 @@ class PromptApplied:
 
 @dataclass(frozen=True)
 class ChunkMade:
-    """Frames of one chunk. `took` counts from the moment the chunk could start to its last frame, `wait` is the time
-    the engine sat idle for this session because its lead was full. `late` > 0: seconds past the deadline."""
+    """Frames of one chunk. `took`: seconds from its first unit of work to its frames. `late` > 0: seconds past the
+    deadline."""
 
     session: str
     chunk: int
@@ -187,11 +187,11 @@ class ChunkMade:
     made_at: float
     prompt_serial: int
     image_serial: int
-    cut: bool = False  # replaces what is queued
+    replaces_queue: bool = False  # its frames replace those that wait to be shown
     # For the score: what decided this chunk besides the chunks before it.
     opened: tuple[PromptApplied | None, ...] = ()  # prompts in the order they took effect; None = nothing new
     shot: Pixels | None = None  # the picture it begins from
-    rebuilt: str = ""  # "context" or "all": what of the take's memory was made anew before it
+    rebuilt: str = ""  # "context" or "all": what of the rollout's memory was computed again before it
     crc: int | None = None  # of the frames; filled in on the way to the server
 
     @property

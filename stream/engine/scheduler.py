@@ -15,13 +15,14 @@ from functools import partial
 from multiprocessing.connection import Connection
 from typing import Protocol
 
-from stream.engine.protocol import EngineOptions
-from stream.governor import CostModel, GovernorError, loads, pick
+from models.errors import FarcastError, ModelError
+from stream.governor import CostModel, loads, pick
 
-from .backend import Model, ModelLoadError, RequestRefused
+from .backend import Model
 from .protocol import (
     Close,
     Command,
+    EngineOptions,
     Event,
     LoadFailed,
     Open,
@@ -47,12 +48,12 @@ SAVE_SHARE = 0.03  # of the time at most
 
 
 class CrashMarker(Protocol):
-    """A piece of memory that both processes see: whose work is being done. It outlives a crash."""
+    """Memory shared with the server: the session whose work is being done. The server reads it after a crash."""
 
     value: bytes
 
 
-def main(pipe: Connection, options: EngineOptions, blame: CrashMarker) -> None:
+def main(pipe: Connection, options: EngineOptions, crash_marker: CrashMarker) -> None:
     """Entry point of the process. Ends when told to, or when the server is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the server's to handle; it then closes the pipe
     logging.basicConfig(level=options.level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
@@ -61,8 +62,8 @@ def main(pipe: Connection, options: EngineOptions, blame: CrashMarker) -> None:
     try:
         model = _load(options)
         pipe.send(Ready(model.facts, time.monotonic() - began))
-        Scheduler(pipe, model, max_lead=options.max_lead, blame=blame).run()
-    except ModelLoadError as error:
+        Scheduler(pipe, model, max_lead=options.max_lead, crash_marker=crash_marker).run()
+    except FarcastError as error:
         pipe.send(LoadFailed(error.code, str(error)))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         pass  # the server is gone, and so is everybody this process worked for
@@ -76,9 +77,9 @@ def _load(options: EngineOptions) -> Model:
     try:
         factory = getattr(importlib.import_module(module), name)
     except ImportError as error:
-        raise ModelLoadError(
+        raise ModelError(
             f"The engine needs a package that is not installed ({error.name}). Install farcast[server].",
-            "not_installed",
+            code="not_installed",
         ) from error
     model: Model = factory(options.model, options.device, options.threads, options.execution)
     return model
@@ -87,9 +88,9 @@ def _load(options: EngineOptions) -> Model:
 class Scheduler:
     """All sessions of the device."""
 
-    def __init__(self, pipe: Connection, model: Model, *, max_lead: float, blame: CrashMarker) -> None:
+    def __init__(self, pipe: Connection, model: Model, *, max_lead: float, crash_marker: CrashMarker) -> None:
         self.pipe = pipe
-        self.blame = blame
+        self.crash_marker = crash_marker
         self.model = model
         self.max_lead = max_lead
         self.costs = CostModel()
@@ -112,8 +113,8 @@ class Scheduler:
 
     def step(self, slot: Slot) -> None:
         """One unit of work for one session. An error of the model ends that session, not the engine."""
-        self.blame.value = slot.session.encode()
-        if slot.plan is None:
+        self.crash_marker.value = slot.session.encode()
+        if slot.current is None:
             self.share()  # a chunk is about to be planned: by what costs and dials are now
         try:
             for event in slot.run():
@@ -129,16 +130,16 @@ class Scheduler:
         self.slots.pop(session, None)
         self.saved_at.pop(session, None)
         code = getattr(error, "code", "model_failed")
-        text = str(error) if isinstance(error, RequestRefused) else "The model failed on this session. Start a new one."
+        text = str(error) if isinstance(error, FarcastError) else "The model failed on this session. Start a new one."
         self.send(SessionLost(session, code, text))
 
     def save(self, slot: Slot) -> None:
         """A snapshot between two chunks, often enough to lose little, rarely enough to cost little."""
         now = monotonic()
-        if slot.plan is not None or slot.take.next().kind == "append" or now < self.saved_at.get(slot.session, 0.0):
+        if slot.in_chunk or now < self.saved_at.get(slot.session, 0.0):
             return
-        chunk = slot.take.chunk
-        blob = self.model.save(slot.take)
+        chunk = slot.rollout.chunk
+        blob = self.model.save(slot.rollout)
         if blob is None:
             self.saved_at[slot.session] = float("inf")
             return
@@ -154,10 +155,10 @@ class Scheduler:
     def read(self, timeout: float) -> None:
         """Everything that has come, waiting up to `timeout` seconds for the first."""
         while self.running and self.pipe.poll(timeout):
-            self.obey(self.pipe.recv())
+            self.apply(self.pipe.recv())
             timeout = 0.0
 
-    def obey(self, command: Command) -> None:
+    def apply(self, command: Command) -> None:
         if isinstance(command, Shutdown):
             self.running = False
         elif isinstance(command, Open):
@@ -169,7 +170,7 @@ class Scheduler:
             self.saved_at.pop(command.session, None)
             self.share()
         elif isinstance(command, PlayoutReport):
-            slot.inhand.heard(command)
+            slot.mirror.on_report(command)
         elif isinstance(command, SetPaused):
             slot.hold(command.on)
             self.share()
@@ -177,17 +178,17 @@ class Scheduler:
             self.change(slot, command)
 
     def change(self, slot: Slot, command: SetPrompt | SetDial | SetImage | Rewind) -> None:
-        self.blame.value = slot.session.encode()
+        self.crash_marker.value = slot.session.encode()
         try:
             if isinstance(command, SetPrompt):
                 events = slot.set_prompt(command)
             elif isinstance(command, SetDial):
                 events = slot.set_dial(command)
             elif isinstance(command, SetImage):
-                events = slot.new_shot(command)
+                events = slot.set_image(command)
             else:
                 events = slot.rewind(command)
-        except (RequestRefused, GovernorError) as error:
+        except FarcastError as error:
             events = [Refused(slot.session, command.serial, error.code, str(error))]
         except (EOFError, OSError, MemoryError):
             raise
@@ -199,13 +200,13 @@ class Scheduler:
             self.send(event)
 
     def open(self, request: Open) -> None:
-        self.blame.value = request.session.encode()
+        self.crash_marker.value = request.session.encode()
         try:
-            take = self.model.load(request.snapshot) if request.snapshot else self.model.open(request)
+            rollout = self.model.load(request.snapshot) if request.snapshot else self.model.open(request)
             self.slots[request.session] = Slot(
-                request, take, self.model.facts, self.costs, max_lead=self.max_lead, clock=monotonic
+                request, rollout, self.model.facts, self.costs, max_lead=self.max_lead, clock=monotonic
             )
-        except (RequestRefused, GovernorError) as error:
+        except FarcastError as error:
             self.send(SessionLost(request.session, error.code, str(error)))
         except (EOFError, OSError, MemoryError):
             raise

@@ -1,7 +1,7 @@
-"""One session inside the engine: its take, its governor, what has been shown of it, and the changes that wait.
+"""One session inside the engine: its rollout, its governor, what has been shown of it, and the changes that wait.
 
-A slot knows no pipe and no other slot. `run` does one unit of work and says what came of it; the worker decides whose
-unit runs next by `deadline`, among those whose `wait` is zero.
+A slot knows no pipe and no other slot. `run` runs one unit of work and returns the events that follow from it; the
+scheduler decides whose unit runs next by `deadline`, among those whose `wait` is zero.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from stream.governor import ChunkPlan, CostModel, Dial, EngineSnapshot, Governor, plan_prompt
-from stream.governor.dial import DialSetting
+from models.errors import FarcastError
+from stream.governor import CostModel, EngineSnapshot, Governor, plan_prompt
 from stream.governor.prompt_policy import DELIVERY_S, GOES_BACK, REPLACES
 from stream.types import Pixels
 
-from .backend import RequestRefused, RolloutBackend, Unit
+from .backend import RolloutBackend, Unit
+from .chunk import ChunkInProgress, ChunkInputs
 from .playout_mirror import PlayoutMirror
 from .protocol import (
     ChunkMade,
@@ -35,68 +36,67 @@ from .protocol import (
 )
 
 MARGIN = 2  # frames that may leave before the server hears that they should not
-OPENINGS = 2  # times a chunk may be opened, before a flood of prompts keeps it from ever being begun
+MAX_OPENINGS = 2  # prompts that may open one chunk; with more, a flood of prompts would keep it from being begun
 
 Clock = Callable[[], float]
 
 
-def governor_dial(setting: DialSetting) -> Dial:
-    return Dial(setting.latency_ms, setting.floor, setting.ceiling, setting.steps)
-
-
 class Slot:
-    """`load`: by how much the other sessions stretch this one's work (1 = alone); set by the worker."""
+    """`load`: by how much the other sessions stretch this one's work (1 = alone); set by the scheduler."""
 
     def __init__(
-        self, request: Open, take: RolloutBackend, facts: ModelFacts, costs: CostModel, *, max_lead: float, clock: Clock
+        self,
+        request: Open,
+        rollout: RolloutBackend,
+        facts: ModelFacts,
+        costs: CostModel,
+        *,
+        max_lead: float,
+        clock: Clock,
     ) -> None:
         self.session = request.session
-        self.take = take
+        self.rollout = rollout
         self.facts = facts
         self.clock = clock
         self.costs = costs
         self.load = 1.0
-        self.held = False
+        self.held = False  # paused: no chunks are made
         self.max_lead = max_lead
-        self.governor = Governor(
-            governor_dial(request.dial), costs, chunk_seconds=facts.chunk_seconds, shift=facts.shift
-        )
-        self.plan: ChunkPlan | None = None
-        self.inhand = PlayoutMirror(request.session, facts.fps)
-        self.sigmas: list[float] = []
-        self.asked = request.asked  # the prompt asked for last
-        self.opened: list[PromptApplied | None] = []  # see ChunkMade; of the chunk in progress
-        self.shot: Pixels | None = None  # likewise
-        self.rebuilt = take.rebuilt  # likewise
-        self.prompt_serial = request.prompt_serial  # carried by the chunk in progress
+        self.governor = Governor(request.dial, costs, chunk_seconds=facts.chunk_seconds, shift=facts.shift)
+        self.mirror = PlayoutMirror(request.session, facts.fps)
+        self.current: ChunkInProgress | None = None
+        self.inputs = ChunkInputs(rebuilt=rollout.rebuilt)
+        self.asked = request.asked  # the newest prompt that the rollout was given
+        self.prompt_serial = request.prompt_serial  # of the newest prompt and picture that a chunk carries
         self.image_serial = request.image_serial
-        self.next_prompt: SetPrompt | None = None  # not carried by a chunk yet
-        self.kept_back = False  # nor given to the take
+        self.next_prompt: SetPrompt | None = None  # not carried by a chunk yet ...
+        self.prompt_deferred = False  # ... nor given to the rollout: it must wait until the chunk in progress is made
         self.next_image: SetImage | None = None
-        self.hurry = False  # finish the chunk in progress with the next step
-        self.cut = False  # the chunk that will carry the prompt replaces what is queued ...
-        self.cutting = False  # ... and the one in progress is that chunk
-        self.shot_from = 0  # the chunk of the last picture, which must be shown once
+        self.image_chunk = 0  # the chunk of the last picture, which must be shown once
+        self.replace_queue = False  # the next chunk to be opened replaces what waits to be shown
         self.due: float | None = None  # when the next chunk should be seen, because a prompt waits for it
-        self.restarted = False  # once a chunk, or a flood of prompts would keep it from ever being finished
         self.free_since = clock()  # when the previous chunk ended, moved on while waiting for room
-        self.began = 0.0
 
-    # --- what the worker asks
+    # --- what the scheduler asks
 
     def lead(self, now: float) -> float:
         """Seconds of video that are made and not yet shown."""
-        return self.inhand.frames(now) / self.facts.fps
+        return self.mirror.frames(now) / self.facts.fps
 
     def hold(self, on: bool) -> None:
         """Stop making chunks, or go on."""
-        self.held, self.inhand.running = on, not on
+        self.held, self.mirror.running = on, not on
+
+    @property
+    def in_chunk(self) -> bool:
+        """A chunk is begun, or made and not appended yet."""
+        return self.current is not None or self.rollout.next().kind == "append"
 
     def wait(self, now: float) -> float:
         """Seconds until this slot may run; infinite while it is held."""
         if self.held:
             return float("inf")
-        if self.plan is not None or self.take.next().kind == "append" or self.cut:
+        if self.in_chunk or self.replace_queue:
             return 0.0
         lead = self.lead(now)
         room = self.governor.may_start(now, lead)
@@ -108,66 +108,67 @@ class Slot:
 
     def deadline(self, now: float) -> float:
         """When the picture runs dry without this slot's next chunk, or a prompt that waits is due."""
-        dry = now + self.lead(now) if self.plan is None else self.plan.deadline
+        dry = now + self.lead(now) if self.current is None else self.current.plan.deadline
         return dry if self.due is None else min(dry, self.due)
 
     # --- changes
 
     def set_prompt(self, change: SetPrompt) -> list[Event]:
-        """Raises the model's error for a prompt it refuses."""
-        if self.plan is not None and (self.restarted or len(self.opened) >= OPENINGS):
-            self.kept_back = True
+        """Raises FarcastError for a prompt that the model refuses."""
+        inputs = self.inputs
+        if self.current is not None and (inputs.restarted or len(inputs.opened) >= MAX_OPENINGS):
+            self.prompt_deferred = True
         else:
-            self.take.prompt(change.asked, transition=change.transition)
-            self.kept_back, self.asked = False, change.asked
+            self.rollout.prompt(change.asked, transition=change.transition)
+            self.prompt_deferred, self.asked = False, change.asked
         events: list[Event] = []
         if self.next_prompt is not None:
             events.append(Superseded(self.session, self.next_prompt.serial))
         self.next_prompt = change
-        return events + self._turn(change.at)
+        return events + self._hasten(change.at)
 
-    def _give(self) -> list[Event]:
-        """The chunk is done: the prompt that was kept back from it may come in force."""
+    def _pass_deferred_prompt(self) -> list[Event]:
+        """The chunk is made, or taken back: the prompt that was deferred because of it goes to the rollout."""
         change = self.next_prompt
-        if not self.kept_back or change is None:
+        if not self.prompt_deferred or change is None:
             return []
-        self.kept_back = False
+        self.prompt_deferred = False
         try:
-            self.take.prompt(change.asked, transition=change.transition)
-        except RequestRefused as error:
+            self.rollout.prompt(change.asked, transition=change.transition)
+        except FarcastError as error:
             self.next_prompt = None
             return [Refused(self.session, change.serial, error.code, str(error))]
         self.asked = change.asked
         return []
 
     def set_dial(self, change: SetDial) -> list[Event]:
-        """Raises GovernorError for a dial that makes no sense."""
-        self.governor.set_dial(governor_dial(change.dial))
-        return [DialTaken(self.session, change.serial, self.take.chunk, self.take.frame)]
+        self.governor.set_dial(change.dial)
+        return [DialTaken(self.session, change.serial, self.rollout.chunk, self.rollout.frame)]
 
-    def new_shot(self, change: SetImage) -> list[Event]:
-        self.take.image(change.image)
+    def set_image(self, change: SetImage) -> list[Event]:
+        self.rollout.image(change.image)
         self.next_image = change
-        return self._turn(change.at)
+        return self._hasten(change.at)
 
     def rewind(self, change: Rewind) -> list[Event]:
-        """Raises the model's error when the chunk is not there any more. The prompt asked for last stays in force."""
+        """Raises FarcastError when the chunk is not there any more. The prompt asked for last stays in force."""
         self._rewind(change.chunk)
-        self.take.prompt(self.asked)
-        refusals = self._give()
+        self.rollout.prompt(self.asked)
+        refusals = self._pass_deferred_prompt()
         self._abandon()
-        self.hurry = self.restarted = self.cut = False
-        self.inhand.clear()
-        return [*refusals, Rewound(self.session, change.serial, self.take.chunk, self.take.frame)]
+        self.inputs.restarted = self.replace_queue = False
+        self.mirror.clear()
+        return [*refusals, Rewound(self.session, change.serial, self.rollout.chunk, self.rollout.frame)]
 
-    def _turn(self, at: float) -> list[Event]:
-        """Something asked for `at` is to be seen soon: what becomes of what is made, and of what is being made?"""
+    def _hasten(self, at: float) -> list[Event]:
+        """A prompt or a picture asked for `at` is to be seen within the latency target: decide what becomes of the
+        frames that wait and of the chunk in progress, and do it."""
         now = self.clock()
-        if self.held or not self.inhand.report.playing:
+        if self.held or not self.mirror.report.playing:
             return []
         dial, frame_s = self.governor.dial, 1 / self.facts.fps
         keep = self._keep(now)
-        turn = plan_prompt(
+        plan = plan_prompt(
             self._moment(now, at, None if keep is None else keep[1]),
             self.costs,
             dial,
@@ -176,120 +177,123 @@ class Slot:
             load=self.load,
             frame_s=frame_s,
             can_rewind=keep is not None,
-            can_restart=not self.restarted,
+            can_restart=not self.inputs.restarted,
             keys=self.governor.forecast.keys,
         )
-        self.cut = turn.queue in REPLACES
-        self.due = at + dial.latency_s - DELIVERY_S - (frame_s if self.cut else 0.0)
-        if turn.chunk == "finish":
-            self.hurry = True
-        elif turn.chunk == "restart" and self.plan is not None:
-            self.restarted = True
-            self.take.restart_chunk()
+        self.replace_queue = plan.queue in REPLACES
+        self.due = at + dial.latency_s - DELIVERY_S - (frame_s if self.replace_queue else 0.0)
+        if plan.chunk == "finish" and self.current is not None:
+            self.current.finish_early = True
+        elif plan.chunk == "restart" and self.current is not None:
+            self.inputs.restarted = True
+            self.rollout.restart_chunk()
             self._abandon()
-        if turn.queue in GOES_BACK and keep is not None:
+        if plan.queue in GOES_BACK and keep is not None:
             return self._go_back(keep[0], now)
         return []
 
     def _moment(self, now: float, at: float, kept: float | None) -> EngineSnapshot:
         """kept: frames that must still be shown when all that can be taken back is."""
-        fps, unit = self.facts.fps, self.take.next()
-        shown_left = (self.inhand.rest(now) if kept is None else kept) / fps
-        done = len(self.sigmas) - 1
-        left = self.plan.steps - done if self.plan is not None and self.take.sigma > 0.0 else 0
+        fps, unit = self.facts.fps, self.rollout.next()
+        shown_left = (self.mirror.rest(now) if kept is None else kept) / fps
+        current = self.current
+        done = 0 if current is None else current.steps
+        left = current.plan.steps - done if current is not None and self.rollout.sigma > 0.0 else 0
         busy = self.costs.estimate("append", 0.9, unit.cost_key) * self.load if unit.kind == "append" else 0.0
         return EngineSnapshot(
             elapsed=max(0.0, now - at),
             shown_left=shown_left,
             queued=max(0.0, self.lead(now) - shown_left),
             busy=busy,
-            in_progress=self.plan is not None,
-            done=done if self.plan is not None else 0,
+            in_progress=current is not None,
+            done=done,
             left=max(0, left),
         )
 
     def _keep(self, now: float) -> tuple[int, float] | None:
         """The last chunk to be shown, and the frames to be shown up to its end, if the rest were taken back."""
-        return self.inhand.keep(now, MARGIN, max(self.take.cheap_rewind_from - 1, self.shot_from))
+        return self.mirror.keep(now, MARGIN, max(self.rollout.cheap_rewind_from - 1, self.image_chunk))
 
     def _go_back(self, chunk: int, now: float) -> list[Event]:
         """To the end of `chunk`; what was made after it will not be shown."""
         self._rewind(chunk + 1)
         if self.next_prompt is None:  # the one in force may have come after that chunk
-            self.take.prompt(self.asked)
-        refusals = self._give()
+            self.rollout.prompt(self.asked)
+        refusals = self._pass_deferred_prompt()
         self.costs.observe("rewind", self.clock() - now)
-        self.inhand.forget(chunk + 1)
+        self.mirror.drop_from(chunk + 1)
         self._abandon()
-        return [*refusals, DropFrom(self.session, self.take.chunk, self.take.frame)]
+        return [*refusals, DropFrom(self.session, self.rollout.chunk, self.rollout.frame)]
 
     def _rewind(self, chunk: int) -> None:
-        """Take the take back, and note what of its memory that makes anew."""
-        same, begun = chunk == self.take.chunk, self.take.sigma < 1.0
-        deep = chunk < self.take.cheap_rewind_from or (same and self.rebuilt == "all")
-        self.take.rewind(chunk)
+        """Take the rollout back, and note what of its memory has to be computed again."""
+        same, begun = chunk == self.rollout.chunk, self.rollout.sigma < 1.0
+        deep = chunk < self.rollout.cheap_rewind_from or (same and self.inputs.rebuilt == "all")
+        self.rollout.rewind(chunk)
         if not same or begun:
-            self.rebuilt = "all" if deep else "context"
+            self.inputs.rebuilt = "all" if deep else "context"
         if not same:  # a picture that this chunk has taken stays with it
-            self.shot = None
-        self.opened.clear()
+            self.inputs.image = None
+        self.inputs.opened.clear()
 
     def _abandon(self) -> None:
         """The chunk in progress is not to be finished as it was begun."""
-        if self.plan is not None:
+        if self.current is not None:
             self.governor.drop_chunk()
-            self.plan, self.free_since = None, self.clock()
+            self.current, self.free_since = None, self.clock()
 
     # --- work
 
     def run(self) -> list[Event]:
         """One unit of work. Whatever the model raises passes through: this session is then lost."""
         now = self.clock()
-        unit = self.take.next()
-        if self.plan is None and unit.kind != "append":
-            self._open_chunk(now)
+        unit = self.rollout.next()
+        if self.current is None and unit.kind != "append":
+            self.current = self._open_chunk(now)
         r: float | None = None
         if unit.kind == "step":
-            assert self.plan is not None
-            done = len(self.sigmas) - 1
-            r = self.governor.next_r(now, self.take.sigma, done, hurry=self.hurry)
-            self.sigmas.append(r)
+            assert self.current is not None
+            current = self.current
+            r = self.governor.next_r(now, self.rollout.sigma, current.steps, finish_early=current.finish_early)
+            current.sigmas.append(r)
         self._carry(unit)
-        chunk, frame = self.take.chunk, self.take.frame
-        frames = self.take.run(unit, r=r)
+        chunk, frame = self.rollout.chunk, self.rollout.frame
+        frames = self.rollout.run(unit, r=r)
         took = self.clock() - now
         self._learn(unit, took)
         events: list[Event] = [Measured(unit.kind, took)]
         if frames is not None:
-            events += [self._close_chunk(chunk, frame, frames), *self._give()]
+            events += [self._close_chunk(chunk, frame, frames), *self._pass_deferred_prompt()]
         return events
 
-    def _open_chunk(self, now: float) -> None:
-        first = self.take.chunk == 0 or self.next_image is not None  # one frame, see Rollout
-        self.plan = self.governor.open_chunk(
+    def _open_chunk(self, now: float) -> ChunkInProgress:
+        first = self.rollout.chunk == 0 or self.next_image is not None  # one frame, see Rollout
+        plan = self.governor.open_chunk(
             now,
             self.lead(now),
             load=self.load,
             frames_seconds=1 / self.facts.fps if first else None,
-            playing=self.inhand.report.playing,
+            playing=self.mirror.report.playing,
             due=self.due,
             before=("prompt", "encode") if self.next_prompt or self.next_image else (),
         )
-        self.due = None
-        self.sigmas, self.hurry, self.began = [1.0], False, now
-        self.cutting, self.cut = self.cut, False
+        current = ChunkInProgress(plan, now, self.replace_queue)
+        self.due, self.replace_queue = None, False
+        return current
 
     def _carry(self, unit: Unit) -> None:
         """What the chunk in progress takes on with this unit: the prompt or the picture asked for last."""
+        rollout, inputs = self.rollout, self.inputs
         if unit.kind == "prompt":
-            self.opened.append(self.take.opens)
-            if self.opened[-1] is not None and self.next_prompt is not None:
+            prompt = rollout.pending_prompt
+            inputs.opened.append(None if prompt is None else PromptApplied(prompt.parts, prompt.transition))
+            if prompt is not None and self.next_prompt is not None:
                 self.prompt_serial, self.next_prompt = self.next_prompt.serial, None
-        elif unit.kind == "encode" and self.take.sigma == 1.0 and self.take.shot is not None:
-            self.shot = self.take.shot
+        elif unit.kind == "encode" and rollout.sigma == 1.0 and rollout.pending_image is not None:
+            inputs.image = rollout.pending_image
             if self.next_image is not None:
                 self.image_serial, self.next_image = self.next_image.serial, None
-                self.shot_from = self.take.chunk
+                self.image_chunk = rollout.chunk
 
     def _learn(self, unit: Unit, took: float) -> None:
         key = unit.cost_key
@@ -298,30 +302,29 @@ class Slot:
             self.governor.forecast.keys[unit.kind] = key
 
     def _close_chunk(self, chunk: int, frame: int, frames: Pixels) -> ChunkMade:
-        assert self.plan is not None
-        now = self.clock()
-        report = self.governor.close_chunk(now, len(self.sigmas) - 1)
+        current, inputs, now = self.current, self.inputs, self.clock()
+        assert current is not None
+        report = self.governor.close_chunk(now, current.steps)
         made = ChunkMade(
             self.session,
             chunk,
             frame,
             frames,
-            tuple(self.sigmas),
-            took=now - self.began,
+            tuple(current.sigmas),
+            took=now - current.began,
             cycle=now - self.free_since,
-            budget=self.plan.deadline - self.began,
+            budget=current.plan.deadline - current.began,
             late=report.late_s,
             made_at=now,
             prompt_serial=self.prompt_serial,
             image_serial=self.image_serial,
-            cut=self.cutting,
-            opened=tuple(self.opened),
-            shot=self.shot,
-            rebuilt=self.rebuilt,
+            replaces_queue=current.replaces_queue,
+            opened=tuple(inputs.opened),
+            shot=inputs.image,
+            rebuilt=inputs.rebuilt,
         )
-        self.opened, self.shot, self.rebuilt = [], None, ""
-        self.inhand.made(chunk, len(frames), replaces=self.cutting)
-        self.plan, self.free_since, self.restarted = None, now, False
+        self.mirror.on_sent(chunk, len(frames), replaces=current.replaces_queue)
+        self.current, self.inputs, self.free_since = None, ChunkInputs(), now
         return made
 
 

@@ -1,97 +1,23 @@
-"""The real model for the engine: `models` behind the interface of `model`. Imported only inside the engine process."""
+"""The real model for the engine: a bundle and its rollouts (`models`). Imported only inside the engine process."""
 
 from __future__ import annotations
 
-import contextlib
-import logging
-from collections.abc import Iterator
-
 import torch
-from PIL import Image
 
 from models.checkpoint.bundle import Bundle
 from models.checkpoint.fingerprint import fingerprint
 from models.checkpoint.load import default_threads, open_weights
-from models.errors import FarcastError
-from models.rollout.rollout import Rollout, Unit
-from models.rollout.snapshot import is_full
-from models.rollout.snapshot_bytes import pack, unpack
-from stream.types import Mix, Pixels
+from models.errors import ModelError
+from models.rollout import snapshot, snapshot_bytes
+from models.rollout.rollout import Rollout
 
-from .backend import ModelLoadError, RequestRefused
-from .protocol import ModelFacts, Open, PromptApplied
-
-log = logging.getLogger("farcast.engine")
+from .protocol import ModelFacts, Open
 
 WARM_CHUNKS = 3  # chunk 0, the first full one, and one with a context: every shape of a young stream
 
 
-@contextlib.contextmanager
-def told() -> Iterator[None]:
-    """Errors meant for users pass to the user, with their words."""
-    try:
-        yield
-    except FarcastError as error:
-        raise RequestRefused(str(error), error.code) from error
-
-
-class TorchTake:
-    """A `models.rollout.rollout.Rollout` that takes pictures as arrays."""
-
-    def __init__(self, rollout: Rollout, rebuilt: str = "") -> None:
-        self.rollout = rollout
-        self.rebuilt = rebuilt
-
-    @property
-    def chunk(self) -> int:
-        return self.rollout.chunk
-
-    @property
-    def frame(self) -> int:
-        return self.rollout.frame
-
-    @property
-    def sigma(self) -> float:
-        return self.rollout.sigma
-
-    @property
-    def cheap_rewind_from(self) -> int:
-        return self.rollout.cheap_rewind_from
-
-    def next(self) -> Unit:
-        return self.rollout.next()
-
-    def run(self, unit: Unit, *, r: float | None = None) -> Pixels | None:
-        with told():
-            return self.rollout.run(unit, r=r)
-
-    @property
-    def opens(self) -> PromptApplied | None:
-        wish = self.rollout.wish
-        return None if wish is None else PromptApplied(wish.parts, wish.transition)
-
-    @property
-    def shot(self) -> Pixels | None:
-        return self.rollout.new_shot
-
-    def prompt(self, text: str | Mix, *, transition: int = 0) -> None:
-        with told():
-            self.rollout.prompt(text, transition=transition)
-
-    def image(self, image: Pixels) -> None:
-        with told():
-            self.rollout.image(Image.fromarray(image))
-
-    def restart_chunk(self) -> None:
-        self.rollout.restart_chunk()
-
-    def rewind(self, chunk: int) -> None:
-        with told():
-            self.rollout.rewind(chunk)
-
-
 class TorchModel:
-    """One bundle, shared by all takes."""
+    """One bundle, shared by all rollouts. A `models.rollout.rollout.Rollout` is the backend of a slot as it is."""
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
@@ -110,45 +36,40 @@ class TorchModel:
             library=f"torch {torch.__version__}",
         )
 
-    def open(self, request: Open) -> TorchTake:
-        with told():
-            return TorchTake(
-                Rollout(
-                    self.bundle,
-                    prompt=request.prompt,
-                    seed=request.seed,
-                    image=None if request.image is None else Image.fromarray(request.image),
-                    clip=request.clip,
-                    clip_fps=request.clip_fps,
-                    guidance=request.guidance,
-                )
-            )
+    def open(self, request: Open) -> Rollout:
+        """Raises models.errors.FarcastError."""
+        return Rollout(
+            self.bundle,
+            prompt=request.prompt,
+            seed=request.seed,
+            image=request.image,
+            clip=request.clip,
+            clip_fps=request.clip_fps,
+            guidance=request.guidance,
+        )
 
-    def save(self, take: TorchTake) -> bytes | None:
-        return pack(take.rollout.snapshot())
+    def save(self, rollout: Rollout) -> bytes | None:
+        """The rollout as bytes; see `models.rollout.snapshot`."""
+        return snapshot_bytes.pack(snapshot.save(rollout.state))
 
-    def load(self, blob: bytes) -> TorchTake:
-        with told():
-            snapshot = unpack(blob)
-            return TorchTake(Rollout.restore(self.bundle, snapshot), "" if is_full(snapshot) else "all")
+    def load(self, blob: bytes) -> Rollout:
+        """The rollout that `save` saved. Raises models.errors.RequestError."""
+        return snapshot.load(self.bundle, snapshot_bytes.unpack(blob))
 
     def warm_up(self) -> None:
-        """Pay for what the first run of everything costs before anybody waits for it."""
+        """Run the first chunks once, so that no session pays for compilation and allocation."""
         rollout = Rollout(self.bundle, prompt=self.facts.examples[0] if self.facts.examples else "a red circle")
         while rollout.chunk < WARM_CHUNKS:
             rollout.run(rollout.next())
 
 
 def open_model(source: str | None, device: str, threads: int, execution: str = "eager") -> TorchModel:
-    """The engine's default factory. Raises ModelLoadError with what to do."""
+    """The engine's default factory. Raises models.errors.ModelError with what to do."""
     torch.set_num_threads(threads or default_threads())
     try:
         model = TorchModel(open_weights(source, device, execution))
         model.warm_up()
-    except FarcastError as error:
-        raise ModelLoadError(str(error), error.code) from error
     except (OSError, RuntimeError) as error:  # out of memory, no such device, a file that cannot be read
-        raise ModelLoadError(f"The model cannot be opened: {error}. Check --model and --device.") from error
+        message = f"The model cannot be opened: {error}. Check --model and --device."
+        raise ModelError(message, code="model") from error
     return model
-
-

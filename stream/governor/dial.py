@@ -64,16 +64,6 @@ def _count(name: str, value: object) -> int:
     return value
 
 
-@dataclass(frozen=True)
-class DialSetting:
-    """The dial as the governor takes it."""
-
-    latency_ms: float = 1500.0
-    floor: int = 1
-    ceiling: int = 32
-    steps: int | None = None
-
-
 class GovernorError(ValueError):
     """A dial or a setting that makes no sense. The message says what to send instead."""
 

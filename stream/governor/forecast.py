@@ -1,4 +1,4 @@
-"""How long a chunk will take: medians of its units, times a learnt ratio of what chunks took to what was foretold."""
+"""How long a chunk will take: medians of its units, times a learnt ratio of what chunks took to what was predicted."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ class Forecast:
         """From the start of a chunk to the start of the next."""
         return self.ready(steps) + self.fixed("append")
 
-    def learn(self, foretold: float, took: float) -> None:
+    def learn(self, predicted: float, took: float) -> None:
         """A chunk is done."""
-        if foretold > 0.0:
-            self._ratios.add(took / foretold)
+        if predicted > 0.0:
+            self._ratios.add(took / predicted)
 
     def ratio(self, q: float) -> float:
-        """Quantile of what chunks took to what was foretold."""
+        """Quantile of what chunks took to what was predicted."""
         if len(self._ratios) < FEW:
             return GUESS if q > 0.5 else 1.0
         return self._ratios.quantile(q)

@@ -96,7 +96,7 @@ class Governor:
         return self.forecast.load
 
     def set_dial(self, dial: Dial) -> None:
-        """Latest wins. The chunk in progress obeys the new ceiling at once, the next one all of it."""
+        """Latest wins. The new ceiling holds for the chunk in progress, the whole dial for the next one."""
         if dial != self.dial:
             self.dial = dial
             self._agreeing.clear()
@@ -104,8 +104,8 @@ class Governor:
     def max_lead(self) -> float:
         """Seconds of video this session may have in hand.
 
-        One chunk on screen and one in hand, plus what the latency target allows: a turn can take back the chunks that
-        were not begun. A short target that leaves little time for a chunk needs less than two.
+        One chunk on screen and one in hand, plus what the latency target allows: a new prompt can take back the chunks
+        that were not begun. A short target that leaves little time for a chunk needs less than two.
         """
         work = self.forecast.ready(self.dial.least) * self.forecast.ratio(self.tuning.safe_q)
         target = self.dial.latency_s - DELIVERY_S
@@ -141,7 +141,7 @@ class Governor:
         reserve = self.tuning.margin_s + self.forecast.fixed(*before)
         shorter = 0.0 if frames_seconds is None else self.chunk_seconds - frames_seconds
         if self.forecast.known:
-            self._rebudget(dry - now - reserve, shorter)  # a hurry is no reason for a lasting change
+            self._rebudget(dry - now - reserve, shorter)  # a prompt that is due is no reason for a lasting change
         self.budget = self._clamp(self.budget)
         steps = self.budget
         if self.forecast.known:
@@ -150,13 +150,13 @@ class Governor:
         self._opened, self._plain = now, not before
         return self.plan
 
-    def next_r(self, now: float, sigma: float, done: int, *, hurry: bool = False) -> float:
+    def next_r(self, now: float, sigma: float, done: int, *, finish_early: bool = False) -> float:
         """The noise level to go to from `sigma` when `done` steps have run; 0 = finish now.
 
-        hurry: a prompt waits, so no more steps than the floor asks for.
+        finish_early: a prompt waits, so no more steps than the floor asks for.
         """
         assert self.plan is not None, "open_chunk first"
-        wanted = self.dial.least if hurry else min(self.plan.steps, self.dial.most)
+        wanted = self.dial.least if finish_early else min(self.plan.steps, self.dial.most)
         left = max(wanted - done, self.dial.least - done, 1)
         if left > 1 and self.forecast.known:
             left = max(min(left, self._still(self.plan.deadline - now)), self.dial.least - done, 1)

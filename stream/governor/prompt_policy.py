@@ -85,7 +85,7 @@ def plan_prompt(
     q: float = 0.9,
     keys: Mapping[str, Hashable] | None = None,
 ) -> PromptPlan:
-    """The gentlest turn that meets the target, first without and then with a visible hold; else about the quickest.
+    """The gentlest plan that meets the target, first without and then with a visible hold; else about the quickest.
 
     budget: step budget in force, the most the first new chunk may get. frame_s: how long a frame is shown: a chunk that
     replaces what waits may just have missed the playout clock, and leaves with its next tick. can_rewind: whether the
@@ -94,14 +94,14 @@ def plan_prompt(
     cost = {kind: costs.estimate(kind, q, (keys or {}).get(kind, ())) * max(1.0, load) for kind in _KINDS}
     most = dial.least if budget is None else min(max(budget, dial.least), dial.most)
     options = [
-        _turn(queue, chunk, moment, cost, dial, chunk_seconds, most, frame_s)
+        _option(queue, chunk, moment, cost, dial, chunk_seconds, most, frame_s)
         for queue, chunk in OPTIONS
         if _possible(queue, chunk, moment, can_rewind, can_restart)
     ]
-    smooth = (turn for turn in options if turn.meets and turn.dry_s <= DRY_S)
-    met = (turn for turn in options if turn.meets)
-    quickest = min(turn.expected_s for turn in options)
-    nearly = (turn for turn in options if turn.expected_s <= quickest + frame_s)  # a frame is not worth a rougher turn
+    smooth = (plan for plan in options if plan.meets and plan.dry_s <= DRY_S)
+    met = (plan for plan in options if plan.meets)
+    quickest = min(plan.expected_s for plan in options)
+    nearly = (plan for plan in options if plan.expected_s <= quickest + frame_s)  # a frame is not worth a rougher one
     return next(smooth, None) or next(met, None) or next(nearly)
 
 
@@ -118,7 +118,7 @@ def _possible(queue: Queue, chunk: Chunk, moment: EngineSnapshot, can_rewind: bo
 _KINDS = ("prompt", "encode", "step", "decode", "append", "rewind")
 
 
-def _turn(
+def _option(
     queue: Queue,
     chunk: Chunk,
     moment: EngineSnapshot,

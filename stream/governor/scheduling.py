@@ -94,13 +94,6 @@ def admits(
 T = TypeVar("T")
 
 
-def pick(sessions: Iterable[T], *, deadline: Callable[[T], float] | None = None) -> T | None:
-    """The session whose deadline is nearest, None when there is none. Ties go to the first.
-
-    deadline: how to read it off a session; by default its attribute `deadline`.
-    """
-    return min(sessions, key=deadline or _deadline, default=None)
-
-
-def _deadline(session: object) -> float:
-    return float(getattr(session, "deadline"))  # noqa: B009
+def pick(sessions: Iterable[T], *, deadline: Callable[[T], float]) -> T | None:
+    """The session whose deadline is nearest, None when there is none. Ties go to the first."""
+    return min(sessions, key=deadline, default=None)

@@ -50,7 +50,9 @@ class _Sample:
 
 class Recording:
     """`ended_at`: clock time, once nothing is added any more; `over_at`: once its session is over, too; `stopped`: why
-    it ended before its session did."""
+    it ended before its session did. A subscriber of the broadcast that no network limits."""
+
+    codec, encoding, rate = CODEC, "full", None
 
     def __init__(self, path: Path, broadcast: Broadcast, executor: Executor, metrics: Metrics, limits: Limits) -> None:
         self.path = path
@@ -74,7 +76,7 @@ class Recording:
         self._coming: deque[int] = deque(maxlen=QUEUE)  # media times of frames that are being encoded
         self._closing: Future[None] | None = None
         self._loop = asyncio.get_running_loop()
-        broadcast.subscribe(CODEC, self.offer)
+        broadcast.subscribe(self)
 
     @property
     def size(self) -> int:
@@ -146,7 +148,10 @@ class Recording:
             self._coming.popleft()
         return is_frame
 
-    def stop(self, why: str) -> None:
+    def move(self, encoding: str) -> None:
+        raise AssertionError("only viewers are moved")
+
+    def stop(self, why: str = "over") -> None:
         """Record no more, though the session goes on."""
         if self.ended_at is None:
             self.stopped = why
@@ -171,7 +176,7 @@ class Recording:
     def _end(self) -> None:
         if self.ended_at is None:
             self.ended_at = time.monotonic()
-            self._broadcast.unsubscribe(CODEC)
+            self._broadcast.unsubscribe(self)
             self._closing = self._executor.submit(self._close)
 
     def _drop(self, count: int) -> None:

@@ -18,7 +18,7 @@ from farcast.protocol.score import VERSION, prompt_entry
 from PIL import Image
 
 from stream.engine.protocol import ChunkMade, ModelFacts
-from stream.governor.dial import DialSetting
+from stream.governor import Dial
 from stream.types import Pixels
 
 MAX_ENTRIES = 100_000
@@ -72,7 +72,7 @@ class Score:
         prompt: str,
         seed: int,
         guidance: float,
-        dial: DialSetting,
+        dial: Dial,
         image: Pixels | None = None,
         clip: Pixels | None = None,
     ) -> Score:
@@ -114,7 +114,7 @@ class Score:
             self._ends.append(self.frames)
             self.checks.append("" if made.crc is None else f"{made.crc:08x}")
 
-    def dial(self, chunk: int, dial: DialSetting) -> None:
+    def dial(self, chunk: int, dial: Dial) -> None:
         """Where the dial stood from the chunk on; for people, the budgets say what came of it."""
         setting = {"latency_ms": dial.latency_ms, "floor": dial.floor, "ceiling": dial.ceiling, "steps": dial.steps}
         self._add({"chunk": chunk, "dial": setting})

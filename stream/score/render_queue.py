@@ -204,7 +204,7 @@ class Renders:
         try:
             process.stdin.write(json.dumps(job).encode() + b"\n")  # kept open: its end ends the process
             async for line in process.stdout:
-                self._heard(render, line)
+                self._on_report(render, line)
             await process.wait()
         finally:
             self.pid = None
@@ -218,7 +218,7 @@ class Renders:
             log.error("render %s: the process ended with %s", render.id, process.returncode)
             render.end("failed", "The rendering process ended unexpectedly; the server's log says more. Try again.")
 
-    def _heard(self, render: Render, line: bytes) -> None:
+    def _on_report(self, render: Render, line: bytes) -> None:
         try:
             report = json.loads(line)
         except ValueError:

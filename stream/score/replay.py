@@ -21,8 +21,9 @@ from PIL import Image, UnidentifiedImageError
 
 from models.checkpoint.bundle import Bundle
 from models.checkpoint.fingerprint import fingerprint
-from models.errors import FarcastError
+from models.errors import FarcastError, RequestError
 from models.network.text_encoder import Prompt
+from models.rollout import snapshot
 from models.rollout.flowmap import schedule
 from models.rollout.rollout import Rollout
 
@@ -89,7 +90,7 @@ class Replay:
                 prompt=asked(opening["prompt"]),
                 seed=self.score.seed,
                 guidance=self.score.guidance,
-                image=None if image is None else Image.fromarray(image[0]),
+                image=None if image is None else image[0],
                 clip=clip,
                 clip_fps=None if clip is None else self.score.fps,
             )
@@ -105,9 +106,9 @@ class Replay:
         elif entry.kind == "opened":
             open_prompt(rollout)
         elif entry.kind == "image" and entry.chunk > 0:
-            rollout.image(Image.fromarray(self._pictures[id(entry)][0]))
+            rollout.image(self._pictures[id(entry)][0])
         elif entry.rebuilt == "all":
-            rollout = Rollout.restore(self.bundle, rollout.snapshot(full=False))
+            rollout = snapshot.load(self.bundle, snapshot.save(rollout.state, full=False))
         elif entry.rebuilt == "context":
             while rollout.sigma == 1.0:  # it can go back from a chunk that is begun only
                 rollout.run(rollout.next())
@@ -115,17 +116,12 @@ class Replay:
         return rollout
 
     def _make(self, rollout: Rollout, chunk: int, sigmas: tuple[float, ...]) -> Pixels:
-        stops = iter(sigmas[1:])
-        frames: Pixels | None = None
-        while rollout.chunk == chunk:
-            unit = rollout.next()
-            r = None
-            if unit.kind == "step" and (r := next(stops, None)) is None:
-                raise ScoreError(f"The score does not say which steps chunk {chunk} takes. Give a number of steps.")
-            made = rollout.run(unit, r=r)
-            frames = frames if made is None else made
-        assert frames is not None
-        return np.ascontiguousarray(frames)
+        try:
+            return np.ascontiguousarray(rollout.next_chunk(sigmas))
+        except RequestError as error:
+            raise ScoreError(
+                f"The score does not say which steps chunk {chunk} takes. Give a number of steps."
+            ) from error
 
 
 def open_prompt(rollout: Rollout) -> None:

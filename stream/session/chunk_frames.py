@@ -1,4 +1,4 @@
-"""What the engine's chunks become in the server: frames in a queue, and news for the people who steer."""
+"""What the engine's chunks become in the server: frames in a queue, and messages for the clients that steer."""
 
 from __future__ import annotations
 
@@ -32,8 +32,10 @@ def frames_of(made: ChunkMade, *, after: int) -> list[Frame]:
     return frames
 
 
-def chunk_message(made: ChunkMade, facts: ModelFacts, playout: Playout[Frame], prompt: str) -> Iterator[ServerMessage]:
-    """What is told about a chunk."""
+def chunk_messages(
+    made: ChunkMade, facts: ModelFacts, playout: Playout[Frame], prompt: str
+) -> Iterator[ServerMessage]:
+    """What clients are sent about a chunk."""
     seconds = len(made.frames) / facts.fps
     yield Chunk(
         index=made.chunk,

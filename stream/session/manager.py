@@ -1,4 +1,4 @@
-"""All sessions of a server: who may come in, who is still there, what the engine says to whom."""
+"""All sessions of a server: admission, access by token, lifetime, and the engine's events to the session they name."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from stream.metrics import Metrics
 from stream.recording import Recordings
 from stream.types import Pixels
 
+from .context import ServerContext
 from .session import Session
 
 log = logging.getLogger("farcast.manager")
@@ -41,7 +42,7 @@ class Manager:
             config.engine, config.model, config.device, config.engine_threads, config.execution, config.max_lead
         )
         self.engine = EngineProcess(
-            options, on_event=self._on_event, on_restart=self._engine_back, on_lost=self._engine_lost
+            options, on_event=self._on_event, on_restart=self._engine_restarted, on_lost=self._engine_lost
         )
         self._reaper: asyncio.Task[None] | None = None
 
@@ -80,18 +81,8 @@ class Manager:
         while (refusal := self._no_room(request, facts)) is not None:
             if not await self._end_unwatched():
                 raise refusal
-        session = Session(
-            request,
-            facts=facts,
-            config=self.config,
-            engine=self.engine,
-            executor=self.executor,
-            metrics=self.metrics,
-            recordings=self.recordings,
-            image=image,
-            clip=clip,
-            clip_fps=clip_fps,
-        )
+        context = ServerContext(facts, self.config, self.engine, self.executor, self.metrics, self.recordings)
+        session = Session(request, context, image=image, clip=clip, clip_fps=clip_fps)
         self.sessions[session.id] = session
         log.info("session %s: %r (seed %d)", session.id, session.prompt, session.seed)
         return session
@@ -149,7 +140,7 @@ class Manager:
             return
         session = self.sessions.get(getattr(event, "session", ""))
         if session is not None:
-            session.heard(event)
+            session.on_event(event)
 
     def _engine_lost(self, culprit: str) -> None:
         """`culprit`: the session whose work was being done. The second time it is not given to an engine again."""
@@ -168,9 +159,9 @@ class Manager:
         if failure is None:
             self.metrics.restarts.inc()
 
-    def _engine_back(self) -> None:
+    def _engine_restarted(self) -> None:
         for session in self.running:
-            session.engine_back()
+            session.engine_restarted()
 
     # --- lifetime
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from stream.engine.protocol import ChunkMade, Command, DropFrom, Open, Rewound, Saved, SetDial
-from stream.governor.dial import DialSetting
+from stream.governor import Dial
 
 from .replies import Replies
 
@@ -33,11 +33,11 @@ class Recovery:
         if self.saved is not None and self.saved.chunk > event.chunk:
             self.saved = None
 
-    def commands(self, answers: Replies, dial: DialSetting) -> Iterator[Command]:
-        """What to tell the new process: where to go on, and every change that is still to be shown."""
+    def commands(self, replies: Replies, dial: Dial) -> Iterator[Command]:
+        """Commands for the new process: where to go on, and every change that is still to be shown."""
         saved = self.saved
         if saved is not None:
-            carried = answers.texts.get(self._prompt)
+            carried = replies.texts.get(self._prompt)
             yield replace(
                 self.opening,
                 prompt=self.opening.prompt if carried is None else carried.text,
@@ -50,11 +50,11 @@ class Recovery:
         else:  # it died before its first snapshot: from the beginning
             self.newest_frame = -1
             yield replace(self.opening, dial=dial)
-        prompt = answers.prompts.newest
-        wanted = prompt.wanted if prompt is not None else answers.texts.get(self._prompt)
+        prompt = replies.prompts.newest
+        wanted = prompt.wanted if prompt is not None else replies.texts.get(self._prompt)
         if wanted is not None and wanted.serial and (prompt is not None or saved is None):
             yield wanted
-        if (move := answers.dials.newest) is not None:
+        if (move := replies.dials.newest) is not None:
             yield SetDial(self.opening.session, move.serial, dial)
-        if (shot := answers.shots.newest) is not None:
-            yield shot.wanted
+        if (image := replies.images.newest) is not None:
+            yield image.wanted

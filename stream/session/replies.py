@@ -1,7 +1,7 @@
 """Every change a user makes is answered: applied at a frame, replaced by a newer one, or refused with a reason.
 
-What the engine and the screen report is up to which serial number they have come; this turns that into messages to
-those who asked. It knows the people of a session and nothing of its frames.
+The engine and playout report the serial number up to which they have applied changes; this turns that into messages
+to the clients that asked. It knows the clients of a session and nothing of its frames.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ OVER = "The session ended before this could be done."
 
 
 class Replies:
-    """`prompt`: the text on screen. `texts`: prompts by serial, as long as a chunk may carry them."""
+    """`on_screen`: the prompt of the frame on screen. `texts`: prompts by serial, as long as a chunk may carry them."""
 
     def __init__(self, opening: SetPrompt) -> None:
         self.clients: set[Client] = set()
         self.prompts: PendingReplies[SetPrompt] = PendingReplies()
         self.dials: PendingReplies[Dial] = PendingReplies()
-        self.shots: PendingReplies[SetImage] = PendingReplies(limit=4)
+        self.images: PendingReplies[SetImage] = PendingReplies(limit=4)
         self.rewinds: PendingReplies[int] = PendingReplies(limit=16)
         self.texts: dict[int, SetPrompt] = {opening.serial: opening}
         self.on_screen = opening
@@ -54,41 +54,41 @@ class Replies:
 
     def wait_dial(self, serial: int, dial: Dial, re: str, at: float, client: Client) -> None:
         for old in self.dials.add(PendingReply(serial, re, at, client, dial)):
-            self.tell(old, Error(re=old.re, code="superseded", message="A newer dial setting came before this one."))
+            self.send_to(old, Error(re=old.re, code="superseded", message="A newer dial setting came before this one."))
 
-    def wait_shot(self, change: SetImage) -> str:
+    def wait_image(self, change: SetImage) -> str:
         """Returns the `re` under which it will be answered, to everybody, as nobody in particular asked on a socket."""
         re = f"image-{change.serial}"
-        for old in self.shots.add(PendingReply(change.serial, re, change.at, None, change)):
+        for old in self.images.add(PendingReply(change.serial, re, change.at, None, change)):
             self.send_all(Error(re=old.re, code="superseded", message=NEWER_IMAGE))
         return re
 
     def wait_rewind(self, serial: int, chunk: int, re: str, at: float, client: Client) -> None:
         for old in self.rewinds.add(PendingReply(serial, re, at, client, chunk)):
-            self.tell(old, Error(re=old.re, code="superseded", message="Newer rewinds came before this one."))
+            self.send_to(old, Error(re=old.re, code="superseded", message="Newer rewinds came before this one."))
 
     # --- out
 
     def superseded(self, serial: int) -> None:
         """The prompt was replaced before any chunk carried it."""
-        if (old := self.prompts.take(serial)) is not None:
+        if (old := self.prompts.pop(serial)) is not None:
             self._reject(old)
 
     def dial_taken(self, event: DialTaken) -> Dial | None:
         """Returns where the dial stands now; earlier moves are answered with that too, as the latest wins."""
         taken = self.dials.up_to(event.serial)
         for change in taken:
-            self.tell(change, DialApplied(re=change.re, dial=taken[-1].wanted, chunk=event.chunk, frame=event.frame))
+            self.send_to(change, DialApplied(re=change.re, dial=taken[-1].wanted, chunk=event.chunk, frame=event.frame))
         return taken[-1].wanted if taken else None
 
     def refused(self, event: Refused) -> None:
-        if (prompt := self.prompts.take(event.serial)) is not None:
+        if (prompt := self.prompts.pop(event.serial)) is not None:
             self._reject(prompt, event.code, event.message)
             return
-        for ledger in (self.dials, self.shots, self.rewinds):
-            asked: Asked | None = ledger.take(event.serial)
+        for pending in (self.dials, self.images, self.rewinds):
+            asked: Asked | None = pending.pop(event.serial)
             if asked is not None:
-                self.tell(asked, Error(re=asked.re, code=event.code, message=event.message))
+                self.send_to(asked, Error(re=asked.re, code=event.code, message=event.message))
 
     def shown(self, made: ChunkMade, *, frame: int, pts: float, now: float) -> float | None:
         """The first frame of a chunk is on screen, and with it every change up to those it carries.
@@ -108,28 +108,28 @@ class Replies:
             applied = PromptApplied(
                 re=change.re, text=text, chunk=made.chunk, frame=frame, pts=pts, latency_ms=latency * 1e3
             )
-            self.tell(change, applied)
-        for shot in self.shots.up_to(made.image_serial):
-            if shot.serial == made.image_serial:
-                self.send_all(ImageApplied(re=shot.re, chunk=made.chunk, frame=frame))
+            self.send_to(change, applied)
+        for image in self.images.up_to(made.image_serial):
+            if image.serial == made.image_serial:
+                self.send_all(ImageApplied(re=image.re, chunk=made.chunk, frame=frame))
             else:
-                self.send_all(Error(re=shot.re, code="superseded", message=NEWER_IMAGE))
+                self.send_all(Error(re=image.re, code="superseded", message=NEWER_IMAGE))
         return latency
 
     def engine_restarted(self) -> None:
         """What only the engine that is gone could have done."""
         for lost in self.rewinds.all():
-            self.tell(lost, Error(re=lost.re, code="recovering", message="The engine was restarted. Try again."))
+            self.send_to(lost, Error(re=lost.re, code="recovering", message="The engine was restarted. Try again."))
 
     def over(self) -> None:
         """Nothing more will be shown."""
         for prompt in self.prompts.all():
             self._reject(prompt, "stopped", OVER)
-        for ledger in (self.dials, self.shots, self.rewinds):
-            for asked in ledger.all():
-                self.tell(asked, Error(re=asked.re, code="stopped", message=OVER))
+        for pending in (self.dials, self.images, self.rewinds):
+            for asked in pending.all():
+                self.send_to(asked, Error(re=asked.re, code="stopped", message=OVER))
 
-    def tell(self, asked: Asked, message: ServerMessage) -> None:
+    def send_to(self, asked: Asked, message: ServerMessage) -> None:
         """To the one who asked, if still there; to everybody when that is not known."""
         if asked.client is None:
             self.send_all(message)
@@ -142,7 +142,7 @@ class Replies:
 
     def _reject(self, change: PendingReply[SetPrompt], code: str = "superseded", message: str = NEWER_PROMPT) -> None:
         self.texts.pop(change.serial, None)
-        self.tell(change, PromptRejected(re=change.re, text=change.wanted.text, code=code, message=message))
+        self.send_to(change, PromptRejected(re=change.re, text=change.wanted.text, code=code, message=message))
 
 
 LIMIT = 64
@@ -199,10 +199,7 @@ class PendingReplies(Generic[T]):
         gone = list(self._waiting)[: max(0, len(self._waiting) - self._limit)]
         return [self._waiting.pop(serial) for serial in gone]
 
-    def peek(self, serial: int) -> PendingReply[T] | None:
-        return self._waiting.get(serial)
-
-    def take(self, serial: int) -> PendingReply[T] | None:
+    def pop(self, serial: int) -> PendingReply[T] | None:
         """This one, if it still waits."""
         return self._waiting.pop(serial, None)
 

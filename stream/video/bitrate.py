@@ -18,8 +18,9 @@ Key = TypeVar("Key", bound=Hashable)
 
 SPLIT_BELOW = 0.6  # of the best viewer's rate: less is served separately
 MERGE_ABOVE = 0.8  # ... until it can take so much
-THIN = 1.7  # times the floor: below, the lower encoding has every second frame only, and they look better for it
-FULL_AGAIN = 2.5
+# Times the floor. Below the first the lower encoding has every second frame only, each at twice the bits.
+HALF_RATE_BELOW = 1.7
+FULL_RATE_ABOVE = 2.5
 
 DOWN, UP = 0.88, 1.25  # a rate this much off what is wanted is worth an encoder made anew, which costs a keyframe
 DOWN_PAUSE, UP_PAUSE = 1.0, 5.0  # seconds between two of those
@@ -40,22 +41,22 @@ class Plan:
     low_rate: float | None
 
 
-def plan(rates: Mapping[Key, float], low_now: frozenset[Hashable], bounds: Limits, *, tapped: bool = False) -> Plan:
-    """`rates`: what each viewer can take; `low_now`: who is on the lower encoding; `tapped`: a recording wants the
+def plan(rates: Mapping[Key, float], low_now: frozenset[Hashable], bounds: Limits, *, recorded: bool = False) -> Plan:
+    """`rates`: what each viewer can take; `low_now`: who is on the lower encoding; `recorded`: a recording wants the
     full encoding at its best, whoever watches."""
-    best = bounds.ceiling if tapped else max(rates.values(), default=bounds.ceiling)
+    best = bounds.ceiling if recorded else max(rates.values(), default=bounds.ceiling)
     low = frozenset(
         key for key, rate in rates.items() if rate < best * (MERGE_ABOVE if key in low_now else SPLIT_BELOW)
     )
     full = [rate for key, rate in rates.items() if key not in low]
     slow = [rates[key] for key in rates if key in low]
-    full_rate = bounds.clamp(min(full)) if full else bounds.ceiling if tapped else None
+    full_rate = bounds.clamp(min(full)) if full else bounds.ceiling if recorded else None
     return Plan(low, full_rate, bounds.clamp(min(slow)) if slow else None)
 
 
 def at_half_rate(rate: float, bounds: Limits, now: bool) -> bool:
     """Whether the lower encoding leaves out every second frame; `now`: whether it does."""
-    return rate < bounds.floor * (FULL_AGAIN if now else THIN)
+    return rate < bounds.floor * (FULL_RATE_ABOVE if now else HALF_RATE_BELOW)
 
 
 def worth_rebuilding(rate: float, wanted: float, since: float) -> bool:

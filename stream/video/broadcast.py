@@ -1,10 +1,9 @@
-"""Encode once, give every viewer the same packets.
+"""Encode once, give every subscriber the same packets.
 
-A frame is converted once, and encoded once for each encoding somebody watches (`encoding`), on a thread of the shared
-pool: a "full" one for each codec, at a rate that its viewers' networks carry, and a "low" one while some of them carry
-much less (`bitrate`). Keyframes are made when a viewer joins or has lost the picture, one for all who ask at
-the same time. The recording taps the encoding it wants: what viewers of that codec get, or one made for it when there
-are none.
+A frame is converted once, and encoded once for each encoding that somebody reads (`encoding`), on a thread of the
+shared pool: a "full" one for each codec, at a rate that its viewers' networks carry, and a "low" one while some of
+them carry much less (`bitrate`). Keyframes are made when a viewer joins or has lost the picture, one for all who ask
+at the same time. Viewers and the recording are subscribers; another transport would be one more.
 """
 
 from __future__ import annotations
@@ -15,16 +14,14 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from stream.metrics import Metrics
 from stream.types import Pixels
-from stream.webrtc.track import PACKETS, ViewerTrack
 
 from . import bitrate
 from .encoder import VideoEncoder, VideoPacket
 from .encoding import Counters, Encoding, SharedFrame
-
-__all__ = ["PACKETS", "Broadcast", "Counters", "ViewerTrack"]
 
 STANDSTILL = 0.5  # seconds after which a picture that stands is shown again
 DUE = 1.5  # frame intervals after which the next frame is not to be waited for
@@ -33,9 +30,43 @@ ADAPT = 0.5  # seconds between two looks at what the viewers' networks carry
 EncodingKey = tuple[str, str]  # codec; "full" or "low"
 
 
+class Subscriber(Protocol):
+    """Reads the packets of one encoding. Every method is called on the event loop and must not block."""
+
+    def __hash__(self) -> int: ...
+
+    @property
+    def codec(self) -> str:
+        """VP8 or H264."""
+        ...
+
+    @property
+    def encoding(self) -> str:
+        """`full` or `low`; changes only in `move`."""
+        ...
+
+    @property
+    def rate(self) -> float | None:
+        """Bits per second it can take; None where no network limits it: then nobody is watching through it, it stays
+        on the full encoding at its best rate, and is sent no frame a second time."""
+        ...
+
+    def offer(self, packet: VideoPacket) -> None:
+        """The next packet of its encoding. The first one need not be a keyframe."""
+        ...
+
+    def move(self, encoding: str) -> None:
+        """From now on it gets the other encoding of its codec."""
+        ...
+
+    def stop(self) -> None:
+        """The broadcast is over."""
+        ...
+
+
 @dataclass
 class Broadcast:
-    """Encodings and viewers of one session. `repeat` gives a media time for showing the last frame once more;
+    """Encodings and subscribers of one session. `repeat` gives a media time for showing the last frame once more;
     `background`: where what nobody watches is encoded, for a recording; without it, with the rest."""
 
     width: int
@@ -49,8 +80,7 @@ class Broadcast:
 
     def __post_init__(self) -> None:
         self.limits = bitrate.limits(self.width, self.height, self.fps)
-        self._tracks: set[ViewerTrack] = set()
-        self._taps: dict[str, Callable[[VideoPacket], None]] = {}
+        self._subscribers: set[Subscriber] = set()
         self._encodings: dict[EncodingKey, Encoding] = {}
         self._last: Pixels | None = None
         self._shown_at = self._adapted_at = 0.0
@@ -59,7 +89,7 @@ class Broadcast:
     @property
     def watching(self) -> int:
         """Viewers that have begun to read."""
-        return len(self._tracks)
+        return len(self._viewers)
 
     @property
     def codecs(self) -> list[str]:
@@ -77,30 +107,14 @@ class Broadcast:
         if self.metrics is not None:
             self.metrics.stale_packets.inc(count)
 
-    def track(self, codec: str) -> ViewerTrack:
-        """A source for one more viewer."""
-        return ViewerTrack(codec, self)
+    def subscribe(self, subscriber: Subscriber) -> None:
+        """From now on it gets its encoding's packets. One that starts while the encoding runs asks for a keyframe:
+        viewers with `request_keyframe`, a recording with `keyframe_next`."""
+        self._subscribers.add(subscriber)
 
-    def joined(self, track: ViewerTrack) -> None:
-        self._tracks.add(track)
-        self.request_keyframe(track.codec, track.encoding)
-
-    def remove(self, track: ViewerTrack) -> None:
-        self._tracks.discard(track)
-        self._close_unused()
-
-    def subscribe(self, codec: str, on_packet: Callable[[VideoPacket], None]) -> None:
-        """From now on also `on_packet` hears of this codec's packets, and there are some even while nobody watches.
-
-        The first one is a keyframe unless viewers have the codec already; then ask with `keyframe_next`. While it is
-        tapped, the full encoding keeps its best rate, whatever its viewers' networks carry.
-        """
-        assert codec not in self._taps
-        self._taps[codec] = on_packet
-
-    def unsubscribe(self, codec: str) -> None:
-        """Idempotent."""
-        self._taps.pop(codec, None)
+    def unsubscribe(self, subscriber: Subscriber) -> None:
+        """Idempotent. An encoding without a subscriber ends."""
+        self._subscribers.discard(subscriber)
         self._close_unused()
 
     async def drained(self, codec: str, seconds: float) -> None:
@@ -132,12 +146,11 @@ class Broadcast:
 
     def show(self, pixels: Pixels, ticks: int, *, again: bool = False) -> None:
         """A frame leaves for the viewers. Never blocks; costs nothing while nobody watches and nothing records.
-        `again`: the one that is on screen already; only for eyes."""
+        `again`: the one that is on screen already, for viewers only."""
         self._last, self._shown_at = pixels, time.monotonic()
         self.adapt(self._shown_at)
-        wanted = watched = {(track.codec, track.encoding) for track in self._tracks}
-        if not again:
-            wanted = watched | {(codec, "full") for codec in self._taps}
+        watched = {(viewer.codec, viewer.encoding) for viewer in self._viewers}
+        wanted = watched if again else self._wanted
         frame = SharedFrame(pixels, ticks)
         for key in wanted:
             self._encoding(key).push(frame, patient=key not in watched)
@@ -147,28 +160,40 @@ class Broadcast:
         if now - self._adapted_at < ADAPT:
             return
         self._adapted_at = now
-        for codec in {track.codec for track in self._tracks}:
-            tracks = {t: t.feedback.rate for t in self._tracks if t.codec == codec}
-            low_now = frozenset(t for t in tracks if t.encoding == "low")
-            plan = bitrate.plan(tracks, low_now, self.limits, tapped=codec in self._taps)
+        viewers = self._viewers
+        for codec in {viewer.codec for viewer in viewers}:
+            rates = {viewer: rate for viewer, rate in viewers.items() if viewer.codec == codec}
+            low_now = frozenset(viewer for viewer in rates if viewer.encoding == "low")
+            recorded = any(s.codec == codec for s in self._subscribers if s.rate is None)
+            plan = bitrate.plan(rates, low_now, self.limits, recorded=recorded)
             for name, rate in (("full", plan.full_rate), ("low", plan.low_rate)):
                 if rate is not None:
                     self._encoding((codec, name)).rate = rate
-            for track in tracks:
-                encoding = "low" if track in plan.low else "full"
-                if encoding != track.encoding:
-                    track.move(encoding)
+            for viewer in rates:
+                encoding = "low" if viewer in plan.low else "full"
+                if encoding != viewer.encoding:
+                    viewer.move(encoding)
         self._close_unused()
 
     async def close(self) -> None:
-        for track in list(self._tracks):
-            track.stop()
-        self._taps.clear()
+        for subscriber in list(self._subscribers):
+            subscriber.stop()
+        self._subscribers.clear()
+        self._last = None
         if self._still is not None:
             self._still.cancel()
         ending = [encoding.close() for encoding in self._encodings.values()]
         self._encodings.clear()
         await asyncio.gather(*ending, return_exceptions=True)
+
+    @property
+    def _viewers(self) -> dict[Subscriber, float]:
+        """Subscribers behind a network, and the bits per second it carries."""
+        return {s: rate for s in self._subscribers if (rate := s.rate) is not None}
+
+    @property
+    def _wanted(self) -> set[EncodingKey]:
+        return {(s.codec, s.encoding) for s in self._subscribers}
 
     def _encoding(self, key: EncodingKey) -> Encoding:
         if key not in self._encodings:
@@ -183,11 +208,9 @@ class Broadcast:
             return VideoEncoder(codec, self.width, self.height, fps, int(rate), ceiling=ceiling)
 
         def deliver(packet: VideoPacket) -> None:
-            for track in list(self._tracks):
-                if (track.codec, track.encoding) == key:
-                    track.offer(packet)
-            if name == "full" and (subscribe := self._taps.get(codec)) is not None:
-                subscribe(packet)
+            for subscriber in list(self._subscribers):
+                if (subscriber.codec, subscriber.encoding) == key:
+                    subscriber.offer(packet)
 
         return Encoding(
             codec,
@@ -205,8 +228,7 @@ class Broadcast:
 
     def _close_unused(self) -> None:
         """An encoding that nobody wants any more ends; the next viewer gets a new one."""
-        wanted = {(track.codec, track.encoding) for track in self._tracks} | {(codec, "full") for codec in self._taps}
-        for key in set(self._encodings) - wanted:
+        for key in set(self._encodings) - self._wanted:
             self._encodings.pop(key).close()
 
     def _stand_still(self) -> None:
@@ -214,7 +236,7 @@ class Broadcast:
         next one comes, and goes on reporting only while something does."""
 
         def again() -> None:
-            if self._tracks and self._last is not None and time.monotonic() - self._shown_at > 0.9 * STANDSTILL:
+            if self._viewers and self._last is not None and time.monotonic() - self._shown_at > 0.9 * STANDSTILL:
                 self.show(self._last, self.repeat(), again=True)
 
         if self._still is not None:

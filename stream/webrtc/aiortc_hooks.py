@@ -3,7 +3,7 @@ it moves.
 
 aiortc is used through its public interface everywhere else. What is here has no public counterpart yet:
 
-- a track that returns encoded packets never hears of lost pictures: `RTCRtpSender._send_keyframe` is where they arrive;
+- a track that returns encoded packets never learns of lost pictures; they arrive at `RTCRtpSender._send_keyframe`;
 - what a viewer reports arrives at `RTCRtpSender._handle_rtcp_packet`; the sender keeps of it only what an encoder of
   its own would need;
 - it sends lost packets again as often as it is asked (`RTCRtpSender._retransmit`);
@@ -61,16 +61,16 @@ class Report:
 def on_feedback(
     sender: RTCRtpSender,
     *,
-    heard: Callable[[], None],
+    received: Callable[[], None],
     report: Callable[[Report], None],
     estimate: Callable[[int], None],
 ) -> None:
-    """`heard`: any RTCP came for this sender; `report`: a receiver report; `estimate`: bits per second that the viewer
-    believes it can take (REMB), however few."""
+    """`received`: any RTCP came for this sender; `report`: a receiver report; `estimate`: bits per second that the
+    viewer believes it can take (REMB), however few."""
     original = sender._handle_rtcp_packet
 
     async def handle(packet: Any) -> None:
-        heard()
+        received()
         if isinstance(packet, RtcpRrPacket | RtcpSrPacket):
             for block in packet.reports:
                 if block.ssrc == sender._ssrc:
@@ -112,18 +112,18 @@ def limit_resends(sender: RTCRtpSender, allow: Callable[[int], bool]) -> None:
     cast(Any, sender)._retransmit = resend
 
 
-def on_ice_check(peer: RTCPeerConnection, heard: Callable[[], None]) -> None:
-    """Call `heard` for every connectivity check that the viewer sends and signs. To be called once the remote
+def on_ice_check(peer: RTCPeerConnection, callback: Callable[[], None]) -> None:
+    """Call `callback` for every connectivity check that the viewer sends and signs. To be called once the remote
     description is set."""
     for connection in ice_connections(peer):
-        _hear_checks(connection, heard)
+        _watch_checks(connection, callback)
 
 
-def _hear_checks(connection: Connection, heard: Callable[[], None]) -> None:
+def _watch_checks(connection: Connection, callback: Callable[[], None]) -> None:
     original = connection.check_incoming
 
     def check(*arguments: Any) -> None:
-        heard()
+        callback()
         original(*arguments)
 
     cast(Any, connection).check_incoming = check

@@ -5,16 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from typing import TYPE_CHECKING
 
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 
+from stream.video.broadcast import Broadcast
 from stream.video.encoder import VideoPacket
 
 from .congestion import RateController, Resends
-
-if TYPE_CHECKING:
-    from stream.video.broadcast import Broadcast
 
 PACKETS = 48  # packets that wait for a viewer's socket; three seconds
 PACE = 2.5  # times the rate at which packets leave for a viewer in trouble, as libwebrtc does
@@ -56,7 +53,10 @@ class Pacer:
 
 
 class ViewerTrack(MediaStreamTrack):
-    """Holds back until a keyframe; a viewer that does not read loses what is stale. `encoding`: "full" or "low"."""
+    """A subscriber that holds packets back until a keyframe; a viewer that does not read loses what is stale.
+
+    `encoding`: "full" or "low"; `controller`: what the viewer's network carries.
+    """
 
     kind = "video"
 
@@ -64,7 +64,7 @@ class ViewerTrack(MediaStreamTrack):
         super().__init__()
         self.codec = codec
         self.encoding = "full"
-        self.feedback = RateController(broadcast.limits)
+        self.controller = RateController(broadcast.limits)
         self.dropped = 0
         self.packets = 0
         self._broadcast = broadcast
@@ -78,18 +78,23 @@ class ViewerTrack(MediaStreamTrack):
         self._resends = Resends()
 
     @property
+    def rate(self) -> float:
+        """Bits per second that the viewer may be sent."""
+        return self.controller.rate
+
+    @property
     def sent(self) -> float:
         """Bits per second that left lately."""
         return self._meter.rate(time.monotonic())
 
     def pause_before(self, size: int) -> float:
         """Seconds to wait before sending a packet of `size` bytes: none while all is well."""
-        rate = self.feedback.rate
+        rate = self.rate
         return self._pacer.wait(size, PACE * rate, time.monotonic()) if rate < self._broadcast.limits.ceiling else 0.0
 
     def may_resend(self, sequence_number: int) -> bool:
         """Whether a packet that the viewer has lost is sent to it again."""
-        return self._resends.allow(sequence_number, self.feedback.rate, time.monotonic())
+        return self._resends.allow(sequence_number, self.rate, time.monotonic())
 
     def offer(self, packet: VideoPacket) -> None:
         """A packet for this viewer; never blocks."""
@@ -122,7 +127,7 @@ class ViewerTrack(MediaStreamTrack):
 
     def lost_picture(self) -> None:
         """The viewer asks for a keyframe."""
-        self.feedback.lost_picture(self.sent, time.monotonic())
+        self.controller.lost_picture(self.sent, time.monotonic())
         self._broadcast.request_keyframe(self.codec, self.encoding, lost=True)
 
     def cut_off(self) -> None:
@@ -135,7 +140,8 @@ class ViewerTrack(MediaStreamTrack):
         """The next packet; the first one is a keyframe."""
         if not self._reading:
             self._reading = True
-            self._broadcast.joined(self)
+            self._broadcast.subscribe(self)
+            self._broadcast.request_keyframe(self.codec, self.encoding)
         while not self._queue:
             if self.readyState != "live":
                 raise MediaStreamError
@@ -148,5 +154,5 @@ class ViewerTrack(MediaStreamTrack):
 
     def stop(self) -> None:
         super().stop()
-        self._broadcast.remove(self)
+        self._broadcast.unsubscribe(self)
         self._arrived.set()

@@ -34,8 +34,8 @@ from .track import ViewerTrack
 log = logging.getLogger("farcast.viewer")
 
 LOOK = 0.25  # seconds between two looks at whether the viewer is still there
-OUTAGE_S = 2.0  # seconds of silence after which whoever is heard again has surely lost the picture
-OVER = 1.0  # seconds that a viewer of a session that is over is kept, so that it hears of it first
+OUTAGE_S = 2.0  # seconds of silence after which a viewer that answers again has surely lost the picture
+OVER = 1.0  # seconds that a viewer of a session that is over is kept, so that the control socket can say so first
 FIRST_FRAME_PATIENCE = 3  # times the patience with a viewer that has not been sent anything yet
 CLOSING = 5.0  # seconds that closing a peer may take
 PLAYOUT_DELAY = (0.0, 0.4)  # seconds a viewer may hold a frame back: as little as its network allows
@@ -81,7 +81,7 @@ class Viewer:
         self._counted = False
         self._ufrag = self._mid = ""
         self._losses = LossMeter()
-        self._began = self._heard = time.monotonic()
+        self._began = self._received_at = time.monotonic()
         self._watch: asyncio.Task[None] | None = None
         self._names: set[asyncio.Task[None]] = set()
 
@@ -89,7 +89,7 @@ class Viewer:
         """SDP for SDP. Raises InvalidRequest for what is no offer to receive video, NotAcceptable for its codecs."""
         offer = parse_offer(text)
         self.codec, self._ufrag, self._mid, self._candidates = offer.codec, offer.ufrag, offer.mid, offer.count
-        self._track = self.session.broadcast.track(self.codec)
+        self._track = ViewerTrack(self.codec, self.session.broadcast)
         transceiver = self._peer.addTransceiver(self._track, direction="sendonly")
         transceiver.setCodecPreferences(preferences(self.codec))
         self._sender = transceiver.sender
@@ -141,11 +141,11 @@ class Viewer:
         except TimeoutError:
             log.warning("the peer of viewer %s does not close", self.id[:6])
 
-    # --- what the viewer's side says
+    # --- reports of the viewer
 
     def _listen(self, offer: Offer) -> None:
         hooks.on_keyframe_request(self._sender, self._track.lost_picture)
-        hooks.on_feedback(self._sender, heard=self._is_there, report=self._reported, estimate=self._estimated)
+        hooks.on_feedback(self._sender, received=self._is_there, report=self._reported, estimate=self._estimated)
         hooks.limit_resends(self._sender, self._track.may_resend)
         if offer.playout_delay is not None:
             hooks.hint_playout_delay(self._sender, offer.playout_delay, *PLAYOUT_DELAY)
@@ -153,27 +153,27 @@ class Viewer:
 
     def _is_there(self) -> None:
         now = time.monotonic()
-        if now - self._heard > OUTAGE_S and self._counted:
+        if now - self._received_at > OUTAGE_S and self._counted:
             self._track.cut_off()
-        self._heard = now
+        self._received_at = now
 
     def _reported(self, report: Report) -> None:
         self.metrics.viewer_jitter.observe(report.jitter)
         now = time.monotonic()
         loss = self._losses.add(report.highest, report.lost, now)
         if loss is not None:
-            self._track.feedback.report(loss, self._track.sent, now)
+            self._track.controller.report(loss, self._track.sent, now)
             self.metrics.viewer_loss.observe(loss)
-            self._tell("loses %.0f %%", 100 * loss)
+            self._log_report("loses %.0f %%", 100 * loss)
 
     def _estimated(self, rate: int) -> None:
-        self._track.feedback.remb(rate, self._track.sent, time.monotonic())
-        self._tell("estimates %.0f kbit/s", rate / 1e3)
+        self._track.controller.remb(rate, self._track.sent, time.monotonic())
+        self._log_report("estimates %.0f kbit/s", rate / 1e3)
 
-    def _tell(self, what: str, value: float) -> None:
+    def _log_report(self, what: str, value: float) -> None:
         if log.isEnabledFor(logging.DEBUG):
             track = self._track
-            now = f"sent {track.sent / 1e3:.0f}, may be sent {track.feedback.rate / 1e3:.0f} kbit/s, {track.encoding}"
+            now = f"sent {track.sent / 1e3:.0f}, may be sent {track.rate / 1e3:.0f} kbit/s, {track.encoding}"
             log.debug(f"viewer %s {what}; %s", self.id[:6], value, now)
 
     def _changed(self) -> None:
@@ -222,4 +222,4 @@ class Viewer:
             return "no_ice" if self._peer.iceConnectionState != "completed" else "no_dtls"
         # Before the first frame there is nothing to report on, and some check the way only every six seconds.
         patience = self.config.silence_timeout * (1 if self._track.packets else FIRST_FRAME_PATIENCE)
-        return "silent" if now - self._heard > patience else None
+        return "silent" if now - self._received_at > patience else None

@@ -9,7 +9,7 @@ import av
 import pytest
 from PIL import Image
 
-from tests.e2e.conftest import Server, bluish
+from tests.support.browser_page import Server, bluish
 from tests.support.page_actions import Tabs
 
 pytestmark = pytest.mark.browser

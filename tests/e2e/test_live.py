@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageDraw
 from playwright.sync_api import Browser
 
-from tests.e2e.conftest import Server, Tab, bluish, free_port, reddish, start, stop
+from tests.support.browser_page import Server, Tab, bluish, free_port, reddish, start, stop
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(400)]
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.e2e.conftest import Server, bluish
+from tests.support.browser_page import Server, bluish
 from tests.support.page_actions import Tabs, give, greenish, picture, upload
 
 pytestmark = pytest.mark.browser

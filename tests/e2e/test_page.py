@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.e2e.conftest import Server, bluish, reddish
+from tests.support.browser_page import Server, bluish, reddish
 from tests.support.page_actions import GREEN, Tabs, greenish
 
 pytestmark = pytest.mark.browser

@@ -15,12 +15,10 @@ import pytest
 from playwright.sync_api import Page, sync_playwright
 
 from bench.transport.browser_viewer import FLAGS
-from tests.stream.webrtc.test_turn_relay import REASON, fetch, net
-from tests.support.netns import PORT, TO_VIEWER, Net
+from tests.support.netns import PORT, TO_VIEWER, Net, fetch
 from tests.support.running_server import Running
 from tests.support.timing import slack
-
-__all__ = ["net"]  # a fixture
+from tests.support.turn import REASON, relayed_network
 
 pytestmark = pytest.mark.browser
 
@@ -30,6 +28,12 @@ WATCH = """() => {
     const seen = () => { window.frames_ += 1; video.requestVideoFrameCallback(seen); };
     video.requestVideoFrameCallback(seen);
 }"""
+
+
+@pytest.fixture(scope="module")
+def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Net]:
+    with relayed_network(tmp_path_factory.mktemp("turn")) as made:
+        yield made
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.e2e.conftest import Server, bluish, reddish
+from tests.support.browser_page import Server, bluish, reddish
 from tests.support.page_actions import Tabs, clip, give, greenish, live, picture, upload
 
 pytestmark = pytest.mark.browser

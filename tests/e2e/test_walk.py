@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Server, Tab, bluish
+from tests.support.browser_page import Server, Tab, bluish
 from tests.support.page_actions import Tabs, clip, give, greenish, live, picture, upload
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(300)]

@@ -1,7 +1,11 @@
 """A model without torch: frames in the colour the prompt names, at a cost that a test chooses.
 
 A chunk is 12 frames; the frame's index is painted into its first pixels (see `read_index`), so a test can tell which
-frame it sees. Options come in the model's name: "fake?step=0.02&decode=0.01".
+frame it sees. Options come in the model's name: "fake?step=0.02&decode=0.01". rich=1: a texture in motion that costs
+bits, so that an encoder uses the rate it is given.
+
+Words in a prompt cause faults in the unit that takes it up: "explode" (an error of the model), "die" (the process
+ends).
 """
 
 from __future__ import annotations
@@ -11,12 +15,14 @@ import os
 import time
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from urllib.parse import parse_qs
 
 import numpy as np
 from farcast.protocol import Score, ScoreError
+from PIL import Image
 
-from stream.engine.backend import ModelLoadError, RequestRefused
+from models.errors import ModelError, PromptError, RequestError
 from stream.engine.protocol import ModelFacts, Open, PromptApplied
 from stream.types import Mix, Pixels
 
@@ -44,7 +50,22 @@ def paint(size: int, colour: tuple[int, int, int], index: int) -> Pixels:
     return frame
 
 
-class FakeTake:
+@cache
+def texture(size: int) -> Pixels:
+    rng = np.random.default_rng(7)
+    threads = Image.fromarray(rng.integers(0, 255, (size // 4, size // 4, 3), dtype=np.uint8))
+    return np.asarray(threads.resize((2 * size, 2 * size), Image.Resampling.BICUBIC))
+
+
+def rich(size: int, colour: tuple[int, int, int], index: int) -> Pixels:
+    """A window that wanders over a texture; the colour plays no part."""
+    wide = texture(size)
+    x = int((np.sin(index / 9) + 1) / 2 * size * 0.9)
+    y = int((np.cos(index / 13) + 1) / 2 * size * 0.9)
+    return np.ascontiguousarray(wide[y : y + size, x : x + size])
+
+
+class FakeRollout:
     cheap_rewind_from = 0
     rebuilt = ""
     transition = 0
@@ -55,14 +76,14 @@ class FakeTake:
         self.sigma = 1.0
         self.colour = GREY
         self.wanted: str | None = text
-        self.picture = image
+        self.pending_image = image
         self.decoded = False
         self.history: list[int] = []
 
     def next(self) -> FakeUnit:
         if self.sigma == 1.0 and self.wanted is not None:
             return FakeUnit("prompt")
-        if self.sigma == 1.0 and self.picture is not None:
+        if self.sigma == 1.0 and self.pending_image is not None:
             return FakeUnit("encode")
         if self.sigma > 0:
             return FakeUnit("step")
@@ -78,9 +99,9 @@ class FakeTake:
                 os._exit(3)
             self.colour, self.wanted = colour_of(self.wanted), None
         elif unit.kind == "encode":
-            assert self.picture is not None
-            self.colour = tuple(int(c) for c in self.picture.mean((0, 1)))  # type: ignore[assignment]
-            self.picture = None
+            assert self.pending_image is not None
+            self.colour = tuple(int(c) for c in self.pending_image.mean((0, 1)))  # type: ignore[assignment]
+            self.pending_image = None
         elif unit.kind == "step":
             assert r is not None
             assert 0.0 <= r < self.sigma
@@ -88,7 +109,8 @@ class FakeTake:
         elif unit.kind == "decode":
             self.decoded = True
             count = CHUNK if self.chunk else 1
-            return np.stack([paint(self.model.facts.width, self.colour, self.frame + i) for i in range(count)])
+            size, colour, first = self.model.facts.width, self.colour, self.frame
+            return np.stack([self.model.paint(size, colour, first + i) for i in range(count)])
         else:
             self.history.append(self.frame)
             self.frame += CHUNK if self.chunk else 1
@@ -97,30 +119,26 @@ class FakeTake:
         return None
 
     @property
-    def opens(self) -> PromptApplied | None:
+    def pending_prompt(self) -> PromptApplied | None:
         return None if self.wanted is None else PromptApplied(((self.wanted, 1.0),), self.transition)
-
-    @property
-    def shot(self) -> Pixels | None:
-        return self.picture
 
     def prompt(self, text: str | Mix, *, transition: int = 0) -> None:
         if not isinstance(text, str):
             text = max(text, key=lambda part: part[1])[0]
         self.transition = transition
         if "forbidden" in text:
-            raise RequestRefused("This prompt is forbidden. Ask for something else.", "invalid_prompt")
+            raise PromptError("This prompt is forbidden. Ask for something else.")
         self.wanted = text
 
     def image(self, image: Pixels) -> None:
-        self.picture = image
+        self.pending_image = image
 
     def restart_chunk(self) -> None:
         self.sigma = 1.0
 
     def rewind(self, chunk: int) -> None:
         if chunk > self.chunk:
-            raise RequestRefused(f"Chunk {chunk} is not made yet.", "invalid_chunk")
+            raise RequestError(f"Chunk {chunk} is not made yet.", code="invalid_chunk")
         if chunk < self.chunk:
             self.chunk, self.frame = chunk, self.history[chunk]
             del self.history[chunk:]
@@ -128,36 +146,37 @@ class FakeTake:
 
 
 class FakeModel:
-    def __init__(self, size: int, costs: dict[str, float]) -> None:
+    def __init__(self, size: int, costs: dict[str, float], *, textured: bool = False) -> None:
         self.costs = costs
+        self.paint = rich if textured else paint
         self.facts = ModelFacts("fake", size, size, 16.0, CHUNK, ("a red circle", "a blue star"), "cpu", 5.0)
 
-    def open(self, request: Open) -> FakeTake:
+    def open(self, request: Open) -> FakeRollout:
         if "forbidden" in request.prompt:
-            raise RequestRefused("This prompt is forbidden. Ask for something else.", "invalid_prompt")
-        return FakeTake(self, request.prompt, request.image)
+            raise PromptError("This prompt is forbidden. Ask for something else.")
+        return FakeRollout(self, request.prompt, request.image)
 
-    def save(self, take: FakeTake) -> bytes | None:
-        state = {"chunk": take.chunk, "frame": take.frame, "colour": take.colour, "history": take.history}
+    def save(self, rollout: FakeRollout) -> bytes | None:
+        state = {"chunk": rollout.chunk, "frame": rollout.frame, "colour": rollout.colour, "history": rollout.history}
         return json.dumps(state).encode()
 
-    def load(self, blob: bytes) -> FakeTake:
+    def load(self, blob: bytes) -> FakeRollout:
         state = json.loads(blob)
-        take = FakeTake(self, "")
-        take.wanted = None
-        take.chunk, take.frame, take.history = state["chunk"], state["frame"], state["history"]
-        take.colour = tuple(state["colour"])
-        return take
+        rollout = FakeRollout(self, "")
+        rollout.wanted = None
+        rollout.chunk, rollout.frame, rollout.history = state["chunk"], state["frame"], state["history"]
+        rollout.colour = tuple(state["colour"])
+        return rollout
 
 
 def open_model(source: str | None, device: str, threads: int, execution: str = "eager") -> FakeModel:
     name, _, query = (source or "fake").partition("?")
     if name == "broken":
-        raise ModelLoadError("The fake model is broken. Use another.", "invalid_model")
+        raise ModelError("The fake model is broken. Use another.")
     options = {key: float(values[0]) for key, values in parse_qs(query).items()}
     size = int(options.pop("size", 64))
     time.sleep(options.pop("load", 0.0))
-    return FakeModel(size, options)
+    return FakeModel(size, options, textured=bool(options.pop("rich", 0.0)))
 
 
 @dataclass(frozen=True)

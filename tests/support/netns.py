@@ -45,6 +45,14 @@ asyncio.run(main())
 """
 
 
+FETCH = """
+import sys, urllib.request
+body = sys.argv[2].encode() if len(sys.argv) > 2 else None
+request = urllib.request.Request(sys.argv[1], body, {"Content-Type": "application/json"})
+print(urllib.request.urlopen(request, timeout=20).read().decode())
+"""
+
+
 def missing() -> str | None:
     """Why there can be no namespaces here; None when there can."""
     if sys.platform != "linux":
@@ -129,3 +137,10 @@ def namespaces() -> Iterator[Net]:
         yield net
     finally:
         net.close()
+
+
+def fetch(net: Net, role: str, url: str, body: str | None = None) -> str:
+    """GET `url` from the namespace of `role`; POST where there is a body (JSON)."""
+    done = net.run(role, sys.executable, "-c", FETCH, url, *([body] if body is not None else []))
+    assert done.returncode == 0, done.stderr
+    return done.stdout

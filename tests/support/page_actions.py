@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from PIL import Image
 
-from tests.e2e.conftest import Tab
 from tests.e2e.fake_session import film
+from tests.support.browser_page import Tab
 
 Tabs = Callable[..., Tab]
 GREEN = (30, 200, 60)

@@ -15,8 +15,7 @@ from models.training.data.windows import Window, draw_window
 from models.training.losses.flow_map_loss import forward_losses
 from models.training.run import rank_and_world, share_gradients
 from models.training.trainer import Stage, trained
-from tests.models.training.network.test_passes import network
-from tests.models.training.test_distill import clips, distiller
+from tests.support.toy_training import clips, distiller, network
 
 CHOICE = Stage(steps=1, pairs=(0.5, 0.25, 0.25), guidance=3.0, weight="beta08")
 

@@ -14,11 +14,7 @@ from models.evaluation.judge.background import SIDE
 from models.media.read import fit_clip
 from models.rollout import flowmap
 from models.rollout.batch import batch_takes
-from models.rollout.generate import next_chunk
-from models.rollout.noise import chunk_noise
 from models.rollout.rollout import Rollout
-
-SAMPLERS = ("flowmap", "renoise")
 
 
 @dataclass(frozen=True)
@@ -52,14 +48,15 @@ class Maker:
     ) -> Rollout:
         """A new take."""
         return Rollout(
-            self.bundle, prompt=prompt, seed=seed, image=image, clip=clip, clip_fps=None, guidance=self.guidance
-        )
+            self.bundle, prompt=prompt, seed=seed, image=image, clip=clip, clip_fps=None, guidance=self.guidance,
+            sampler=self.sampler,
+        )  # fmt: skip
 
     def chunks(self, rollout: Rollout, steps: int) -> Iterator[np.ndarray]:
         """The take's chunks without end, uint8 (n, H, W, 3)."""
         sigmas = flowmap.schedule(steps, self.bundle.shift)
         while True:
-            yield next_chunk(rollout, sigmas) if self.sampler == "flowmap" else self._renoised(rollout, sigmas)
+            yield rollout.next_chunk(sigmas)
 
     def take(self, rollout: Rollout, frames: int, steps: int) -> np.ndarray:
         """The next chunks, together at least `frames` frames, cut to that."""
@@ -79,26 +76,8 @@ class Maker:
         """A clip encoded and decoded chunk by chunk, as a take that starts from it would show it."""
         bundle = self.bundle
         fitted = fit_clip(frames, None, width=bundle.width, height=bundle.height, fps=bundle.fps)
-        encoder, decoder = bundle.codec.start_encoder(), bundle.codec.start()
+        encoder, decoder = bundle.wan_vae.start_encoder(), bundle.wan_vae.start()
         parts = np.split(fitted, self.borders(len(fitted)))
         with torch.no_grad():
-            latents = [bundle.codec.encode(encoder, part).to(bundle.dtype) for part in parts]
-            return np.concatenate([bundle.codec.decode(decoder, z).cpu().numpy() for z in latents])
-
-    def _renoised(self, rollout: Rollout, sigmas: list[float]) -> np.ndarray:
-        out: np.ndarray | None = None
-        while True:
-            unit = rollout.next()
-            result = rollout.run(unit)  # a step goes to 0
-            if unit.kind == "step" and len(sigmas) > 2:
-                sigmas = sigmas[1:]
-                assert rollout.latents is not None
-                clean = rollout.latents
-                noise = chunk_noise(rollout.seed + (len(sigmas) << 40), rollout.chunk, clean.shape[1:]).to(clean)[None]
-                rollout._latents = (1 - sigmas[0]) * clean + sigmas[0] * noise
-                rollout.sigma = sigmas[0]
-            if result is not None:
-                out = result
-            if unit.kind == "append":
-                assert out is not None
-                return out
+            latents = [bundle.wan_vae.encode(encoder, part).to(bundle.dtype) for part in parts]
+            return np.concatenate([bundle.wan_vae.decode(decoder, z).cpu().numpy() for z in latents])

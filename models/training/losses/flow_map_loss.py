@@ -13,13 +13,13 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from models.rollout.flowmap import cfg
 from models.training.data.windows import Levels, Window
 from models.training.losses.flow_matching import (
     beta08,
     central_difference,
     flow_map_target,
     focused,
-    guided,
     noised,
     per_frame,
     rescaled,
@@ -90,14 +90,14 @@ def forward_losses(
         velocity = noise - clean
         if choice.from_teacher and teacher is not None:
             words, none = teacher.encode(window.captions), teacher.encode([""]).expand(len(z))
-            velocity = guided(u(teacher, z, t, t, none), u(teacher, z, t, t, words), per_frame(scale))
+            velocity = cfg(u(teacher, z, t, t, none), u(teacher, z, t, t, words), per_frame(scale))
             shrink = torch.ones_like(scale)
         else:
             shrink = scale  # a guided target is `scale` times as noisy as the data's velocity
         fused = velocity
         at = t if choice.fuse == "velocity" else r
         if choice.guidance != 1.0 and not choice.from_teacher:
-            fused = guided(u(network, z, t, at, network.encode([""]).expand(len(z))), velocity, per_frame(scale))
+            fused = cfg(u(network, z, t, at, network.encode([""]).expand(len(z))), velocity, per_frame(scale))
         target = fused
         if bool(mapped.any()):
             path = fused if choice.fuse == "velocity" else velocity

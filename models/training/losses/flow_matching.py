@@ -71,11 +71,6 @@ def _distance(one: Tensor, other: Tensor) -> Tensor:
     return (one - other).square().mean(2, keepdim=True).sqrt().clamp(max=1.0)
 
 
-def guided(uncond: Tensor, cond: Tensor, scale: Tensor | float) -> Tensor:
-    """Classifier-free guidance (arXiv 2207.12598, eq. 6): against + scale (towards - against); scale 1 = none."""
-    return uncond + scale * (cond - uncond)
-
-
 def central_difference(
     u: Callable[[Tensor, Tensor], Tensor], z: Tensor, t: Tensor, velocity: Tensor, epsilon: float
 ) -> Tensor:

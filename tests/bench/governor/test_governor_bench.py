@@ -10,7 +10,6 @@ from typer.testing import CliRunner
 from bench.commands.governor import app
 from bench.governor import figures, study
 from bench.governor.plots import draw
-from models.evaluation.report import Bar
 from stream.errors import ConfigError
 
 
@@ -56,7 +55,7 @@ def test_bars_say_whether_they_hold() -> None:
         "farcast": {"misses": 0.02, "steps_of_best": 0.95, "changes_per_minute": 3.0},
         "reactive": {"changes_per_minute": 30.0},
     }
-    assert [Bar(*bar).holds for bar in figures.bars(rows)] == [False, True, True]
+    assert [bar.holds for bar in figures.bars(rows)] == [False, True, True]
 
 
 def test_plots_are_drawn_and_small(tmp_path: Path) -> None:

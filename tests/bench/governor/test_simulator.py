@@ -107,7 +107,7 @@ def test_every_prompt_is_applied_and_the_policy_meets_its_target(target: float, 
     trace = traces.make("steady", MEDIUM, 3, 160)
     prompts = tuple(5.0 + 4.3 * i for i in range(20))
     seat = serve(trace, [Visit(Dial(latency_ms=target), prompts=prompts, steer=steer)], [trace], seconds=100.0)[0]
-    waits = [wait for wait, _ in seat.turns]
+    waits = [wait for wait, _ in seat.prompts]
     assert len(waits) == 20
     if steer:
         assert np.quantile(waits, 0.9) <= target / 1000
@@ -119,7 +119,7 @@ def test_the_embedded_model_turns_within_half_a_second() -> None:
     trace = traces.make("noisy", EMBEDDED, 3, 160)
     prompts = tuple(5.0 + 4.3 * i for i in range(20))
     seat = serve(trace, [Visit(Dial(latency_ms=500.0), prompts=prompts)], [trace], seconds=100.0)[0]
-    waits = [wait for wait, _ in seat.turns]
+    waits = [wait for wait, _ in seat.prompts]
     assert len(waits) == 20
     assert np.quantile(waits, 0.9) <= 0.5
 
@@ -128,8 +128,8 @@ def test_a_flood_of_prompts_starves_nothing() -> None:
     trace = traces.make("steady", MEDIUM, 3, 160)
     prompts = tuple(5.0 + 0.01 * i for i in range(2000))
     seat = serve(trace, [Visit(Dial(latency_ms=500), prompts=prompts)], [trace], seconds=40.0)[0]
-    assert len(seat.turns) + seat.superseded == 2000
-    assert max(wait for wait, _ in seat.turns) < 2.5
+    assert len(seat.prompts) + seat.superseded == 2000
+    assert max(wait for wait, _ in seat.prompts) < 2.5
     assert any(prompts[-1] in carried for carried in seat.run.carriers)  # the last value always applies
     assert len(seat.run.steps) > 30
 

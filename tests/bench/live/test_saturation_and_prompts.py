@@ -14,7 +14,7 @@ from farcast.events import Chunk
 
 from bench.commands import prompt_latency, sessions
 from bench.live.probe import Watched
-from bench.live.prompt_latency import Turn, crossing, quantile
+from bench.live.prompt_latency import Turn, crossing
 from bench.live.saturation import Company, Refusal
 from models.evaluation.report import Bar, document, machine
 
@@ -169,12 +169,6 @@ def test_nine_in_ten_must_be_in_time() -> None:
     assert not all(bar.holds for bar in prompt_latency.judge([*found, turn(500.0, 700.0)], units)[1])
     assert not all(bar.holds for bar in prompt_latency.judge([turn(500.0, None)] * 3, units)[1])
     json.loads(json.dumps(document("prompt-latency", figures, bars), allow_nan=False))
-
-
-def test_quantiles_are_those_that_so_many_reached() -> None:
-    assert quantile([5.0, 1.0, 3.0], 0.9) == 5.0
-    assert quantile([float(i) for i in range(1, 11)], 0.9) == 9.0
-    assert quantile([], 0.9) is None
 
 
 def test_the_page_keeps_what_people_wrote_around_the_figures(tmp_path: Path) -> None:

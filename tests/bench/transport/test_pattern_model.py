@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from bench.transport.pattern_model import Painter, PatternTake, open_model, read_number
-from stream.engine.backend import ModelLoadError, RolloutBackend
+from bench.transport.pattern_model import Painter, PatternRollout, open_model, read_number
+from models.errors import ModelError
+from stream.engine.backend import RolloutBackend
 from stream.video.encoder import CODECS, VideoEncoder, default_bitrate, picture
 
 
@@ -33,19 +34,19 @@ def test_what_carries_no_number_is_said_to_carry_none() -> None:
     assert read_number(picture) is None
 
 
-def test_it_is_a_take() -> None:
-    take: RolloutBackend = PatternTake(open_model("pattern?width=64&height=64", "cpu", 1), "a test")
+def test_it_is_a_rollout() -> None:
+    rollout: RolloutBackend = PatternRollout(open_model("pattern?width=64&height=64", "cpu", 1), "a test")
     kinds, frames = [], 0
-    while take.chunk < 2:
-        unit = take.next()
+    while rollout.chunk < 2:
+        unit = rollout.next()
         kinds.append(unit.kind)
-        made = take.run(unit, r=0.0)
+        made = rollout.run(unit, r=0.0)
         frames += 0 if made is None else len(made)
     assert kinds == ["prompt", "step", "decode", "append", "step", "decode", "append"]
-    assert frames == take.frame == 13
+    assert frames == rollout.frame == 13
 
 
 @pytest.mark.parametrize("source", ["pattern?width=x", "pattern?width=100", "pattern?height=0"])
 def test_nonsense_sizes_are_refused(source: str) -> None:
-    with pytest.raises(ModelLoadError, match="pattern"):
+    with pytest.raises(ModelError, match="pattern"):
         open_model(source, "cpu", 1)

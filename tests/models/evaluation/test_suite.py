@@ -36,7 +36,7 @@ def test_figures_and_bars(result: Result) -> None:
     assert list(result.figures["t2v"]) == ["truth", "vae", "1", "4", "8"]
     assert result.figures["t2v"]["truth"]["all"]["value"] == 1.0
     assert result.figures["t2v"]["1"]["colour"]["n"] == 2
-    names = [name for name, *_ in bars(result.figures)]
+    names = [bar.name for bar in bars(result.figures)]
     assert "colour at 4 steps" in names
     assert "colour at 1 step" in names
     assert "quality at 8 steps less that at 4, with its error" in names

@@ -11,7 +11,6 @@ import torch
 
 from models.checkpoint.bundle import Bundle
 from models.rollout import flowmap
-from models.rollout.generate import next_chunk
 from models.rollout.kv_cache import AppendMode, KVCache, window
 from models.rollout.rollout import Rollout
 from tests.support.reference import pipeline, reference_latents, relative_error, rollout_latents, whole_noise
@@ -96,7 +95,7 @@ def beyond(bundle: Bundle, mode: str, chunks: int = 12) -> float:
     sigmas = flowmap.schedule(2, bundle.shift)
     rollout = Rollout(bundle, prompt=PROMPT, seed=3, append=mode)
     rollout_latents(rollout, sigmas, chunks)
-    window = [chunk.latents for chunk in rollout._context.chunks]
+    window = [chunk.latents for chunk in rollout.state.cache.chunks]
     assert [latents.shape[1] for latents in window] == [1, 3, 3, 3, 3, 3]  # sink + 9 far + 6 near
     ours = rollout_latents(rollout, sigmas, 1)[0]
     partition = (1, 3, 3, 3, 3, 3, 3)
@@ -131,7 +130,7 @@ def test_a_window_that_slid_reads_like_one_encoded_anew_by_rotation_alone(bundle
 
 
 def test_chunks_decode_as_the_whole_video(bundle: Bundle) -> None:
-    codec, latents = bundle.codec, torch.randn(1, 8, *bundle.latent_shape)
+    codec, latents = bundle.wan_vae, torch.randn(1, 8, *bundle.latent_shape)
     state = codec.start()
     parts = [codec.decode_float(state, latents[:, a:b]) for a, b in ((0, 1), (1, 4), (4, 5), (5, 8))]
     z = latents.transpose(1, 2) * codec.std + codec.mean
@@ -142,7 +141,7 @@ def test_chunks_decode_as_the_whole_video(bundle: Bundle) -> None:
 
 def test_frames_are_what_the_pipeline_would_show(bundle: Bundle) -> None:
     rollout = Rollout(bundle, prompt=PROMPT, seed=7)
-    frames = np.concatenate([next_chunk(rollout, [1.0, 0.0]) for _ in range(3)])
+    frames = np.concatenate([rollout.next_chunk([1.0, 0.0]) for _ in range(3)])
     assert frames.shape == (25, 64, 64, 3)
     noise = whole_noise(bundle, 7, (1, 3, 3)).transpose(1, 2)
     theirs = pipeline(bundle)(

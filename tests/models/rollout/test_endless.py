@@ -16,7 +16,7 @@ from models.checkpoint.bundle import Bundle
 from models.rollout import history
 from models.rollout.kv_cache import AppendMode, KVCache, window
 from models.rollout.rollout import Rollout
-from models.vae.base import CodecState
+from models.vae.base import VAEState
 
 CHUNKS = 2000
 
@@ -26,10 +26,10 @@ class Blind:
 
     memory = 3
 
-    def start(self) -> CodecState:
-        return CodecState([None])
+    def start(self) -> VAEState:
+        return VAEState([None])
 
-    def decode(self, state: CodecState, latents: Tensor) -> Tensor:
+    def decode(self, state: VAEState, latents: Tensor) -> Tensor:
         frames = latents.shape[1] * 4 - (0 if state.started else 3)
         state.cache, state.started = [latents.clone()], True
         return torch.zeros(frames, 2, 2, 3, dtype=torch.uint8)
@@ -39,13 +39,13 @@ class Blind:
 def test_two_thousand_chunks_leave_memory_and_positions_where_they_were(bundle: Bundle) -> None:
     decoder: Any = Blind()
     rollout = Rollout(replace(bundle, width=32, height=32, tiny_decoder=decoder), prompt="a red star")
-    context, trained = rollout._context, sum(bundle.partition)
+    context, trained = rollout.state.cache, sum(bundle.partition)
     place, memory = context.keys.data_ptr(), 0
     while rollout.chunk < CHUNKS:
         unit = rollout.next()
         if unit.kind == "step":
-            assert context.frames + rollout.frames <= trained
-            segment, rope = context.current(rollout.frames)
+            assert context.frames + rollout.state.latent_frames <= trained
+            segment, rope = context.current(rollout.state.latent_frames)
             assert segment.at + segment.length <= context.keys.shape[2]
             assert len(rope) == segment.length
         rollout.run(unit)
@@ -53,8 +53,8 @@ def test_two_thousand_chunks_leave_memory_and_positions_where_they_were(bundle: 
             memory = resident_bytes(bundle.device)
     assert resident_bytes(bundle.device) < 1.05 * memory
     assert context.keys.data_ptr() == place
-    assert len(rollout._history.records) == history.KEPT
-    assert sum(record.codec is not None for record in rollout._history.records) == history.STATES_KEPT
+    assert len(rollout.state.history.records) == history.KEPT
+    assert sum(record.decoder is not None for record in rollout.state.history.records) == history.STATES_KEPT
     assert rollout.frame == 1 + 12 * (CHUNKS - 1)
 
 

@@ -7,8 +7,8 @@ from PIL import Image
 
 from models.checkpoint.bundle import Bundle
 from models.errors import MediaError, PromptError, RequestError
-from models.rollout import flowmap, history
-from models.rollout.generate import as_trained, generate, next_chunk
+from models.rollout import flowmap, history, snapshot
+from models.rollout.generate import as_trained, generate
 from models.rollout.kv_cache import KVCache, window
 from models.rollout.rollout import Rollout, Unit
 from tests.support.reference import rollout_latents
@@ -38,7 +38,7 @@ def test_units_come_in_their_order(bundle: Bundle) -> None:
     rollout.prompt("a blue star")
     assert kinds_of_chunk(rollout) == ["prompt", "context", "step", "step", "decode", "append"]
     rollout.image(Image.new("RGB", (200, 100), "red"))
-    assert kinds_of_chunk(rollout) == ["picture", "decode", "append"]
+    assert kinds_of_chunk(rollout) == ["image", "decode", "append"]
     assert (rollout.chunk, rollout.frame) == (4, 26)
 
 
@@ -93,7 +93,7 @@ def test_snapshot_restore_goes_on_as_if_nothing_had_happened(bundle: Bundle, uni
     for _ in range(units):
         unit = rollout.next()
         rollout.run(unit, r=stops[rollout.sigma == 1.0] if unit.kind == "step" else None)
-    twin = Rollout.restore(bundle, rollout.snapshot(full=full))
+    twin = snapshot.load(bundle, snapshot.save(rollout.state, full=full))
     assert (twin.chunk, twin.frame, twin.sigma) == (rollout.chunk, rollout.frame, rollout.sigma)
     for _ in range(3):
         theirs, ours = next_frames(rollout), next_frames(twin)
@@ -115,39 +115,39 @@ def next_frames(rollout: Rollout) -> np.ndarray:
 def test_a_snapshot_carries_wishes_pictures_and_transitions(bundle: Bundle) -> None:
     clip = np.random.default_rng(0).integers(0, 256, (40, 64, 64, 3), dtype=np.uint8)
     rollout = take(bundle, clip=clip, guidance=2.0)
-    next_chunk(rollout, SIGMAS)
-    next_chunk(rollout, SIGMAS)
+    rollout.next_chunk(SIGMAS)
+    rollout.next_chunk(SIGMAS)
     rollout.prompt([("a blue star", 2.0), ("a green heart", 1.0)], transition=3, kind="slerp")
-    twin = Rollout.restore(bundle, rollout.snapshot())
+    twin = snapshot.load(bundle, snapshot.save(rollout.state))
     for _ in range(5):
-        assert np.array_equal(next_chunk(rollout, SIGMAS), next_chunk(twin, SIGMAS))
+        assert np.array_equal(rollout.next_chunk(SIGMAS), twin.next_chunk(SIGMAS))
     rollout.prompt("a moon")
     rollout.image(Image.new("RGB", (64, 64), "blue"))
-    twin = Rollout.restore(bundle, rollout.snapshot())
+    twin = snapshot.load(bundle, snapshot.save(rollout.state))
     for _ in range(3):
-        assert np.array_equal(next_chunk(rollout, SIGMAS), next_chunk(twin, SIGMAS))
+        assert np.array_equal(rollout.next_chunk(SIGMAS), twin.next_chunk(SIGMAS))
 
 
 def test_a_snapshot_of_another_model_is_refused(bundle: Bundle) -> None:
-    saved = take(bundle).snapshot()
+    saved = snapshot.save(take(bundle).state)
     saved["state"] = {**saved["state"], "model": "other"}
     with pytest.raises(RequestError, match="other"):
-        Rollout.restore(bundle, saved)
+        snapshot.load(bundle, saved)
     with pytest.raises(RequestError, match="snapshot"):
-        Rollout.restore(bundle, {})
+        snapshot.load(bundle, {})
 
 
 def test_a_clone_goes_its_own_way(bundle: Bundle) -> None:
     rollout, other = take(bundle), take(bundle)
     for _ in range(3):
-        next_chunk(rollout, SIGMAS)
-        next_chunk(other, SIGMAS)
+        rollout.next_chunk(SIGMAS)
+        other.next_chunk(SIGMAS)
     twin = rollout.clone()
     twin.prompt("a blue moon")
     for _ in range(3):
-        next_chunk(twin, SIGMAS)
+        twin.next_chunk(SIGMAS)
     for _ in range(2):
-        assert np.array_equal(next_chunk(rollout, SIGMAS), next_chunk(other, SIGMAS))
+        assert np.array_equal(rollout.next_chunk(SIGMAS), other.next_chunk(SIGMAS))
 
 
 @pytest.mark.parametrize("chunk", [0, 1, 4, 9])
@@ -157,11 +157,11 @@ def test_rewind_repeats_what_was(bundle: Bundle, chunk: int) -> None:
     for index in range(10):
         if index == 3:
             rollout.prompt("a blue moon", transition=2)
-        made.append(next_chunk(rollout, SIGMAS))
+        made.append(rollout.next_chunk(SIGMAS))
     rollout.rewind(chunk)
     assert (rollout.chunk, rollout.frame) == (chunk, sum(len(frames) for frames in made[:chunk]))
     for index in range(chunk, min(chunk + 3, 10)):
-        frames = next_chunk(rollout, SIGMAS)
+        frames = rollout.next_chunk(SIGMAS)
         assert np.abs(frames.astype(int) - made[index].astype(int)).max() <= 1
 
 
@@ -169,7 +169,7 @@ def test_rewind_repeats_what_was(bundle: Bundle, chunk: int) -> None:
 @pytest.mark.parametrize("units", [0, 2, 3])
 def test_going_back_a_little_decodes_nothing_anew(bundle: Bundle, back: int, units: int) -> None:
     rollout = take(bundle)
-    made = [next_chunk(rollout, SIGMAS) for _ in range(9)]
+    made = [rollout.next_chunk(SIGMAS) for _ in range(9)]
     for _ in range(units):  # begun, or even decoded
         rollout.run(rollout.next(), r=SIGMAS[1] if rollout.sigma == 1.0 else 0.0)
     assert rollout.cheap_rewind_from == 9 - history.STATES_KEPT
@@ -177,17 +177,17 @@ def test_going_back_a_little_decodes_nothing_anew(bundle: Bundle, back: int, uni
     assert rollout.cheap_rewind_from == min(9 - back, 9 - history.STATES_KEPT)
     assert kinds_of_chunk(rollout.clone()) == ["prompt", "context", "step", "step", "decode", "append"]
     for index in range(9 - back, 9):
-        assert np.abs(next_chunk(rollout, SIGMAS).astype(int) - made[index].astype(int)).max() <= 1
+        assert np.abs(rollout.next_chunk(SIGMAS).astype(int) - made[index].astype(int)).max() <= 1
 
 
 def test_the_chunk_in_progress_starts_again_without_decoding_anew(bundle: Bundle) -> None:
     rollout = take(bundle)
     for _ in range(5):
-        next_chunk(rollout, SIGMAS)
+        rollout.next_chunk(SIGMAS)
     twin = rollout.clone()
     frames = next_frames(rollout)
     rollout.rewind(5)
-    assert "codec" not in kinds_of_chunk(rollout.clone())
+    assert "decoder" not in kinds_of_chunk(rollout.clone())
     assert np.abs(next_frames(rollout).astype(int) - frames.astype(int)).max() <= 1
     twin.rewind(5)
     assert np.abs(next_frames(twin).astype(int) - frames.astype(int)).max() <= 1
@@ -196,16 +196,16 @@ def test_the_chunk_in_progress_starts_again_without_decoding_anew(bundle: Bundle
 def test_states_kept_for_going_back_are_bounded(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     rollout = take(bundle)
     for _ in range(12):
-        next_chunk(rollout, SIGMAS)
-    kept = [record.codec for record in rollout._history.records]
+        rollout.next_chunk(SIGMAS)
+    kept = [record.decoder for record in rollout.state.history.records]
     assert [state is not None for state in kept] == [False] * (12 - history.STATES_KEPT) + [True] * history.STATES_KEPT
     size = kept[-1].nbytes if kept[-1] else 0
     assert 0 < size * history.STATES_KEPT < history.STATES_BYTES
     monkeypatch.setattr(history, "STATES_BYTES", 2 * size)
-    next_chunk(rollout, SIGMAS)
+    rollout.next_chunk(SIGMAS)
     assert (rollout.chunk, rollout.cheap_rewind_from) == (13, 11)
     rollout.rewind(9)  # further back the codec hears its past again
-    assert "codec" in kinds_of_chunk(rollout)
+    assert "decoder" in kinds_of_chunk(rollout)
 
 
 def test_a_short_clip_is_made_in_the_chunks_of_the_reference(bundle: Bundle) -> None:
@@ -218,17 +218,17 @@ def test_a_short_clip_is_made_in_the_chunks_of_the_reference(bundle: Bundle) -> 
 def test_a_wish_survives_a_rewind(bundle: Bundle) -> None:
     rollout = take(bundle)
     for _ in range(3):
-        next_chunk(rollout, SIGMAS)
+        rollout.next_chunk(SIGMAS)
     rollout.prompt("a blue moon")
     rollout.rewind(1)
     assert rollout.chunk == 1
-    next_chunk(rollout, SIGMAS)
+    rollout.next_chunk(SIGMAS)
     assert rollout.text == "a blue moon"
 
 
 def test_rewind_into_the_chunk_in_progress_and_out_of_range(bundle: Bundle) -> None:
     rollout = take(bundle)
-    next_chunk(rollout, SIGMAS)
+    rollout.next_chunk(SIGMAS)
     rollout.run(rollout.next(), r=0.5)
     rollout.rewind(1)
     assert (rollout.chunk, rollout.sigma) == (1, 1.0)
@@ -238,7 +238,7 @@ def test_rewind_into_the_chunk_in_progress_and_out_of_range(bundle: Bundle) -> N
 
 def test_latest_prompt_wins_and_waits_for_the_next_chunk(bundle: Bundle) -> None:
     rollout = take(bundle)
-    next_chunk(rollout, SIGMAS)
+    rollout.next_chunk(SIGMAS)
     rollout.run(rollout.next(), r=0.5)
     rollout.prompt("a blue star")
     rollout.prompt("a green star")
@@ -251,16 +251,16 @@ def test_latest_prompt_wins_and_waits_for_the_next_chunk(bundle: Bundle) -> None
 
 def test_restart_chunk_takes_the_new_prompt_at_once(bundle: Bundle) -> None:
     rollout = take(bundle)
-    next_chunk(rollout, SIGMAS)
+    rollout.next_chunk(SIGMAS)
     rollout.run(rollout.next(), r=0.5)
     rollout.prompt("a green star")
     rollout.restart_chunk()
     assert rollout.next() == Unit("prompt", ())
-    ours = next_chunk(rollout, SIGMAS)
+    ours = rollout.next_chunk(SIGMAS)
     fresh = take(bundle)
-    next_chunk(fresh, SIGMAS)
+    fresh.next_chunk(SIGMAS)
     fresh.prompt("a green star")
-    assert np.array_equal(ours, next_chunk(fresh, SIGMAS))
+    assert np.array_equal(ours, fresh.next_chunk(SIGMAS))
 
 
 def test_a_new_prompt_re_encodes_the_context_under_it(bundle: Bundle) -> None:
@@ -270,54 +270,54 @@ def test_a_new_prompt_re_encodes_the_context_under_it(bundle: Bundle) -> None:
     rollout.run(rollout.next())
     rollout.run(rollout.next())
     fresh = KVCache(bundle.network, window(bundle))
-    fresh.load([chunk.latents for chunk in rollout._context.chunks])
+    fresh.load([chunk.latents for chunk in rollout.state.cache.chunks])
     fresh.encode(bundle.network.prompt_kv([bundle.prompts.encode("a green star")]))
     context = fresh.current(3)[0].at
-    assert torch.equal(fresh.keys[:, :, :context], rollout._context.keys[:, :, :context])
+    assert torch.equal(fresh.keys[:, :, :context], rollout.state.cache.keys[:, :, :context])
 
 
 def test_an_image_is_where_the_video_starts_and_a_new_one_a_new_shot(bundle: Bundle) -> None:
     red, blue = Image.new("RGB", (300, 90), "red"), Image.new("RGB", (64, 64), "blue")
     rollout = take(bundle, image=red)
-    first = next_chunk(rollout, SIGMAS)
-    next_chunk(rollout, SIGMAS)
+    first = rollout.next_chunk(SIGMAS)
+    rollout.next_chunk(SIGMAS)
     rollout.image(blue)
-    cut = next_chunk(rollout, SIGMAS)
+    cut = rollout.next_chunk(SIGMAS)
     assert first.shape == cut.shape == (1, 64, 64, 3)
     assert rollout.frame == 14
     alone = take(bundle, image=blue)
-    assert np.array_equal(cut, next_chunk(alone, SIGMAS))  # nothing of the old shot is left
-    assert [chunk.frames for chunk in rollout._context.chunks] == [1]
+    assert np.array_equal(cut, alone.next_chunk(SIGMAS))  # nothing of the old shot is left
+    assert [chunk.frames for chunk in rollout.state.cache.chunks] == [1]
 
 
 @pytest.mark.parametrize(("frames", "fps", "chunks"), [(1, 16, [1]), (17, 16, [1, 12, 4]), (60, 30, [1, 12, 12, 4])])
 def test_a_clip_of_any_length_and_rate_is_continued(bundle: Bundle, frames: int, fps: float, chunks: list[int]) -> None:
     clip = np.random.default_rng(0).integers(0, 256, (frames, 48, 80, 3), dtype=np.uint8)
     rollout = take(bundle, clip=clip, clip_fps=fps)
-    assert [len(next_chunk(rollout, SIGMAS)) for _ in chunks] == chunks
+    assert [len(rollout.next_chunk(SIGMAS)) for _ in chunks] == chunks
     assert rollout.next().kind == "step"
-    assert len(next_chunk(rollout, SIGMAS)) == 12
+    assert len(rollout.next_chunk(SIGMAS)) == 12
 
 
 def test_going_back_into_a_clip_reads_it_again_a_chunk_at_a_time(bundle: Bundle) -> None:
     clip = np.random.default_rng(0).integers(0, 256, (41, 64, 64, 3), dtype=np.uint8)
     rollout = take(bundle, clip=clip)
-    made = [next_chunk(rollout, SIGMAS) for _ in range(5)]
+    made = [rollout.next_chunk(SIGMAS) for _ in range(5)]
     rollout.rewind(2)
-    assert kinds_of_chunk(rollout.clone()) == ["prompt", "context", *["picture"] * 3, "decode", "append"]
+    assert kinds_of_chunk(rollout.clone()) == ["prompt", "context", *["image"] * 3, "decode", "append"]
     for frames in made[2:]:
-        assert np.abs(next_chunk(rollout, SIGMAS).astype(int) - frames.astype(int)).max() <= 1
+        assert np.abs(rollout.next_chunk(SIGMAS).astype(int) - frames.astype(int)).max() <= 1
 
 
 def test_memory_and_positions_stay_bounded(bundle: Bundle) -> None:
     rollout = take(bundle, clip=np.zeros((17, 64, 64, 3), np.uint8))  # a short chunk in the middle, too
     for _ in range(40):
         kinds_of_chunk(rollout)
-        segment, rope = rollout._context.current(3)
-        assert rollout._context.frames <= 16
+        segment, rope = rollout.state.cache.current(3)
+        assert rollout.state.cache.frames <= 16
         assert len(rope) == segment.length
-        assert segment.at + segment.length <= rollout._context.keys.shape[2]
-    assert len(rollout._context.chunks) == 6
+        assert segment.at + segment.length <= rollout.state.cache.keys.shape[2]
+    assert len(rollout.state.cache.chunks) == 6
 
 
 @pytest.mark.parametrize("mode", ["exact", "rolling", "cheap"])
@@ -346,7 +346,7 @@ def test_bad_arguments_name_what_is_right(bundle: Bundle) -> None:
 
 def test_frames_can_be_fetched_after_the_next_work_has_begun(bundle: Bundle) -> None:
     rollout, other = take(bundle), take(bundle)
-    expected = next_chunk(other, SIGMAS)
+    expected = other.next_chunk(SIGMAS)
     while rollout.next().kind != "decode":
         rollout.run(rollout.next(), r=SIGMAS[1] if rollout.sigma == 1.0 and rollout.next().kind == "step" else None)
     delivery = rollout.decode_later()

@@ -15,31 +15,14 @@ from torch import Tensor
 from models.rollout.flowmap import schedule
 from models.training.data.toy_clips import LatentClips
 from models.training.data.windows import CaptionedClips, Levels, WorldClips, draw_window
-from models.training.distill import Distillation, Distiller
+from models.training.distill import Distiller
 from models.training.losses.backward_simulation import STEP_COUNTS, Cut, draw_cut, roll_out
 from models.training.losses.dmd import clean_from, matching_gradient, matching_loss
 from models.training.losses.flow_map_loss import FlowMapObjective, forward_losses
 from models.training.losses.flow_matching import noised
 from models.training.network.passes import Network
 from models.training.trainer import Stage, Trainer
-from tests.models.training.network.test_passes import network
-
-STAGE = Distillation(
-    steps=4, windows=(0.3, 0.3, 0.4), batch=(3,), fake_first=1, save_every=2, pairs=(0.5, 0.25, 0.25), guidance=3.0,
-    weight="beta08", shift=5.0,
-)  # fmt: skip
-
-
-def clips(chunks: int = 4, count: int = 4) -> WorldClips:
-    torch.manual_seed(3)
-    scenes = torch.zeros(count, chunks, 5, dtype=torch.uint8)
-    scenes[1:, chunks // 2 :, 1] = 3  # a change of colour in mid-clip
-    return WorldClips(LatentClips(torch.randn(count, 1 + 3 * (chunks - 1), 4, 8, 8), scenes))
-
-
-def distiller(folder: Path, stage: Distillation = STAGE) -> Distiller:
-    return Distiller(network(), network(), network(), clips(), clips(1), stage, folder)
-
+from tests.support.toy_training import STAGE, clips, distiller, network
 
 # -- flow-map backward simulation ------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from models.checkpoint.bundle import Bundle
 from models.errors import ModelError
-from models.rollout.generate import next_chunk
+from models.rollout import snapshot
 from models.rollout.rollout import Rollout
 from models.vae.taehv import TinyDecoder, open_tiny_decoder
 
@@ -47,9 +47,9 @@ def test_chunks_decode_as_the_whole(decoder: TinyDecoder) -> None:
 
 def test_it_stands_in_for_the_vae(bundle: Bundle, decoder: TinyDecoder) -> None:
     rollout = Rollout(replace(bundle, tiny_decoder=decoder), prompt="a red star")
-    assert [next_chunk(rollout, [1.0, 0.0]).shape for _ in range(2)] == [(1, 64, 64, 3), (12, 64, 64, 3)]
-    twin = Rollout.restore(rollout.bundle, rollout.snapshot())
-    assert np.array_equal(next_chunk(twin, [1.0, 0.0]), next_chunk(rollout, [1.0, 0.0]))
+    assert [rollout.next_chunk([1.0, 0.0]).shape for _ in range(2)] == [(1, 64, 64, 3), (12, 64, 64, 3)]
+    twin = snapshot.load(rollout.bundle, snapshot.save(rollout.state))
+    assert np.array_equal(twin.next_chunk([1.0, 0.0]), rollout.next_chunk([1.0, 0.0]))
 
 
 def test_a_users_file_opens_and_others_are_named(decoder: TinyDecoder, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
 from tests.support.running_server import Running, running
+from tests.support.uploads import png
 
 Message = dict[str, Any]
 
@@ -177,8 +178,6 @@ async def test_stop_ends_the_session_and_the_connection(server: Running) -> None
 
 
 async def test_an_image_cuts_to_a_new_shot(server: Running) -> None:
-    from tests.stream.api.test_sessions import png
-
     async with steering(server) as wire:
         state = await wire.until(lambda m: m["type"] == "chunk")
         assert state

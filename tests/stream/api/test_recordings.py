@@ -19,7 +19,7 @@ from stream.config import ServerConfig
 from stream.errors import ConfigError
 from stream.metrics import Metrics
 from stream.recording import Recordings
-from tests.stream.recording.test_recording import STEP, film
+from tests.support.film import STEP, film
 from tests.support.running_server import FAKE, Running, running, wait_for
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import re
-import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,9 +12,9 @@ import httpx
 import numpy as np
 import pytest
 from farcast.protocol import ModelInfo, SessionCreated, SessionInfo
-from PIL import Image
 
 from tests.support.running_server import Running, running, wait_for
+from tests.support.uploads import bomb, png
 
 
 @pytest.fixture
@@ -29,25 +28,6 @@ def created(server: Running) -> Iterator[dict[str, Any]]:
     made = server.create()
     yield made
     server.delete(made)
-
-
-def png(width: int = 40, height: int = 30, colour: str = "red") -> bytes:
-    data = io.BytesIO()
-    Image.new("RGB", (width, height), colour).save(data, "PNG")
-    return data.getvalue()
-
-
-def bomb() -> bytes:
-    """A PNG of a few kilobytes that says it is 30000 x 30000."""
-    import struct
-
-    def part(name: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
-
-    head = struct.pack(">IIBBBBB", 30000, 30000, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n" + part(b"IHDR", head) + part(b"IDAT", zlib.compress(b"\0" * 100000)) + part(b"IEND", b"")
-    )
 
 
 def problem(answer: httpx.Response, status: int, code: str) -> str:

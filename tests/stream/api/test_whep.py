@@ -13,8 +13,8 @@ from aiortc import RTCConfiguration, RTCPeerConnection
 from stream.api.whep import accepts
 from stream.ice import IceServer
 from stream.webrtc.sdp import PLAYOUT_DELAY, parse_fragment, parse_offer
-from tests.stream.webrtc.test_viewer import FRAGMENT, SDP, Peer
 from tests.support.running_server import Running, running, wait_for
+from tests.support.whep_peer import FRAGMENT, SDP, Peer
 
 ORIGIN = {"Origin": "https://player.example"}
 

@@ -14,8 +14,7 @@ from models.checkpoint.bundle import open_bundle
 from stream.engine.protocol import ChunkMade, Open, PlayoutReport, SetDial, SetImage
 from stream.engine.slot import Slot
 from stream.engine.torch_backend import TorchModel
-from stream.governor import CostModel
-from stream.governor.dial import DialSetting
+from stream.governor import CostModel, Dial
 from stream.types import Pixels
 
 MOVES = (4, 1, 12, 1, 2, 8)  # steps, as far apart as a small machine has patience for
@@ -28,8 +27,8 @@ def model() -> TorchModel:
 
 
 @dataclass
-class Take:
-    """One take in a slot of its own, chunk by chunk."""
+class Stream:
+    """One rollout in a slot of its own, chunk by chunk."""
 
     slot: Slot
     frames: list[Pixels] = field(default_factory=list)
@@ -37,9 +36,9 @@ class Take:
     serial: int = 0
 
     @classmethod
-    def open(cls, model: TorchModel, prompt: str, seed: int) -> Take:
+    def open(cls, model: TorchModel, prompt: str, seed: int) -> Stream:
         ticks = itertools.count()
-        request = Open("s", prompt, seed, DialSetting(steps=4))
+        request = Open("s", prompt, seed, Dial(steps=4))
         slot = Slot(request, model.open(request), model.facts, CostModel(), max_lead=6.0,
                     clock=lambda: next(ticks) * 1e-3)  # fmt: skip
         return cls(slot)
@@ -50,14 +49,14 @@ class Take:
                 if isinstance(event, ChunkMade):
                     self.bounds.append(len(self.frames))
                     self.frames += list(event.frames)
-                    self.slot.inhand.heard(PlayoutReport("s", self.slot.inhand.told, 0, 0.0, 16.0))
-                    while self.slot.take.next().kind == "append":
+                    self.slot.mirror.on_report(PlayoutReport("s", self.slot.mirror.sent, 0, 0.0, 16.0))
+                    while self.slot.rollout.next().kind == "append":
                         self.slot.run()
                     return event
 
     def dial(self, steps: int) -> None:
         self.serial += 1
-        self.slot.set_dial(SetDial("s", self.serial, DialSetting(steps=steps)))
+        self.slot.set_dial(SetDial("s", self.serial, Dial(steps=steps)))
 
 
 def difference(one: Pixels, other: Pixels) -> float:
@@ -68,22 +67,22 @@ def difference(one: Pixels, other: Pixels) -> float:
 def test_moving_the_dial_never_cuts_the_scene(model: TorchModel) -> None:
     prompt = (*model.facts.examples, "a big red circle bouncing on a navy background")[0]
     other = (*model.facts.examples[1:2], "a small blue star drifting on a white background")[0]
-    take, stranger = Take.open(model, prompt, 1), Take.open(model, other, 2)
+    stream, stranger = Stream.open(model, prompt, 1), Stream.open(model, other, 2)
     for _ in range(3):
-        take.chunk()
+        stream.chunk()
     for _ in range(2):
         stranger.chunk()
     made = []
     for steps in MOVES:
-        take.dial(steps)
-        made.append(take.chunk().steps)
+        stream.dial(steps)
+        made.append(stream.chunk().steps)
     assert made == list(MOVES)  # within one chunk, each of them
-    changes = [difference(a, b) for a, b in itertools.pairwise(take.frames)]
-    unrelated = difference(take.frames[-1], stranger.frames[-1])
-    settled = take.bounds[3]  # the first chunk of a take has nothing behind it
+    changes = [difference(a, b) for a, b in itertools.pairwise(stream.frames)]
+    unrelated = difference(stream.frames[-1], stranger.frames[-1])
+    settled = stream.bounds[3]  # the first chunk of a stream has nothing behind it
     assert unrelated > 4.0  # else this would show nothing
     assert max(changes[settled - 1 :]) < CUT * unrelated
     # And it can fail: a picture dropped in is a cut.
-    take.slot.new_shot(SetImage("s", 99, stranger.frames[-1]))
-    take.chunk()
-    assert difference(take.frames[-2], take.frames[-1]) > CUT * unrelated
+    stream.slot.set_image(SetImage("s", 99, stranger.frames[-1]))
+    stream.chunk()
+    assert difference(stream.frames[-2], stream.frames[-1]) > CUT * unrelated

@@ -12,21 +12,21 @@ from hypothesis import strategies as st
 
 from stream.engine.playout_mirror import PlayoutMirror
 from stream.engine.protocol import PlayoutReport
-from stream.governor.dial import DialSetting
-from tests.support.virtual_engine import FPS, Desk, World
+from stream.governor import Dial
+from tests.support.virtual_engine import FPS, SimulatedSession, VirtualEngine
 
-FAST = DialSetting(latency_ms=700)
-SLOW = DialSetting(latency_ms=3000)
+FAST = Dial(latency_ms=700)
+SLOW = Dial(latency_ms=3000)
 
 
-def jumps(desk: Desk) -> list[int]:
+def jumps(session: SimulatedSession) -> list[int]:
     """How many frames the picture went ahead or back at each place where it did not simply go on."""
-    return [b.index - a.index - 1 for (_, a), (_, b) in pairwise(desk.shown) if b.index != a.index + 1]
+    return [b.index - a.index - 1 for (_, a), (_, b) in pairwise(session.shown) if b.index != a.index + 1]
 
 
-def held(desk: Desk, after: float) -> float:
+def held(session: SimulatedSession, after: float) -> float:
     """The longest time between two frames."""
-    times = [at for at, _ in desk.shown if at >= after]
+    times = [at for at, _ in session.shown if at >= after]
     return max(b - a for a, b in pairwise(times))
 
 
@@ -34,51 +34,51 @@ def held(desk: Desk, after: float) -> float:
 
 
 def test_frames_in_hand_are_those_of_the_report_and_what_was_sent_since() -> None:
-    hand = PlayoutMirror("s", 16.0)
-    hand.made(0, 1)
-    hand.made(1, 12)
-    assert hand.frames(5.0) == 13
-    hand.heard(PlayoutReport("s", 1, 0, 5.0, 16.0))  # it had heard of the first only, and shown it
-    assert hand.frames(5.0) == 12
-    hand.heard(PlayoutReport("s", 2, 12, 5.0, 16.0))
-    assert hand.frames(5.25) == 8
-    assert hand.rest(5.25) == 8
+    mirror = PlayoutMirror("s", 16.0)
+    mirror.on_sent(0, 1)
+    mirror.on_sent(1, 12)
+    assert mirror.frames(5.0) == 13
+    mirror.on_report(PlayoutReport("s", 1, 0, 5.0, 16.0))  # it had received the first only, and shown it
+    assert mirror.frames(5.0) == 12
+    mirror.on_report(PlayoutReport("s", 2, 12, 5.0, 16.0))
+    assert mirror.frames(5.25) == 8
+    assert mirror.rest(5.25) == 8
 
 
 def test_a_report_that_crosses_a_cut_does_not_bring_the_frames_back() -> None:
-    hand = PlayoutMirror("s", 16.0)
+    mirror = PlayoutMirror("s", 16.0)
     for chunk in range(3):
-        hand.made(chunk, 12)
-    hand.heard(PlayoutReport("s", 3, 30, 1.0, 16.0))
-    assert hand.keep(1.0, 2) == (0, 6)
-    hand.forget(1)
-    assert hand.frames(1.0) == 6
-    hand.heard(PlayoutReport("s", 3, 29, 1.0625, 16.0))  # written before the server heard of the cut
-    assert hand.frames(1.0625) == 5
-    hand.heard(PlayoutReport("s", 4, 5, 1.0625, 16.0))
-    assert hand.frames(1.0625) == 5
-    hand.made(1, 12)
-    assert hand.frames(1.0625) == 17
-    assert hand.rest(1.0625) == 5
+        mirror.on_sent(chunk, 12)
+    mirror.on_report(PlayoutReport("s", 3, 30, 1.0, 16.0))
+    assert mirror.keep(1.0, 2) == (0, 6)
+    mirror.drop_from(1)
+    assert mirror.frames(1.0) == 6
+    mirror.on_report(PlayoutReport("s", 3, 29, 1.0625, 16.0))  # written before the server received the DropFrom
+    assert mirror.frames(1.0625) == 5
+    mirror.on_report(PlayoutReport("s", 4, 5, 1.0625, 16.0))
+    assert mirror.frames(1.0625) == 5
+    mirror.on_sent(1, 12)
+    assert mirror.frames(1.0625) == 17
+    assert mirror.rest(1.0625) == 5
 
 
 def test_a_chunk_that_replaces_the_queue_is_all_there_is() -> None:
-    hand = PlayoutMirror("s", 16.0)
+    mirror = PlayoutMirror("s", 16.0)
     for chunk in range(3):
-        hand.made(chunk, 12)
-    hand.heard(PlayoutReport("s", 3, 30, 1.0, 16.0))
-    hand.made(3, 12, replaces=True)
-    assert hand.frames(1.0) == 12
-    hand.heard(PlayoutReport("s", 3, 29, 1.0625, 16.0))
-    assert hand.frames(1.0625) == 12
+        mirror.on_sent(chunk, 12)
+    mirror.on_report(PlayoutReport("s", 3, 30, 1.0, 16.0))
+    mirror.on_sent(3, 12, replaces=True)
+    assert mirror.frames(1.0) == 12
+    mirror.on_report(PlayoutReport("s", 3, 29, 1.0625, 16.0))
+    assert mirror.frames(1.0625) == 12
 
 
 def test_while_held_nothing_leaves() -> None:
-    hand = PlayoutMirror("s", 16.0)
-    hand.made(0, 12)
-    hand.heard(PlayoutReport("s", 1, 12, 1.0, 16.0))
-    hand.running = False
-    assert hand.frames(60.0) == 12
+    mirror = PlayoutMirror("s", 16.0)
+    mirror.on_sent(0, 12)
+    mirror.on_report(PlayoutReport("s", 1, 12, 1.0, 16.0))
+    mirror.running = False
+    assert mirror.frames(60.0) == 12
 
 
 @pytest.mark.parametrize(
@@ -93,153 +93,153 @@ def test_while_held_nothing_leaves() -> None:
     ],
 )
 def test_what_must_be_shown(left: int, margin: int, earliest: int, kept: tuple[int, float] | None) -> None:
-    hand = PlayoutMirror("s", 16.0)
+    mirror = PlayoutMirror("s", 16.0)
     for chunk in range(3):
-        hand.made(chunk, 12)
-    hand.heard(PlayoutReport("s", 3, left, 1.0, 16.0))
+        mirror.on_sent(chunk, 12)
+    mirror.on_report(PlayoutReport("s", 3, left, 1.0, 16.0))
     if left == 12:
         kept = (1, 0) if margin == 0 else None
-    assert hand.keep(1.0, margin, earliest) == kept
+    assert mirror.keep(1.0, margin, earliest) == kept
 
 
 # --- turns
 
 
 def test_a_prompt_under_a_large_target_loses_nothing() -> None:
-    world = World()
-    desk = world.open(dial=SLOW)
-    world.run(8.0)
-    serial = world.prompt("blue")
-    world.run(6.0)
-    latency = desk.latency(serial)
+    engine = VirtualEngine()
+    session = engine.open(dial=SLOW)
+    engine.run(8.0)
+    serial = engine.prompt("blue")
+    engine.run(6.0)
+    latency = session.latency(serial)
     assert latency is not None
     assert latency <= 3.0
-    assert jumps(desk) == []
-    assert desk.cuts == 0
+    assert jumps(session) == []
+    assert session.cuts == 0
 
 
 def test_a_prompt_under_a_small_target_takes_back_what_was_not_begun_and_does_not_jump() -> None:
     """A drop: the frames after the chunk on screen go, and the new chunk follows it without a gap."""
-    world = World()
-    desk = world.open(dial=DialSetting(latency_ms=1000))
-    world.run(6.0)
-    world.run(5.0, until=lambda: desk.playout.lead > 1.0)  # more in hand than the target allows to be played out
-    serial = world.prompt("blue")
-    world.run(4.0)
-    latency = desk.latency(serial)
+    engine = VirtualEngine()
+    session = engine.open(dial=Dial(latency_ms=1000))
+    engine.run(6.0)
+    engine.run(5.0, until=lambda: session.playout.lead > 1.0)  # more in hand than the target allows to be played out
+    serial = engine.prompt("blue")
+    engine.run(4.0)
+    latency = session.latency(serial)
     assert latency is not None
     assert latency <= 0.9
-    assert desk.cuts == 1
-    assert jumps(desk) == []
-    assert held(desk, 1.0) < 0.1
+    assert session.cuts == 1
+    assert jumps(session) == []
+    assert held(session, 1.0) < 0.1
 
 
 def test_a_cut_jumps_no_further_than_a_chunk() -> None:
-    world = World()
-    desk = world.open(dial=DialSetting(latency_ms=400))
-    world.run(6.0)
+    engine = VirtualEngine()
+    session = engine.open(dial=Dial(latency_ms=400))
+    engine.run(6.0)
     for _ in range(12):
-        serial = world.prompt("blue")
-        world.run(2.37)
-        latency = desk.latency(serial)
+        serial = engine.prompt("blue")
+        engine.run(2.37)
+        latency = session.latency(serial)
         assert latency is not None
         assert latency <= 0.4
-    assert jumps(desk)
-    assert all(0 < jump <= 12 for jump in jumps(desk))
+    assert jumps(session)
+    assert all(0 < jump <= 12 for jump in jumps(session))
 
 
 def test_without_a_way_back_it_jumps_over_all_that_waits() -> None:
-    world = World(back=0)
-    desk = world.open(dial=DialSetting(latency_ms=400))
-    world.run(6.0)
+    engine = VirtualEngine(back=0)
+    session = engine.open(dial=Dial(latency_ms=400))
+    engine.run(6.0)
     for _ in range(6):
-        serial = world.prompt("blue")
-        world.run(2.37)
-        latency = desk.latency(serial)
+        serial = engine.prompt("blue")
+        engine.run(2.37)
+        latency = session.latency(serial)
         assert latency is not None
         assert latency <= 0.4
-    assert desk.cuts == 0
+    assert session.cuts == 0
 
 
 def test_the_chunk_that_replaces_the_queue_is_the_one_with_the_prompt() -> None:
     """A second prompt may not restart the chunk again; that chunk, under the first, must not replace anything."""
-    world = World(back=0, costs={"decode": 0.4})
-    desk = world.open(dial=DialSetting(latency_ms=500))
-    world.run(6.0)
-    first = world.prompt("blue")
-    world.run(0.06)
-    world.prompt("green")
-    world.run(0.06)
-    last = world.prompt("white")
-    world.run(4.0)
-    cutting = [made for made in desk.made if made.cut]
+    engine = VirtualEngine(back=0, costs={"decode": 0.4})
+    session = engine.open(dial=Dial(latency_ms=500))
+    engine.run(6.0)
+    first = engine.prompt("blue")
+    engine.run(0.06)
+    engine.prompt("green")
+    engine.run(0.06)
+    last = engine.prompt("white")
+    engine.run(4.0)
+    cutting = [made for made in session.made if made.replaces_queue]
     assert cutting
     assert all(made.prompt_serial != 0 for made in cutting)
-    assert desk.latency(last) is not None
-    assert first in desk.replaced or desk.latency(first) is not None
+    assert session.latency(last) is not None
+    assert first in session.replaced or session.latency(first) is not None
 
 
 def test_a_drop_is_not_lost_when_the_chunk_in_the_making_is_denoised_already() -> None:
-    world = World()
-    desk = world.open(dial=FAST)
-    world.run(6.0)
-    slot = desk.slot
-    world.run(5.0, until=lambda: slot.plan is not None and slot.take.next().kind == "decode")
-    made = len(desk.made)
-    serial = world.prompt("blue")
-    world.run(3.0)
-    assert desk.made[made].prompt_serial == serial  # it was begun anew, not decoded first
-    latency = desk.latency(serial)
+    engine = VirtualEngine()
+    session = engine.open(dial=FAST)
+    engine.run(6.0)
+    slot = session.slot
+    engine.run(5.0, until=lambda: slot.current is not None and slot.rollout.next().kind == "decode")
+    made = len(session.made)
+    serial = engine.prompt("blue")
+    engine.run(3.0)
+    assert session.made[made].prompt_serial == serial  # it was begun anew, not decoded first
+    latency = session.latency(serial)
     assert latency is not None
     assert latency <= 0.7
 
 
 def test_an_append_that_is_pending_is_counted() -> None:
-    world = World(costs={"append": 0.2})
-    desk = world.open(dial=FAST)
-    world.run(6.0)
-    world.run(5.0, until=lambda: desk.slot.take.next().kind == "append")
-    assert desk.slot._moment(world.now, world.now, None).busy == pytest.approx(0.2, rel=0.05)
-    world.answer(desk.slot.run(), desk)
-    assert desk.slot._moment(world.now, world.now, None).busy == 0.0
+    engine = VirtualEngine(costs={"append": 0.2})
+    session = engine.open(dial=FAST)
+    engine.run(6.0)
+    engine.run(5.0, until=lambda: session.slot.rollout.next().kind == "append")
+    assert session.slot._moment(engine.now, engine.now, None).busy == pytest.approx(0.2, rel=0.05)
+    engine.answer(session.slot.run(), session)
+    assert session.slot._moment(engine.now, engine.now, None).busy == 0.0
 
 
 def test_a_picture_that_was_not_seen_is_not_taken_back() -> None:
-    world = World()
-    desk = world.open(dial=FAST)
-    world.run(6.0)
-    world.picture(np.full((16, 16, 3), 200, np.uint8))
-    world.run(0.25)
-    serial = world.prompt("blue")
-    world.run(4.0)
-    assert desk.latency(serial) is not None
-    assert any(made.image_serial for made in desk.made)
-    first = next(made for made in desk.made if made.image_serial)
-    assert any(frame.chunk == first.chunk for _, frame in desk.shown)
+    engine = VirtualEngine()
+    session = engine.open(dial=FAST)
+    engine.run(6.0)
+    engine.picture(np.full((16, 16, 3), 200, np.uint8))
+    engine.run(0.25)
+    serial = engine.prompt("blue")
+    engine.run(4.0)
+    assert session.latency(serial) is not None
+    assert any(made.image_serial for made in session.made)
+    first = next(made for made in session.made if made.image_serial)
+    assert any(frame.chunk == first.chunk for _, frame in session.shown)
 
 
 def test_a_prompt_in_force_stays_when_a_picture_drops_the_chunks_that_carried_it() -> None:
-    world = World()
-    desk = world.open(dial=DialSetting(latency_ms=700))
-    world.run(6.0)
-    world.prompt("blue")
-    world.run(0.3)
-    world.picture(np.full((16, 16, 3), 200, np.uint8))
-    world.run(4.0)
-    take = desk.slot.take
-    assert take.texts[-1] == "blue"  # type: ignore[attr-defined]
+    engine = VirtualEngine()
+    session = engine.open(dial=Dial(latency_ms=700))
+    engine.run(6.0)
+    engine.prompt("blue")
+    engine.run(0.3)
+    engine.picture(np.full((16, 16, 3), 200, np.uint8))
+    engine.run(4.0)
+    rollout = session.slot.rollout
+    assert rollout.texts[-1] == "blue"  # type: ignore[attr-defined]
 
 
 def test_after_a_pause_the_lead_is_what_waits() -> None:
-    world = World()
-    desk = world.open(dial=SLOW)
-    world.run(8.0)
-    world.pause(True)
-    world.run(30.0)
-    waiting = len(desk.playout)
-    world.pause(False)
-    world.run(0.001)
-    assert desk.slot.inhand.frames(world.now) == pytest.approx(waiting, abs=1.5)
+    engine = VirtualEngine()
+    session = engine.open(dial=SLOW)
+    engine.run(8.0)
+    engine.pause(True)
+    engine.run(30.0)
+    waiting = len(session.playout)
+    engine.pause(False)
+    engine.run(0.001)
+    assert session.slot.mirror.frames(engine.now) == pytest.approx(waiting, abs=1.5)
 
 
 # --- always
@@ -260,63 +260,63 @@ def test_whatever_happens(steps: list[tuple[str, float, float, int]], seed: int,
     fewer steps than the floor or more than the ceiling; the lead is within its bound; the picture never goes back but
     for a rewind."""
     rng = random.Random(seed)
-    world = World(
+    engine = VirtualEngine(
         costs={"step": 0.03}, delay=lambda: rng.uniform(0.0, delay), noise=lambda: rng.uniform(0.7, 1.4), back=back
     )
-    desk = world.open()
-    dials: dict[int, DialSetting] = {0: DialSetting()}
-    world.run(3.0)
+    session = engine.open()
+    dials: dict[int, Dial] = {0: Dial()}
+    engine.run(3.0)
     for action, wait, latency, floor in steps:
         if action == "prompt":
-            world.prompt(rng.choice(["red", "blue", "green", "white"]))
+            engine.prompt(rng.choice(["red", "blue", "green", "white"]))
         elif action == "dial":
-            setting = DialSetting(latency, floor, floor + rng.randint(0, 20))
-            dials[world.dial(setting)] = setting
+            setting = Dial(latency, floor, floor + rng.randint(0, 20))
+            dials[engine.dial(setting)] = setting
         elif action == "rewind":
-            world.rewind(desk.slot.take.chunk - rng.randint(0, 3))
+            engine.rewind(session.slot.rollout.chunk - rng.randint(0, 3))
         elif action == "picture":
-            world.picture(np.full((16, 16, 3), rng.randint(0, 255), np.uint8))
+            engine.picture(np.full((16, 16, 3), rng.randint(0, 255), np.uint8))
         else:
-            world.pause(action == "pause")
-        world.run(wait)
-        bound = max(desk.slot.governor.max_lead(), 6.0 - desk.slot.facts.chunk_seconds)
-        assert desk.slot.lead(world.now) <= bound + 1.0 / FPS
-    world.pause(False)
-    world.run(10.0)
-    world.settle()
-    assert desk.slot.inhand.frames(world.now) == pytest.approx(len(desk.playout), abs=1.5 + FPS * delay)
+            engine.pause(action == "pause")
+        engine.run(wait)
+        bound = max(session.slot.governor.max_lead(), 6.0 - session.slot.facts.chunk_seconds)
+        assert session.slot.lead(engine.now) <= bound + 1.0 / FPS
+    engine.pause(False)
+    engine.run(10.0)
+    engine.settle()
+    assert session.slot.mirror.frames(engine.now) == pytest.approx(len(session.playout), abs=1.5 + FPS * delay)
     # Prompts.
-    applied = {frame.serial for _, frame in desk.shown}
-    if desk.asked:
-        last = max(desk.asked)
+    applied = {frame.serial for _, frame in session.shown}
+    if session.asked:
+        last = max(session.asked)
         assert last in applied
-        assert desk.shown[-1][1].serial == last
+        assert session.shown[-1][1].serial == last
     # Steps, while a dial was in force.
-    for made in desk.made:
+    for made in session.made:
         lows = [dial.floor for dial in dials.values()]
         highs = [dial.ceiling for dial in dials.values()]
         assert min(lows) <= made.steps <= max(highs) or made.image_serial or made.steps == 0
     final = dials[max(dials)]
-    for made in desk.made[-3:]:
+    for made in session.made[-3:]:
         assert final.floor <= made.steps <= final.ceiling
     # Order.
-    assert sum(jump < 0 for jump in jumps(desk)) <= desk.rewinds
+    assert sum(jump < 0 for jump in jumps(session)) <= session.rewinds
 
 
 @settings(max_examples=6, deadline=None)
 @given(st.integers(0, 1000), st.sampled_from([300.0, 500.0, 1500.0]))
 def test_a_flood_of_prompts_is_answered_and_starves_nobody(seed: int, target: float) -> None:
     rng = random.Random(seed)
-    world = World(noise=lambda: rng.uniform(0.8, 1.3))
-    flooded, quiet = world.open("flooded", DialSetting(target)), world.open("quiet")
-    world.run(4.0)
+    engine = VirtualEngine(noise=lambda: rng.uniform(0.8, 1.3))
+    flooded, quiet = engine.open("flooded", Dial(target)), engine.open("quiet")
+    engine.run(4.0)
     before = len(flooded.shown)
-    end = world.now + 6.0
-    while world.now < end:
-        last = world.prompt(rng.choice(["red", "blue"]), "flooded")
-        world.run(rng.uniform(0.002, 0.02))
+    end = engine.now + 6.0
+    while engine.now < end:
+        last = engine.prompt(rng.choice(["red", "blue"]), "flooded")
+        engine.run(rng.uniform(0.002, 0.02))
     during = len(flooded.shown) - before
-    world.run(4.0)
+    engine.run(4.0)
     assert during > 0.5 * 6.0 * FPS  # the picture goes on
     applied = {frame.serial for _, frame in flooded.shown}
     assert last in applied
@@ -325,35 +325,35 @@ def test_a_flood_of_prompts_is_answered_and_starves_nobody(seed: int, target: fl
 
 
 def test_hundreds_of_dial_moves_a_second_leave_the_last_in_force() -> None:
-    world = World()
-    desk = world.open()
-    world.run(3.0)
+    engine = VirtualEngine()
+    session = engine.open()
+    engine.run(3.0)
     rng = random.Random(1)
     for _ in range(400):
-        world.dial(DialSetting(rng.uniform(200, 30_000), 1, rng.randint(1, 32)))
-        world.run(0.0025)
-    last = world.dial(DialSetting(1500.0, 3, 5))
-    world.run(8.0)
-    assert desk.dials[-1].serial == last
-    assert len(desk.dials) == 401
-    assert {made.steps for made in desk.made[-2:]} <= {3, 4, 5}
-    assert jumps(desk) == []
-    assert held(desk, 1.0) < 0.12
+        engine.dial(Dial(rng.uniform(200, 30_000), 1, rng.randint(1, 32)))
+        engine.run(0.0025)
+    last = engine.dial(Dial(1500.0, 3, 5))
+    engine.run(8.0)
+    assert session.dials[-1].serial == last
+    assert len(session.dials) == 401
+    assert {made.steps for made in session.made[-2:]} <= {3, 4, 5}
+    assert jumps(session) == []
+    assert held(session, 1.0) < 0.12
 
 
 def test_sessions_share_the_device_lose_steps_and_get_them_back() -> None:
-    world = World()
-    first = world.open("a")
-    world.run(20.0)
+    engine = VirtualEngine()
+    first = engine.open("a")
+    engine.run(20.0)
     alone = [made.steps for made in first.made[-5:]]
-    world.open("b")
-    world.open("c")
-    world.run(20.0)
+    engine.open("b")
+    engine.open("c")
+    engine.run(20.0)
     together = [made.steps for made in first.made[-5:]]
-    assert all(held(desk, world.now - 15.0) < 0.1 for desk in world.desks.values())
-    world.leave("b")
-    world.leave("c")
-    world.run(20.0)
+    assert all(held(session, engine.now - 15.0) < 0.1 for session in engine.sessions.values())
+    engine.leave("b")
+    engine.leave("c")
+    engine.run(20.0)
     again = [made.steps for made in first.made[-5:]]
     assert max(together) < min(alone) / 2
     assert min(again) >= 0.8 * min(alone)

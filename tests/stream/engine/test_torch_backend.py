@@ -10,13 +10,12 @@ import pytest
 pytest.importorskip("torch", reason="the server's packages are not installed")
 
 from models.checkpoint.random_weights import random_bundle
+from models.errors import PromptError
 from models.rollout.snapshot_bytes import pack, unpack
-from stream.engine.backend import RequestRefused
 from stream.engine.protocol import ChunkMade, Open, PlayoutReport, SetImage, SetPrompt
 from stream.engine.slot import Slot
 from stream.engine.torch_backend import TorchModel
-from stream.governor import CostModel
-from stream.governor.dial import DialSetting
+from stream.governor import CostModel, Dial
 
 
 @pytest.fixture(scope="module")
@@ -26,24 +25,24 @@ def model() -> TorchModel:
 
 def slot(model: TorchModel, request: Open) -> Slot:
     ticks = itertools.count()
-    take = model.load(request.snapshot) if request.snapshot else model.open(request)
-    return Slot(request, take, model.facts, CostModel(), max_lead=6.0, clock=lambda: next(ticks) * 1e-3)
+    rollout = model.load(request.snapshot) if request.snapshot else model.open(request)
+    return Slot(request, rollout, model.facts, CostModel(), max_lead=6.0, clock=lambda: next(ticks) * 1e-3)
 
 
 def chunk(s: Slot) -> ChunkMade:
     """Run until the next chunk is made and remembered."""
     made = None
     while True:
-        kind = s.take.next().kind
+        kind = s.rollout.next().kind
         made = next((e for e in s.run() if isinstance(e, ChunkMade)), made)
         if kind == "append":
             assert made is not None
-            s.inhand.heard(PlayoutReport(s.session, s.inhand.told, 0, 0.0, 16.0))
+            s.mirror.on_report(PlayoutReport(s.session, s.mirror.sent, 0, 0.0, 16.0))
             return made
 
 
 def opening(**more: object) -> Open:
-    return Open("s", "a red circle", 3, DialSetting(steps=2), **more)  # type: ignore[arg-type]
+    return Open("s", "a red circle", 3, Dial(steps=2), **more)  # type: ignore[arg-type]
 
 
 def test_chunks_of_one_and_then_twelve_frames_with_the_budget_asked_for(model: TorchModel) -> None:
@@ -65,14 +64,14 @@ def test_a_prompt_is_carried_by_the_next_chunk(model: TorchModel) -> None:
 
 
 def test_a_prompt_that_cannot_be_is_refused_with_words(model: TorchModel) -> None:
-    with pytest.raises(RequestRefused):
-        model.open(Open("s", "", 0, DialSetting()))
+    with pytest.raises(PromptError):
+        model.open(Open("s", "", 0, Dial()))
 
 
 def test_a_picture_begins_a_new_shot(model: TorchModel) -> None:
     s = slot(model, opening())
     chunk(s)
-    s.new_shot(SetImage("s", 4, np.full((model.facts.height, model.facts.width, 3), 200, np.uint8)))
+    s.set_image(SetImage("s", 4, np.full((model.facts.height, model.facts.width, 3), 200, np.uint8)))
     made = chunk(s)
     assert made.image_serial == 4
     assert len(made.frames) == 1
@@ -82,7 +81,7 @@ def test_a_snapshot_goes_on_as_if_nothing_had_happened(model: TorchModel) -> Non
     s = slot(model, opening())
     chunk(s)
     chunk(s)
-    blob = model.save(s.take)
+    blob = model.save(s.rollout)
     assert blob is not None
     other = slot(model, opening(snapshot=blob))
     here, there = chunk(s), chunk(other)

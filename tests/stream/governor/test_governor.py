@@ -161,14 +161,14 @@ def test_finish_now_waits_for_the_floor() -> None:
     assert world.governor.next_r(world.now + 9.0, sigma, 3) == 0.0
 
 
-def test_in_a_hurry_a_chunk_stops_at_the_floor() -> None:
+def test_a_chunk_that_is_to_finish_early_stops_at_the_floor() -> None:
     for floor in (1, 3):
         world = World(Dial(3000, floor=floor))
         world.steps(20)
         world.governor.open_chunk(world.now, 2.0)
         levels = [1.0]
         while levels[-1] > 0.0:
-            levels.append(world.governor.next_r(world.now, levels[-1], len(levels) - 1, hurry=True))
+            levels.append(world.governor.next_r(world.now, levels[-1], len(levels) - 1, finish_early=True))
         assert len(levels) - 1 == floor
 
 
@@ -205,9 +205,9 @@ def test_a_turn_brings_the_deadline_forward_and_pays_for_its_encodes() -> None:
         world.costs.observe(kind, 0.1)
     quiet = world.governor.open_chunk(world.now, 1.5).steps
     world.governor.drop_chunk()
-    turn = world.governor.open_chunk(world.now, 1.5, due=world.now + 0.7, before=("prompt", "encode"))
-    assert turn.deadline == world.now + 0.7
-    assert turn.steps < quiet
+    plan = world.governor.open_chunk(world.now, 1.5, due=world.now + 0.7, before=("prompt", "encode"))
+    assert plan.deadline == world.now + 0.7
+    assert plan.steps < quiet
 
 
 def test_load_is_paid_in_steps() -> None:

@@ -39,58 +39,58 @@ def rank(queue: str, chunk: str) -> int:
 @given(MOMENTS, TARGETS, st.integers(1, 20), st.floats(1, 4))
 def test_a_turn_keeps_what_it_says(moment: EngineSnapshot, target: float, budget: int, load: float) -> None:
     dial = Dial(target)
-    turn = plan_prompt(moment, measured(), dial, chunk_seconds=CHUNK_S, budget=budget, load=load)
-    assert (turn.queue, turn.chunk) in OPTIONS
-    assert dial.least <= turn.steps <= max(budget, dial.least)
-    assert turn.meets == (turn.expected_s <= dial.latency_s)
-    assert turn.expected_s >= moment.elapsed
-    assert turn.dry_s >= 0.0
+    plan = plan_prompt(moment, measured(), dial, chunk_seconds=CHUNK_S, budget=budget, load=load)
+    assert (plan.queue, plan.chunk) in OPTIONS
+    assert dial.least <= plan.steps <= max(budget, dial.least)
+    assert plan.meets == (plan.expected_s <= dial.latency_s)
+    assert plan.expected_s >= moment.elapsed
+    assert plan.dry_s >= 0.0
 
 
 @given(MOMENTS, st.integers(1, 20))
 def test_more_time_never_makes_a_turn_rougher(moment: EngineSnapshot, budget: int) -> None:
-    turns = [
+    plans = [
         plan_prompt(moment, measured(), Dial(target), chunk_seconds=CHUNK_S, budget=budget)
         for target in (500.0, 1000.0, 2000.0, 4000.0, 8000.0, 16_000.0, 30_000.0)
     ]
-    smooth = [turn for turn in turns if turn.meets and turn.dry_s <= 0.02]
-    ranks = [rank(turn.queue, turn.chunk) for turn in smooth]
+    smooth = [plan for plan in plans if plan.meets and plan.dry_s <= 0.02]
+    ranks = [rank(plan.queue, plan.chunk) for plan in smooth]
     assert ranks == sorted(ranks, reverse=True)
 
 
 @given(MOMENTS)
 def test_when_nothing_meets_the_target_the_quickest_is_taken(moment: EngineSnapshot) -> None:
     late = replace(moment, elapsed=10.0)
-    turn = plan_prompt(late, measured(), Dial(1000), chunk_seconds=CHUNK_S, budget=8)
+    plan = plan_prompt(late, measured(), Dial(1000), chunk_seconds=CHUNK_S, budget=8)
     quickest = 10.0 + 0.1 + moment.busy + 0.08 + 0.04 + 0.1
-    assert not turn.meets
-    assert turn.expected_s == pytest.approx(quickest, abs=1e-6)
+    assert not plan.meets
+    assert plan.expected_s == pytest.approx(quickest, abs=1e-6)
 
 
 def test_with_time_nothing_is_lost() -> None:
     moment = EngineSnapshot(shown_left=0.3, queued=1.5, in_progress=True, done=2, left=4)
-    turn = plan_prompt(moment, measured(), Dial(4000), chunk_seconds=CHUNK_S, budget=6)
-    assert (turn.queue, turn.chunk, turn.steps) == ("play", "carry", 6)
+    plan = plan_prompt(moment, measured(), Dial(4000), chunk_seconds=CHUNK_S, budget=6)
+    assert (plan.queue, plan.chunk, plan.steps) == ("play", "carry", 6)
 
 
-def test_in_a_hurry_what_is_not_on_screen_goes() -> None:
+def test_under_a_short_target_what_is_not_on_screen_goes() -> None:
     moment = EngineSnapshot(shown_left=0.3, queued=1.5, in_progress=True, done=2, left=4)
-    turn = plan_prompt(moment, measured(), Dial(600), chunk_seconds=CHUNK_S, budget=6)
-    assert (turn.queue, turn.chunk) == ("drop", "restart")
-    assert turn.meets
+    plan = plan_prompt(moment, measured(), Dial(600), chunk_seconds=CHUNK_S, budget=6)
+    assert (plan.queue, plan.chunk) == ("drop", "restart")
+    assert plan.meets
 
 
 def test_without_a_way_back_the_queue_is_jumped_over() -> None:
     moment = EngineSnapshot(shown_left=0.3, queued=1.5, in_progress=True, done=2, left=4)
-    turn = plan_prompt(moment, measured(), Dial(600), chunk_seconds=CHUNK_S, budget=6, can_rewind=False)
-    assert (turn.queue, turn.chunk) == ("jump", "restart")
+    plan = plan_prompt(moment, measured(), Dial(600), chunk_seconds=CHUNK_S, budget=6, can_rewind=False)
+    assert (plan.queue, plan.chunk) == ("jump", "restart")
 
 
 def test_a_chunk_is_not_restarted_again_and_again() -> None:
     moment = EngineSnapshot(shown_left=0.3, queued=1.5, in_progress=True, done=0, left=4)
     for target in (200.0, 600.0, 3000.0):
-        turn = plan_prompt(moment, measured(), Dial(target), chunk_seconds=CHUNK_S, budget=6, can_restart=False)
-        assert turn.chunk != "restart"
+        plan = plan_prompt(moment, measured(), Dial(target), chunk_seconds=CHUNK_S, budget=6, can_restart=False)
+        assert plan.chunk != "restart"
     assert plan_prompt(moment, measured(), Dial(200), chunk_seconds=CHUNK_S, can_restart=False).queue == "jump"
 
 
@@ -103,11 +103,11 @@ def test_going_back_is_left_alone_where_it_costs_more_than_it_brings() -> None:
     assert plan_prompt(moment, costs, Dial(600), chunk_seconds=CHUNK_S, budget=6).queue == "jump"
 
 
-def test_in_a_great_hurry_the_picture_jumps() -> None:
+def test_under_the_shortest_target_the_picture_jumps() -> None:
     moment = EngineSnapshot(shown_left=0.7, queued=0.75, in_progress=True, done=2, left=4)
-    turn = plan_prompt(moment, measured(), Dial(500), chunk_seconds=CHUNK_S, budget=6)
-    assert turn.queue == "cut"
-    assert turn.steps >= 1
+    plan = plan_prompt(moment, measured(), Dial(500), chunk_seconds=CHUNK_S, budget=6)
+    assert plan.queue == "cut"
+    assert plan.steps >= 1
 
 
 def test_unmeasured_costs_decide_too() -> None:
@@ -124,7 +124,7 @@ def test_what_replaces_the_queue_waits_for_the_next_tick_of_the_playout_clock() 
     assert ticking.steps < at_once.steps or ticking.expected_s == pytest.approx(at_once.expected_s + 1 / 16)
 
 
-def test_a_frame_is_not_worth_a_rougher_turn() -> None:
+def test_a_frame_is_not_worth_a_rougher_plan() -> None:
     """Nothing meets a target of 200 ms: going back costs a little more than jumping over all that is made."""
     moment, costs = EngineSnapshot(shown_left=0.7, queued=0.75), measured()
     costs.observe("rewind", 0.03)

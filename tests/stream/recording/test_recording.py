@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import io
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import av
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,17 +16,9 @@ from stream.metrics import Metrics
 from stream.recording.recording import AGAIN, QUEUE, Limits, Recording
 from stream.recording.timeline import HOLD, Timeline
 from stream.video.broadcast import Broadcast
+from stream.webrtc.track import ViewerTrack
 from tests.support.fake_backend import paint
-
-STEP = 5625  # ticks of a frame at 16 fps
-
-
-def film(data: bytes) -> list[int]:
-    """The times of all frames that decode, in ticks."""
-    with av.open(io.BytesIO(data)) as file:
-        stream = file.streams.video[0]
-        return [round(float(frame.pts * frame.time_base) * 90_000) for frame in file.decode(stream)]
-
+from tests.support.film import STEP, film
 
 # --- when
 
@@ -170,7 +160,7 @@ async def test_a_still_that_is_shown_again_for_viewers_ends_in_time_and_costs_no
 ) -> None:
     with ThreadPoolExecutor(1) as disk:
         recording = begin(tmp_path, broadcast, disk)
-        track = broadcast.track("H264")
+        track = ViewerTrack("H264", broadcast)
         reading = asyncio.create_task(track.recv())
         await asyncio.sleep(0)
         await show(recording, broadcast, range(5))
@@ -191,7 +181,7 @@ async def test_a_still_that_is_shown_again_for_viewers_ends_in_time_and_costs_no
 async def test_waiting_for_the_engine_is_no_part_of_the_film(tmp_path: Path, broadcast: Broadcast) -> None:
     with ThreadPoolExecutor(1) as disk:
         recording = begin(tmp_path, broadcast, disk)
-        track = broadcast.track("H264")
+        track = ViewerTrack("H264", broadcast)
         reading = asyncio.create_task(track.recv())
         await asyncio.sleep(0)
         await show(recording, broadcast, range(5))

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream.engine.protocol import ChunkMade, ModelFacts, PromptApplied
-from stream.governor.dial import DialSetting
+from stream.governor import Dial
 from stream.score.log import MAX_IMAGE_BYTES, Score, to_json
 
 FACTS = ModelFacts("fake", 16, 16, 16.0, 12, weights="abc", threads=1, library="torch 2")
@@ -29,7 +29,7 @@ def chunk(index: int, sigmas: tuple[float, ...] = (1.0, 0.0), **more: Any) -> Ch
 
 
 def start(chunks: int = 0) -> Score:
-    score = Score.opening(FACTS, "first", 7, 1.0, DialSetting())
+    score = Score.opening(FACTS, "first", 7, 1.0, Dial())
     for index in range(chunks):
         score.made(chunk(index, opened=opened("first") if index == 0 else ()))
     return score
@@ -73,7 +73,7 @@ def test_going_back_forgets_what_came_after_and_keeps_how_the_chunk_was_opened()
     score = start(3)
     score.made(chunk(3, opened=opened("second", 2), shot=PICTURE))
     score.made(chunk(4, (1.0, 0.5, 0.0)))
-    score.dial(5, DialSetting(latency_ms=400))
+    score.dial(5, Dial(latency_ms=400))
     score.rewind(3)
     assert score.chunks == len(score.checks) == 3
     score.made(chunk(3, (1.0, 0.5, 0.0), rebuilt="context", opened=opened("third")))
@@ -107,7 +107,7 @@ def test_a_chunk_opened_under_the_old_prompt_and_then_under_a_new_one() -> None:
 
 def test_pictures_and_clips_are_packed_without_loss() -> None:
     clip = np.random.default_rng(0).integers(0, 255, (5, 16, 16, 3), np.uint8)
-    score = Score.opening(FACTS, "first", 7, 1.0, DialSetting(), None, clip)
+    score = Score.opening(FACTS, "first", 7, 1.0, Dial(), None, clip)
     document = parse_score(to_json(score.document()))
     entry = next(e for e in document.entries if e.clip)
     assert entry.frames == 5

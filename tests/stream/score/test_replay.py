@@ -29,8 +29,7 @@ from stream.engine.protocol import (
 )
 from stream.engine.slot import Slot
 from stream.engine.torch_backend import TorchModel
-from stream.governor import CostModel
-from stream.governor.dial import DialSetting
+from stream.governor import CostModel, Dial
 from stream.score.log import Score, to_json
 from stream.score.replay import Replay
 from stream.types import Pixels
@@ -62,8 +61,8 @@ class Desk:
         self.heard_count = 0
 
     def begin(self, opening: Open) -> Slot:
-        take = self.model.load(opening.snapshot) if opening.snapshot else self.model.open(opening)
-        return Slot(opening, take, self.model.facts, CostModel(), max_lead=60.0, clock=self.now)
+        rollout = self.model.load(opening.snapshot) if opening.snapshot else self.model.open(opening)
+        return Slot(opening, rollout, self.model.facts, CostModel(), max_lead=60.0, clock=self.now)
 
     def now(self) -> float:
         self.clock += 1e-3
@@ -78,16 +77,16 @@ class Desk:
                 self.score.rewind(event.chunk)
             if isinstance(event, ChunkMade | Rewound | DropFrom):
                 self.heard_count += 1
-                left = max(0, sum(len(f) for c, f in self.frames.items() if c <= self.slot.take.chunk) - self.shown)
-                self.slot.inhand.heard(PlayoutReport("s", self.heard_count, left, self.clock, 16.0, playing=True))
+                left = max(0, sum(len(f) for c, f in self.frames.items() if c <= self.slot.rollout.chunk) - self.shown)
+                self.slot.mirror.on_report(PlayoutReport("s", self.heard_count, left, self.clock, 16.0, playing=True))
 
     def run(self, units: int = 1) -> None:
         for _ in range(units):
             self.heard(self.slot.run())
 
     def chunks(self, count: int) -> None:
-        until = self.slot.take.chunk + count
-        while self.slot.take.chunk < until:
+        until = self.slot.rollout.chunk + count
+        while self.slot.rollout.chunk < until:
             self.run()
 
     def prompt(self, text: str, transition: int = 0, mix: tuple[tuple[str, float], ...] = ()) -> None:
@@ -98,7 +97,7 @@ class Desk:
         self.serial += 1
         facts = self.model.facts
         pixels = np.random.default_rng(seed).integers(0, 255, (facts.height, facts.width, 3), np.uint8)
-        self.heard(self.slot.new_shot(SetImage("s", self.serial, pixels, self.clock)))
+        self.heard(self.slot.set_image(SetImage("s", self.serial, pixels, self.clock)))
 
     def rewind(self, chunk: int) -> None:
         self.serial += 1
@@ -106,12 +105,12 @@ class Desk:
 
     def dial(self, **dial: Any) -> None:
         self.serial += 1
-        self.heard(self.slot.set_dial(SetDial("s", self.serial, DialSetting(**dial))))
+        self.heard(self.slot.set_dial(SetDial("s", self.serial, Dial(**dial))))
 
     def restart(self) -> None:
         """The engine process dies and a new one goes on from a snapshot."""
-        blob = self.model.save(self.slot.take)
-        self.score.resumed(self.slot.take.chunk)
+        blob = self.model.save(self.slot.rollout)
+        self.score.resumed(self.slot.rollout.chunk)
         self.slot, self.heard_count = self.begin(replace(self.opening, snapshot=blob)), 0
 
     def document(self) -> Document:
@@ -119,7 +118,7 @@ class Desk:
 
 
 def opening(**more: Any) -> Open:
-    return Open("s", more.pop("prompt", PROMPTS[0]), 3, more.pop("dial", DialSetting(steps=2)), **more)
+    return Open("s", more.pop("prompt", PROMPTS[0]), 3, more.pop("dial", Dial(steps=2)), **more)
 
 
 def assert_same(desk: Desk) -> None:
@@ -190,7 +189,7 @@ def test_a_long_way_back_and_a_new_engine_process(model: TorchModel) -> None:
     desk.chunks(2)
     desk.restart()
     desk.chunks(2)
-    desk.rewind(desk.slot.take.chunk - 1)
+    desk.rewind(desk.slot.rollout.chunk - 1)
     desk.chunks(2)
     assert_same(desk)
 
@@ -199,7 +198,7 @@ def test_a_long_way_back_and_a_new_engine_process(model: TorchModel) -> None:
 def test_whatever_is_done_between_any_two_units(model: TorchModel, seed: int) -> None:
     """Prompts while a chunk is being opened, chunks begun again, finished early, dropped: all of it is in the score."""
     dice = random.Random(seed)
-    desk = Desk(model, opening(dial=DialSetting(latency_ms=900, ceiling=3)))
+    desk = Desk(model, opening(dial=Dial(latency_ms=900, ceiling=3)))
     desk.chunks(1)
     for _ in range(70):
         desk.run(dice.randint(1, 2))
@@ -213,8 +212,8 @@ def test_whatever_is_done_between_any_two_units(model: TorchModel, seed: int) ->
                 )
             case 3:
                 desk.image(dice.randint(0, 99))
-            case 4 if desk.slot.take.chunk > 2:
-                desk.rewind(desk.slot.take.chunk - dice.randint(0, 2))
+            case 4 if desk.slot.rollout.chunk > 2:
+                desk.rewind(desk.slot.rollout.chunk - dice.randint(0, 2))
             case 5:
                 desk.dial(latency_ms=dice.choice((300, 900, 3000)), ceiling=3)
             case 6:

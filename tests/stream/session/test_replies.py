@@ -15,16 +15,16 @@ from stream.session.replies import Replies
 
 class Person:
     def __init__(self) -> None:
-        self.heard: list[ServerMessage] = []
+        self.received: list[ServerMessage] = []
 
     def send(self, message: ServerMessage) -> None:
-        self.heard.append(message)
+        self.received.append(message)
 
     def final(self) -> list[str]:
-        return [m.re for m in self.heard if getattr(m, "re", None) and m.type != "prompt_pending"]  # type: ignore[misc]
+        return [m.re for m in self.received if getattr(m, "re", None) and m.type != "prompt_pending"]  # type: ignore[misc]
 
 
-def answers() -> tuple[Replies, Person]:
+def replies() -> tuple[Replies, Person]:
     made, person = Replies(SetPrompt("s", 0, "first")), Person()
     made.clients.add(person)
     return made, person
@@ -37,7 +37,7 @@ def chunk(index: int, prompt: int = 0, image: int = 0, sigmas: tuple[float, ...]
 
 @given(st.lists(st.sampled_from(["ask", "supersede", "refuse", "show"]), max_size=200))
 def test_each_prompt_gets_one_last_word(events: list[str]) -> None:
-    made, person = answers()
+    made, person = replies()
     asked: list[int] = []
     carried = index = 0
     for event in events:
@@ -58,12 +58,12 @@ def test_each_prompt_gets_one_last_word(events: list[str]) -> None:
 
 
 def test_a_later_prompt_on_screen_supersedes_the_earlier_ones() -> None:
-    made, person = answers()
+    made, person = replies()
     for serial in (1, 2, 3):
         made.wait_prompt(SetPrompt("s", serial, f"prompt {serial}", 0, 5.0), f"p{serial}", person)
     latency = made.shown(chunk(4, prompt=2), frame=37, pts=2.0, now=6.0)
     assert latency == 1.0
-    kinds: dict[str, Any] = {m.re: m for m in person.heard if m.type in ("prompt_applied", "prompt_rejected")}  # type: ignore[union-attr]
+    kinds: dict[str, Any] = {m.re: m for m in person.received if m.type in ("prompt_applied", "prompt_rejected")}  # type: ignore[union-attr]
     assert kinds["p1"].code == "superseded"
     assert (kinds["p2"].chunk, kinds["p2"].frame, kinds["p2"].latency_ms) == (4, 37, 1000.0)
     assert "p3" not in kinds
@@ -71,25 +71,25 @@ def test_a_later_prompt_on_screen_supersedes_the_earlier_ones() -> None:
 
 
 def test_all_moves_of_the_dial_are_answered_with_where_it_stands() -> None:
-    made, person = answers()
+    made, person = replies()
     for serial, steps in ((1, 2), (2, 4), (3, 8)):
         made.wait_dial(serial, Dial(steps=steps), f"d{serial}", 0.0, person)
     assert made.dial_taken(DialTaken("s", 2, 5, 49)) == Dial(steps=4)
-    assert [(m.re, m.dial.steps) for m in person.heard] == [("d1", 4), ("d2", 4)]  # type: ignore[union-attr]
+    assert [(m.re, m.dial.steps) for m in person.received] == [("d1", 4), ("d2", 4)]  # type: ignore[union-attr]
 
 
 def test_of_two_pictures_the_older_is_told_that_it_was_replaced() -> None:
-    made, person = answers()
+    made, person = replies()
     picture = np.zeros((16, 16, 3), np.uint8)
     for serial in (1, 2):
-        made.wait_shot(SetImage("s", serial, picture))
+        made.wait_image(SetImage("s", serial, picture))
     made.shown(chunk(3, image=2), frame=25, pts=1.0, now=1.0)
-    assert [(m.type, m.re) for m in person.heard] == [("error", "image-1"), ("image_applied", "image-2")]  # type: ignore[union-attr]
+    assert [(m.type, m.re) for m in person.received] == [("error", "image-1"), ("image_applied", "image-2")]  # type: ignore[union-attr]
 
 
 def test_whoever_left_is_not_written_to() -> None:
-    made, person = answers()
+    made, person = replies()
     made.wait_prompt(SetPrompt("s", 1, "x"), "p1", person)
     made.clients.discard(person)
     made.over()
-    assert [m.type for m in person.heard] == ["prompt_pending"]
+    assert [m.type for m in person.received] == ["prompt_pending"]

@@ -20,21 +20,21 @@ class Network:
 
     def __init__(self, capacity: float, needs: float = 1e9) -> None:
         self.capacity, self.needs = capacity, needs
-        self.feedback = RateController(BOUNDS)
+        self.controller = RateController(BOUNDS)
         self.now = 0.0
         self.estimate = 300_000.0
 
     def second(self) -> float:
         """One second of video; returns what was sent."""
         self.now += 1.0
-        sent = min(self.needs, self.feedback.rate)
+        sent = min(self.needs, self.controller.rate)
         through = min(sent, self.capacity)
         if sent > self.capacity:
             self.estimate = 0.85 * through
         else:
             self.estimate = min(1.08 * self.estimate, max(self.estimate, 1.5 * through + 10_000))
-        self.feedback.remb(self.estimate, sent, self.now)
-        self.feedback.report((sent - through) / sent, sent, self.now)
+        self.controller.remb(self.estimate, sent, self.now)
+        self.controller.report((sent - through) / sent, sent, self.now)
         return sent
 
 
@@ -43,8 +43,8 @@ def test_a_good_network_is_never_cut_whatever_the_receiver_guesses() -> None:
     for second in range(120):
         network.needs = 40_000 if second % 20 < 10 else 900_000
         network.second()
-    assert network.feedback.cuts == 0
-    assert network.feedback.rate == BOUNDS.ceiling
+    assert network.controller.cuts == 0
+    assert network.controller.rate == BOUNDS.ceiling
 
 
 def test_a_first_guess_is_no_congestion() -> None:
@@ -66,11 +66,11 @@ def test_it_grows_back_when_the_network_does() -> None:
     network = Network(200_000)
     for _ in range(20):
         network.second()
-    assert network.feedback.rate < 200_000
+    assert network.controller.rate < 200_000
     network.capacity = 1e9
     for _ in range(60):
         network.second()
-    assert network.feedback.rate == BOUNDS.ceiling
+    assert network.controller.rate == BOUNDS.ceiling
 
 
 def test_much_loss_cuts_and_a_little_does_not() -> None:
@@ -103,15 +103,15 @@ def test_the_rate_stays_within_its_limits(reports: list[tuple[float, float, floa
 
 @given(st.dictionaries(st.integers(0, 9), st.floats(1e3, 2e6), min_size=1), st.booleans(), st.sets(st.integers(0, 9)))
 def test_everybody_gets_an_encoding_their_network_carries(
-    can: dict[int, float], tapped: bool, low_now: set[int]
+    can: dict[int, float], recorded: bool, low_now: set[int]
 ) -> None:
-    made = plan(can, frozenset(low_now), BOUNDS, tapped=tapped)
+    made = plan(can, frozenset(low_now), BOUNDS, recorded=recorded)
     for viewer, rate in can.items():
         given_rate = made.low_rate if viewer in made.low else made.full_rate
         assert given_rate is not None
         assert given_rate <= max(rate, BOUNDS.floor)
     assert (made.low_rate is None) == (not made.low)
-    if tapped:
+    if recorded:
         assert made.full_rate is not None
     else:
         best = max(can, key=lambda viewer: can[viewer])

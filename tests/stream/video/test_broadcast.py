@@ -11,7 +11,9 @@ from aiortc.mediastreams import MediaStreamError
 
 from stream.video import broadcast as broadcasting
 from stream.video import encoding
-from stream.video.broadcast import PACKETS, Broadcast, ViewerTrack
+from stream.video.broadcast import Broadcast
+from stream.video.encoder import VideoPacket
+from stream.webrtc.track import PACKETS, ViewerTrack
 from tests.support.fake_backend import paint
 
 
@@ -31,6 +33,24 @@ def steady(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(broadcasting, "ADAPT", 0.0)
 
 
+class Tape:
+    """A subscriber as a recorder is one: no network limits it."""
+
+    codec, encoding, rate = "H264", "full", None
+
+    def __init__(self) -> None:
+        self.times: list[int] = []
+
+    def offer(self, packet: VideoPacket) -> None:
+        self.times.append(packet.pts or 0)
+
+    def move(self, encoding: str) -> None:
+        raise AssertionError
+
+    def stop(self) -> None:
+        self.times.clear()
+
+
 async def show(broadcast: Broadcast, indices: range) -> None:
     """Frame after frame, each once the one before is through every encoder."""
     for i in indices:
@@ -41,7 +61,7 @@ async def show(broadcast: Broadcast, indices: range) -> None:
 
 
 async def reading(broadcast: Broadcast, codec: str = "VP8") -> tuple[ViewerTrack, asyncio.Task[object]]:
-    track = broadcast.track(codec)
+    track = ViewerTrack(codec, broadcast)
     task = asyncio.create_task(track.recv())
     await asyncio.sleep(0)
     return track, task
@@ -142,9 +162,9 @@ async def test_a_track_that_is_stopped_ends_its_reader(broadcast: Broadcast) -> 
 
 
 @pytest.mark.usefixtures("steady")
-async def test_a_tap_gets_the_packets_of_its_codec_with_or_without_viewers(broadcast: Broadcast) -> None:
-    taped: list[int] = []
-    broadcast.subscribe("H264", lambda packet: taped.append(packet.pts or 0))
+async def test_a_recorder_gets_the_packets_of_its_codec_with_or_without_viewers(broadcast: Broadcast) -> None:
+    tape = Tape()
+    broadcast.subscribe(tape)
     await show(broadcast, range(1))
     for i in range(1, 4):
         await show(broadcast, range(i, i + 1))
@@ -155,21 +175,21 @@ async def test_a_tap_gets_the_packets_of_its_codec_with_or_without_viewers(broad
     first = await task
     assert first.is_keyframe  # type: ignore[attr-defined]
     assert broadcast.counters.frames == 8
-    assert taped == [i * 5625 for i in range(8)]
+    assert tape.times == [i * 5625 for i in range(8)]
     track.stop()
     assert broadcast.codecs == ["H264"]
-    broadcast.unsubscribe("H264")
+    broadcast.unsubscribe(tape)
     assert broadcast.codecs == []
 
 
-async def test_a_picture_that_stands_is_not_shown_to_a_tap_again(broadcast: Broadcast) -> None:
-    taped: list[int] = []
-    broadcast.subscribe("H264", lambda packet: taped.append(packet.pts or 0))
+async def test_a_picture_that_stands_is_not_given_to_a_recorder_again(broadcast: Broadcast) -> None:
+    tape = Tape()
+    broadcast.subscribe(tape)
     await show(broadcast, range(1))
     broadcast._shown_at -= 10
     _, task = await reading(broadcast, "VP8")
     assert (await asyncio.wait_for(task, 20)).pts == 10**7  # type: ignore[attr-defined]
-    assert taped == [0]
+    assert tape.times == [0]
 
 
 @pytest.mark.usefixtures("steady")
@@ -199,7 +219,7 @@ async def test_a_viewer_with_a_slow_network_gets_an_encoding_of_its_own(
     await show(broadcast, range(2))
     await asyncio.gather(one, two)
     assert broadcast.encodings == {(codec, "full"): broadcast.limits.ceiling}
-    slow.feedback.rate = 100_000
+    slow.controller.rate = 100_000
     for i in range(2, 8):
         await show(broadcast, range(i, i + 1))
     assert broadcast.encodings == {(codec, "full"): broadcast.limits.ceiling, (codec, "low"): 100_000}
@@ -211,7 +231,7 @@ async def test_a_viewer_with_a_slow_network_gets_an_encoding_of_its_own(
     assert times["fast"] == [i * 5625 for i in range(1, 8)], "the others lose nothing"
     assert times["slow"] == sorted(set(times["slow"])), "media time goes on over the change"
     assert max(times["slow"]) >= 6 * 5625
-    slow.feedback.rate = broadcast.limits.ceiling
+    slow.controller.rate = broadcast.limits.ceiling
     for i in range(8, 14):
         await show(broadcast, range(i, i + 1))
     assert list(broadcast.encodings) == [(codec, "full")], "and when its network is well, there is one again"
@@ -222,12 +242,12 @@ async def test_a_small_change_of_rate_costs_no_keyframe(broadcast: Broadcast, mo
     tracks = [(await reading(broadcast, codec))[0] for codec in ("VP8", "H264")]
     for i in range(30):
         for track in tracks:
-            track.feedback.rate = broadcast.limits.ceiling * (0.92 + 0.08 * (i % 2))
+            track.controller.rate = broadcast.limits.ceiling * (0.92 + 0.08 * (i % 2))
         await show(broadcast, range(i, i + 1))
     assert broadcast.counters.rebuilds == 0
     assert broadcast.counters.keyframes == 2
     for track in tracks:
-        track.feedback.rate = broadcast.limits.ceiling / 2
+        track.controller.rate = broadcast.limits.ceiling / 2
     monkeypatch.setattr(broadcasting.bitrate, "DOWN_PAUSE", 0.0)
     for i in range(30, 40):
         await show(broadcast, range(i, i + 1))
@@ -239,11 +259,11 @@ async def test_a_small_change_of_rate_costs_no_keyframe(broadcast: Broadcast, mo
 async def test_a_recording_keeps_its_quality_whoever_watches(
     broadcast: Broadcast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    taped: list[int] = []
-    broadcast.subscribe("H264", lambda packet: taped.append(packet.pts or 0))
+    tape = Tape()
+    broadcast.subscribe(tape)
     slow, _ = await reading(broadcast, "H264")
-    slow.feedback.rate = 80_000
+    slow.controller.rate = 80_000
     for i in range(6):
         await show(broadcast, range(i, i + 1))
     assert broadcast.encodings == {("H264", "full"): broadcast.limits.ceiling, ("H264", "low"): 80_000}
-    assert taped == [i * 5625 for i in range(6)]
+    assert tape.times == [i * 5625 for i in range(6)]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from stream.video.encoder import CODECS, VideoEncoder, default_bitrate, picture
-from tests.support.rich_backend import rich
+from tests.support.fake_backend import rich
 
 
 def frames(count: int) -> list[np.ndarray]:

@@ -54,15 +54,15 @@ def test_the_sender_still_packs_packets_instead_of_encoding_them() -> None:
 async def test_reports_and_estimates_arrive_whatever_their_size(peer: RTCPeerConnection) -> None:
     sender = peer.addTransceiver("video").sender
     seen: list[object] = []
-    hooks.on_feedback(sender, heard=lambda: seen.append("heard"), report=seen.append, estimate=seen.append)
+    hooks.on_feedback(sender, received=lambda: seen.append("received"), report=seen.append, estimate=seen.append)
     block = RtcpReceiverInfo(sender._ssrc, 64, 3, 10, 900, 0, 0)
     await sender._handle_rtcp_packet(RtcpRrPacket(ssrc=1, reports=[block]))
-    assert seen == ["heard", Report(highest=10, lost=3, jitter=0.01)]
+    assert seen == ["received", Report(highest=10, lost=3, jitter=0.01)]
     fci = pack_remb_fci(40_000, [sender._ssrc])
     await sender._handle_rtcp_packet(RtcpPsfbPacket(fmt=RTCP_PSFB_APP, ssrc=1, media_ssrc=0, fci=fci))
-    assert seen[2:] == ["heard", 40_000]
+    assert seen[2:] == ["received", 40_000]
     await sender._handle_rtcp_packet(RtcpPsfbPacket(fmt=RTCP_PSFB_APP, ssrc=1, media_ssrc=0, fci=b"junk"))
-    assert seen[4:] == ["heard"]
+    assert seen[4:] == ["received"]
     stats = await sender.getStats()
     assert any(s.type == "remote-inbound-rtp" for s in stats.values()), "aiortc's own reading goes on"
 

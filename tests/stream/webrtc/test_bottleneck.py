@@ -14,9 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.stream.webrtc.test_players import INSTALLED, PLAYERS, of
-from tests.stream.webrtc.test_turn_relay import fetch
-from tests.support.netns import PORT, SERVER, TO_VIEWER, Net, missing, namespaces
+from tests.support.netns import PORT, SERVER, TO_VIEWER, Net, fetch, missing, namespaces
+from tests.support.players import INSTALLED, PLAYERS, of
 from tests.support.timing import slack
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -40,7 +39,7 @@ def net() -> Iterator[Net]:
             pytest.skip(f"this kernel has no tbf: {done.stderr.strip()}")
         command = [
             sys.executable, "-m", "farcast", "serve", "--host", "0.0.0.0", "--port", str(PORT), "--no-record",
-            "--engine", "tests.support.rich_backend:open_model", "--model", "fake?step=0.002&size=256",
+            "--engine", "tests.support.fake_backend:open_model", "--model", "fake?step=0.002&size=256&rich=1",
         ]  # fmt: skip
         server = made.start("server", *command, env={"PYTHONPATH": f"{ROOT}:{ROOT / 'client/python'}"})
         assert server.stdout is not None

@@ -16,9 +16,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.stream.webrtc.test_viewer import SDP, Peer, watching
 from tests.support.running_server import Running, running, wait_for
 from tests.support.timing import slack
+from tests.support.whep_peer import SDP, Peer, watching
 
 ROOT = Path(__file__).resolve().parents[3]
 NOTICED = 5.0  # seconds

@@ -3,36 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import shutil
-import subprocess
-from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.support.players import INSTALLED, of, watch
 from tests.support.running_server import Running, wait_for
 from tests.support.timing import slack
-
-PLAYERS = Path(__file__).resolve().parents[2] / "players"
-INSTALLED = (PLAYERS / "node_modules/@roamhq/wrtc").is_dir() and shutil.which("node") is not None
+from tests.support.whep_peer import watching
 
 pytestmark = pytest.mark.skipif(
     not INSTALLED, reason="npm's whip-whep and @roamhq/wrtc are not installed: run requirements/players.sh"
 )
-
-
-def watch(url: str, token: str, seconds: float, *options: str) -> list[dict[str, Any]]:
-    """What the player says, line by line."""
-    command = ["node", str(PLAYERS / "watch.mjs"), url, token, str(seconds * min(6.0, slack())), *options]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    lines = [json.loads(line) for line in done.stdout.splitlines()]
-    assert lines, done.stderr
-    return lines
-
-
-def of(lines: list[dict[str, Any]], event: str) -> list[dict[str, Any]]:
-    return [line for line in lines if line["event"] == event]
 
 
 @pytest.mark.parametrize("options", [(), ("audio",)])
@@ -68,8 +49,6 @@ def test_a_wrong_token_is_told(server: Running) -> None:
 
 
 async def test_two_makers_watch_the_same_take(server: Running) -> None:
-    from tests.stream.webrtc.test_viewer import watching
-
     made = await asyncio.to_thread(server.create)
     async with watching(server, made) as ours:
         theirs = asyncio.create_task(asyncio.to_thread(watch, server.url + made["urls"]["whep"], made["view_token"], 3))

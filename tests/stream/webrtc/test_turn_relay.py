@@ -4,22 +4,17 @@ networks that do not know each other."""
 from __future__ import annotations
 
 import json
-import shutil
 import sys
-import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.stream.webrtc.test_players import INSTALLED, PLAYERS, of
-from tests.support.netns import PORT, SERVER, TO_SERVER, TO_VIEWER, VIEWER, Net, missing, namespaces
+from tests.support.netns import PORT, SERVER, TO_VIEWER, Net, fetch
+from tests.support.players import INSTALLED, PLAYERS, of
 from tests.support.timing import slack
+from tests.support.turn import REASON, relayed_network, serve
 
-ROOT = Path(__file__).resolve().parents[3]
-SECRET = "a secret that both know"
-REASON = missing() or (None if shutil.which("turnserver") else "coturn is not installed: run requirements/players.sh")
 pytestmark = pytest.mark.skipif(REASON is not None, reason=REASON or "")
 
 OURS = """
@@ -43,51 +38,10 @@ async def main():
 asyncio.run(main())
 """
 
-FETCH = """
-import sys, urllib.request
-body = sys.argv[2].encode() if len(sys.argv) > 2 else None
-request = urllib.request.Request(sys.argv[1], body, {"Content-Type": "application/json"})
-print(urllib.request.urlopen(request, timeout=20).read().decode())
-"""
-
-
-def serve(net: Net, *options: str, port: int = PORT) -> None:
-    """Our server in its namespace, ready."""
-    command = [
-        sys.executable, "-m", "farcast", "serve", "--host", "0.0.0.0", "--port", str(port), "--no-record",
-        "--engine", "tests.support.fake_backend:open_model", "--model", "fake?step=0.002", *options,
-    ]  # fmt: skip
-    where = {"PYTHONPATH": f"{ROOT}:{ROOT / 'client/python'}", "FARCAST_TURN_SECRET": SECRET}
-    server = net.start("server", *command, env=where)
-    assert server.stdout is not None
-    said = []
-    for line in server.stdout:
-        said.append(line)
-        if "ready with" in line:
-            return
-    raise AssertionError("".join(said))
-
-
-def fetch(net: Net, role: str, url: str, body: str | None = None) -> str:
-    done = net.run(role, sys.executable, "-c", FETCH, url, *([body] if body is not None else []))
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
 
 @pytest.fixture(scope="module")
 def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Net]:
-    with namespaces() as made:
-        home = tmp_path_factory.mktemp("turn")
-        made.start(
-            "relay", "turnserver", "-c", str(ROOT / "deploy/turnserver.conf"), "--realm=farcast",
-            f"--static-auth-secret={SECRET}", f"--listening-ip={TO_SERVER}", f"--listening-ip={TO_VIEWER}",
-            f"--relay-ip={TO_SERVER}", f"--allowed-peer-ip={SERVER}", f"--allowed-peer-ip={VIEWER}",
-            f"--allowed-peer-ip={TO_SERVER}",
-            f"--pidfile={home}/pid", f"--userdb={home}/db", "--log-file=stdout",
-        )  # fmt: skip
-        serve(made, "--ice-server", f"turn:{TO_VIEWER}:3478?transport=udp")
-        made.forward()
-        time.sleep(0.5)
+    with relayed_network(tmp_path_factory.mktemp("turn")) as made:
         yield made
 
 

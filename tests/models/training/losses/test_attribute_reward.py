@@ -13,8 +13,7 @@ from models.toyworld import SHAPES
 from models.training.distill import Distiller
 from models.training.losses.attribute_classifier import MADE, NOT_SAID, Reader, labels_of, reading_losses
 from models.training.losses.attribute_reward import AttributeReward, Shown
-from tests.models.training.network.test_passes import network
-from tests.models.training.test_distill import STAGE, clips
+from tests.support.toy_training import STAGE, clips, network
 
 CAPTIONS = ["a red star", "a blue moon bouncing", "a green ring", "something else"]
 

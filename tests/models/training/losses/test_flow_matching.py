@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from models.rollout.flowmap import cfg
 from models.training.losses.flow_matching import (
     beta08,
     central_difference,
     flow_map_step,
     flow_map_target,
     focused,
-    guided,
     noised,
     per_frame,
     rescaled,
@@ -105,8 +105,8 @@ def test_noised_and_moved_are_inverse() -> None:
 
 def test_guidance_of_one_is_none() -> None:
     a, b = torch.randn(3), torch.randn(3)
-    torch.testing.assert_close(guided(a, b, 1.0), b)
-    torch.testing.assert_close(guided(a, b, 3.0), 3 * b - 2 * a)
+    torch.testing.assert_close(cfg(a, b, 1.0), b)
+    torch.testing.assert_close(cfg(a, b, 3.0), 3 * b - 2 * a)
 
 
 def test_rescaled_rows_weigh_as_much_as_the_diffusion_rows() -> None:
@@ -149,7 +149,7 @@ def test_guidance_fused_into_the_velocity_gives_that_fields_flow_map() -> None:
     def field(z: Tensor, t: Tensor) -> Tensor:
         level = per_frame(t)
         variance = (1 - level) ** 2 * other**2 + level**2
-        return guided(z * (level - (1 - level) * other**2) / variance, velocity(z, t), scale)
+        return cfg(z * (level - (1 - level) * other**2) / variance, velocity(z, t), scale)
 
     def exact(z: Tensor, t: Tensor, r: Tensor, parts: int = 400) -> Tensor:
         x = z

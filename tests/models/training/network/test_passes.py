@@ -4,25 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from diffusers import AnyFlowFARTransformer3DModel
 
 from models.rollout.kv_cache import KVCache, window
 from models.training.data.toy_clips import partition_of
 from models.training.network.passes import Network, Text
-from models.training.network.toy_text_encoder import build_text_encoder, build_tokenizer
 from tests.support.small_bundle import small_bundle
-
-
-def network(*, checkpoint: bool = False) -> Network:
-    torch.manual_seed(0)
-    transformer = AnyFlowFARTransformer3DModel(
-        num_attention_heads=2, attention_head_dim=24, in_channels=4, out_channels=4, text_dim=16, freq_dim=16,
-        ffn_dim=32, num_layers=2, chunk_partition=(1, 3, 3, 3, 3),
-    )  # fmt: skip
-    with torch.no_grad():
-        for parameter in transformer.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.05)
-    return Network(transformer, build_text_encoder(16, 1).eval(), build_tokenizer(captions=50), checkpoint=checkpoint)
+from tests.support.toy_training import network
 
 
 @pytest.mark.parametrize("chunks", [1, 2, 3, 4, 5])

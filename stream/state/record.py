@@ -1,0 +1,86 @@
+"""What is written down of a session: enough to continue it in another server process.
+
+The pixels are decided by the score and the snapshot; tokens are here so that the links people hold stay valid. Files
+that hold a record are readable by their owner only (`store`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+VERSION = 1
+
+
+class StateError(ValueError):
+    """A record that cannot be read: cut short, of another version, or not a record. The message says which."""
+
+    code = "invalid_state"
+
+
+@dataclass(frozen=True)
+class SessionRecord:
+    """chunk, frame: position on screen. snapshot_chunk: chunk after which the snapshot continues, None without one.
+
+    serial: the newest serial number given to a change; prompt_serial, image_serial: those the snapshot carries.
+    score: the score's document with its private counters (`stream.score.log.Score.saved`). created_at, saved_at:
+    seconds since 1970. epoch: raised by each server that takes the session over, so that an older owner can be told.
+    ended: why it is over, None while it can be continued.
+    """
+
+    id: str
+    token: str
+    view_token: str
+    model: str
+    weights: str
+    prompt: str
+    seed: int
+    guidance: float
+    dial: dict[str, Any]
+    state: str
+    chunk: int
+    frame: int
+    created_at: float
+    saved_at: float
+    mix: list[list[Any]] = field(default_factory=list)
+    snapshot_chunk: int | None = None
+    newest_frame: int = -1
+    serial: int = 0
+    prompt_serial: int = 0
+    image_serial: int = 0
+    paused_by_user: bool = False
+    score: dict[str, Any] = field(default_factory=dict)
+    recording: str | None = None
+    epoch: int = 0
+    ended: str | None = None
+
+    def to_json(self) -> bytes:
+        """UTF-8 JSON."""
+        document = {"version": VERSION, **dataclasses.asdict(self)}
+        return json.dumps(document, allow_nan=False, separators=(",", ":")).encode()
+
+
+def parse(data: bytes) -> SessionRecord:
+    """The inverse of `SessionRecord.to_json`. Unknown keys are ignored, so that a newer patch version can be read.
+
+    Raises StateError.
+    """
+    try:
+        document = json.loads(data)
+    except ValueError as error:
+        raise StateError(f"the record is not JSON ({error})") from None
+    if not isinstance(document, dict) or document.get("version") != VERSION:
+        found = document.get("version") if isinstance(document, dict) else None
+        raise StateError(f"the record has version {found!r}; this server reads {VERSION}")
+    fields = {f.name: f for f in dataclasses.fields(SessionRecord)}
+    known = {name: value for name, value in document.items() if name in fields}
+    missing = [
+        name
+        for name, one in fields.items()
+        if name not in known and one.default is dataclasses.MISSING and one.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise StateError(f"the record lacks {', '.join(missing)}")
+    return SessionRecord(**known)

@@ -1,0 +1,98 @@
+"""Writes sessions to the store beside the event loop: one thread, and of each session only the newest state waits.
+
+A store that is slow or full delays its own writes and nothing else; the sessions go on, and `healthy` says that they
+would not outlive the server just now.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from .record import SessionRecord, StateError
+from .store import StateStore
+
+log = logging.getLogger("farcast.state")
+
+COMPLAIN_EVERY = 60.0  # seconds between two log lines about the same trouble
+WRITE_RATE = 16e6  # bytes a second that one session's state may cost on average
+
+Work = Callable[[], tuple[SessionRecord, bytes | None]]
+
+
+class StateWriter:
+    """`put` and `delete` never block. Work that fails is tried again with the session's next state."""
+
+    def __init__(self, store: StateStore, clock: Callable[[], float] = time.monotonic) -> None:
+        self.store = store
+        self.healthy = True
+        self.replaced = 0  # states that a newer one of the same session replaced before they were written
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._waiting: dict[str, Work | None] = {}  # None = delete
+        self._not_before: dict[str, float] = {}
+        self._complained_at = float("-inf")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="state")
+        self._closed = False
+
+    def due(self, session: str) -> bool:
+        """Whether the session's state may be written now: its last write was long enough ago for its size."""
+        return self._clock() >= self._not_before.get(session, 0.0)
+
+    def put(self, session: str, work: Work) -> None:
+        """`work` makes the record and snapshot; it runs on the writer's thread."""
+        self._add(session, work)
+
+    def delete(self, session: str) -> None:
+        """The session is over and is not to be continued."""
+        self._add(session, None)
+
+    def flush(self) -> Future[None]:
+        """Done when everything that waits now is written or has failed."""
+        return self._thread.submit(self._drain)
+
+    def close(self) -> None:
+        """Write what waits, then end the thread."""
+        self._closed = True
+        self._thread.submit(self._drain)
+        self._thread.shutdown(wait=True)
+
+    def _add(self, session: str, work: Work | None) -> None:
+        if self._closed:
+            return
+        with self._lock:
+            self.replaced += session in self._waiting
+            first = not self._waiting
+            self._waiting[session] = work
+        if first:
+            self._thread.submit(self._drain)
+
+    def _drain(self) -> None:
+        while True:
+            with self._lock:
+                if not self._waiting:
+                    return
+                session = next(iter(self._waiting))
+                work = self._waiting.pop(session)
+            self._do(session, work)
+
+    def _do(self, session: str, work: Work | None) -> None:
+        try:
+            if work is None:
+                self._not_before.pop(session, None)
+                self.store.delete(session)
+            else:
+                record, snapshot = work()
+                began = self._clock()
+                self.store.write(record, snapshot)
+                size = len(snapshot or b"")
+                self._not_before[session] = began + max(size / WRITE_RATE, 4 * (self._clock() - began))
+            self.healthy = True
+        except (OSError, StateError) as error:
+            self.healthy = False
+            if self._clock() - self._complained_at > COMPLAIN_EVERY:
+                self._complained_at = self._clock()
+                log.warning("sessions cannot be kept in %s just now: %s", self.store.url, error)
