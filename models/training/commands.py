@@ -137,7 +137,7 @@ def export(config: dict[str, Any], stage: str) -> None:
     `stage` may be STAGE=FOLDER, to write elsewhere than the config's `export`. A stage with guidance fused into it
     (`guidance` above 1 in its table, or a distilled one) is marked to need none; others get the config's `guidance`.
     With `grain` in the config the transformer's matrices are rounded (`round_matrices`), and the file compresses; with
-    `vae_grain` the VAE's too.
+    `decoder_grain` the decoder's too; the encoder is left alone, as others rely on its latents.
     """
     from models.checkpoint.bundle import Bundle, save_bundle
     from models.toyworld import EXAMPLES
@@ -156,8 +156,8 @@ def export(config: dict[str, Any], stage: str) -> None:
     transformer.to(half)
     if "grain" in config:
         round_matrices(transformer, config["grain"])
-    if "vae_grain" in config:
-        round_matrices(vae, config["vae_grain"])
+    if "decoder_grain" in config:
+        round_matrices(vae.decoder, config["decoder_grain"])
     bundle = Bundle(
         transformer=transformer,
         vae=vae.to(half),
