@@ -16,13 +16,18 @@ def clip(edge: int = 16) -> torch.Tensor:
 
 
 def test_a_perfect_picture_costs_nothing() -> None:
-    assert crispness(clip(), clip()).total.item() == 0
+    assert crispness(clip(), clip()).total(1.0).item() == 0
+
+
+def blurred() -> torch.Tensor:
+    flat = F.pad(clip().flatten(0, 2)[:, None], (4, 4, 4, 4), mode="replicate")
+    return F.avg_pool2d(flat, 9, stride=1).view(1, 3, 4, 32, 32)
 
 
 def test_an_edge_a_pixel_off_costs_less_than_a_blur() -> None:
-    flat = F.pad(clip().flatten(0, 2)[:, None], (4, 4, 4, 4), mode="replicate")
-    blurred = F.avg_pool2d(flat, 9, stride=1).view(1, 3, 4, 32, 32)
-    assert crispness(clip(17), clip()).pixels < crispness(blurred, clip()).pixels
+    off, soft = (crispness(made, clip()) for made in (clip(15), blurred()))
+    assert off.pixels < soft.pixels
+    assert off.strength < 0.5 * soft.strength, "the edge is as strong, only elsewhere"
 
 
 def test_pixels_about_an_edge_count_more() -> None:
