@@ -13,20 +13,26 @@ PYTEST ?=
 
 BIN := $(VENV)/bin
 KIND := $(if $(GPU),$(if $(filter 0 no,$(GPU)),cpu,gpu),$(if $(wildcard $(BIN)/.server-gpu),gpu,cpu))
-PINS := pyproject.toml requirements/constraints.txt requirements/install.sh
+PINS := pyproject.toml client/python/pyproject.toml requirements/constraints.txt requirements/install.sh
 WEB := client/web
 
-.PHONY: help run test lint types web-types pytest setup setup-test dist docs clean
+.PHONY: help run test check durations lint types web-types pytest setup setup-test dist docs clean
 
 help: ## what this Makefile can do
 	@echo "make run [PORT=8000] [HOST=127.0.0.1] [GPU=1] [ARGS='--model FOLDER']"
-	@echo "make test [PYTEST='-k name']"
+	@echo "make test [PYTEST='-k name']   make check"
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 
 run: $(BIN)/.server-$(KIND) ## set up, then serve the page with the embedded model
 	@exec $(BIN)/farcast serve --host $(HOST) --port $(PORT) $(ARGS)
 
 test: lint types web-types pytest ## set up, then lint, types and all tests
+
+check: lint types $(BIN)/.dev-$(KIND) ## the quick gate: lint, types, tests without a browser that take at most a second each
+	@$(BIN)/python -m pytest -q -m "not browser and not slow" $(PYTEST)
+
+durations: setup-test ## which tests take over a second, to be marked `slow` (on an idle machine)
+	@$(BIN)/python -m pytest -q --durations=0 --durations-min=1 -m "not browser and not slow and not nightly" $(PYTEST)
 
 setup: $(BIN)/.server-$(KIND) ## only the set-up that `make run` needs
 
@@ -46,8 +52,8 @@ web-types: $(BIN)/.dev-$(KIND)
 pytest: setup-test
 	@$(BIN)/python -m pytest $(PYTEST)
 
-dist: $(BIN)/.dev-$(KIND) ## build the wheel into dist/
-	@$(BIN)/python -m pip wheel -q --no-deps --no-build-isolation -w dist .
+dist: $(BIN)/.dev-$(KIND) ## build both wheels, farcast and farcast-server, into dist/
+	@$(BIN)/python -m pip wheel -q --no-deps --no-build-isolation -w dist ./client/python .
 
 docs: $(BIN)/.dev-$(KIND) ## write docs/asyncapi.json and docs/wire.schema.json anew
 	@$(BIN)/farcast schema asyncapi > docs/asyncapi.json && $(BIN)/farcast schema json > docs/wire.schema.json

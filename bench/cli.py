@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 import bench.commands
-from stream.errors import ConfigError
+from stream.errors import ConfigError, user_errors
 
 app = typer.Typer(add_completion=False)
 
@@ -34,6 +34,7 @@ PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "help_optio
 
 
 @app.command("bench", context_settings=PASS_ON)
+@user_errors()
 def run(context: typer.Context, name: Annotated[str | None, typer.Argument(help="Which bench.")] = None) -> None:
     """Measure something; every bench takes --json and --quick."""
     if name is None or name in ("-h", "--help"):

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Make the virtual environment and install Farcast into it. Usage: requirements/install.sh VENV EXTRAS [cpu|gpu]
-# EXTRAS is a list for pip, like server or dev; "" = PyTorch only (a layer of the Docker image).
+# EXTRAS: server = both distributions (farcast from client/python, farcast-server from here); dev, train, bench = the same with
+# these extras; client = farcast alone, without PyTorch; "" = PyTorch only (a layer of the Docker image).
 # Safe to run again: what is there already is kept. The versions come from requirements/constraints.txt.
 set -eu
 cd "$(dirname "$0")/.."
@@ -76,12 +77,16 @@ fi
 [ -x "$venv/bin/python" ] || make_venv
 python_ok "$venv/bin/python" || die "$venv has another Python. Remove it (rm -r $venv) and run this again"
 : >"$unfinished"
-case ",$extras," in
-,, | *,server,* | *,dev,*) install_torch ;;
+[ "$extras" = client ] || install_torch
+case $extras in
+"") set -- ;;
+client) set -- -e ./client/python ;;
+server) set -- -e ./client/python -e . ;;
+*) set -- -e ./client/python -e ".[$extras]" ;;
 esac
-if [ -n "$extras" ]; then
-    say "installing farcast[$extras]"
+if [ $# -gt 0 ]; then
+    say "installing farcast ($extras)"
     pip_or_die hatchling editables
-    pip_or_die --no-build-isolation -e ".[$extras]"
+    pip_or_die --no-build-isolation "$@"
 fi
 rm -f "$unfinished"

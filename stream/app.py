@@ -16,7 +16,8 @@ from stream.score.render_queue import Renders
 from stream.session.manager import Manager
 from stream.webrtc.viewer import Viewer
 
-from .api import control, pages, problems, recordings, renders, sessions, whep
+from .api import control, pages, problems, recordings, renders, sessions, uploads, whep
+from .api.frame_filter import watch_frames
 from .config import ServerConfig
 from .errors import StreamError
 from .metrics import Metrics
@@ -24,6 +25,7 @@ from .metrics import Metrics
 log = logging.getLogger("farcast")
 
 POLICY_VIOLATION = 1008
+TRY_AGAIN_LATER = 1013
 DESCRIPTION = (
     "Live video that is being generated while you watch. Make a session, watch it over WebRTC (WHEP), "
     "steer it over one WebSocket at /v1/sessions/{id}/control."
@@ -36,13 +38,18 @@ def create_app(config: ServerConfig) -> FastAPI:
     manager = Manager(config, metrics)
     viewers: dict[str, Viewer] = {}
     again = Renders(config)
+    received = uploads.Uploads(config)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         manager.start()
+        received.pool.start()  # while the model loads, so that the first picture need not wait for it
+        frames = asyncio.create_task(watch_frames(manager, received.filters))
         yield
+        frames.cancel()
+        await received.close()
         await again.close()
-        await asyncio.gather(*(viewer.close("shutdown") for viewer in viewers.values()))
+        await asyncio.gather(*(viewer.close("shutdown") for viewer in list(viewers.values())))
         await manager.close()
 
     app = FastAPI(
@@ -54,16 +61,16 @@ def create_app(config: ServerConfig) -> FastAPI:
         redoc_url=None,
     )
     app.state.manager, app.state.viewers, app.state.metrics = manager, viewers, metrics
-    app.state.renders = again
+    app.state.renders, app.state.uploads = again, received
     problems.install(app, metrics)
     app.add_middleware(
         whep.Cors,
         allow_origins=["*"],  # no cookies: whoever has the token may use it from any page
         allow_methods=["GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS"],
-        allow_headers=["Authorization", "Content-Type", "If-Match"],
+        allow_headers=["Authorization", "Content-Type", "Farcast-Token", "If-Match"],
         expose_headers=["Location", "Link", "ETag", "Accept-Patch", "Retry-After"],
     )
-    app.include_router(sessions.routes(manager, config))
+    app.include_router(sessions.routes(manager, config, received))
     app.include_router(renders.routes(manager, again, config))
     app.include_router(whep.routes(manager, config, metrics, viewers))
     app.include_router(recordings.routes(manager))
@@ -75,12 +82,14 @@ def create_app(config: ServerConfig) -> FastAPI:
         try:
             session = manager.get(session_id, token_of(socket), watch=True)
         except StreamError as error:
-            # Accepted first: a browser is told the reason of a closing, but never that of a refused handshake.
+            # Accepted first: a page can read the reason of a closing, but not that of a refused handshake.
             await socket.accept()
-            await socket.send_json({"type": "error", "code": error.code, "message": error.message, "fatal": True})
-            await socket.close(POLICY_VIOLATION, error.code)
+            later = error.retry_after is not None
+            await socket.send_text(problems.message(error, fatal=not later).dump())
+            await socket.close(TRY_AGAIN_LATER if later else POLICY_VIOLATION, error.code)
             return
-        await control.serve(socket, session, metrics, steers=manager.may_steer(session, token_of(socket)))
+        steers = manager.may_steer(session, token_of(socket))
+        await control.serve(socket, session, metrics, steers=steers, filters=received.filters)
 
     pages.install(app)
     return app
@@ -96,6 +105,8 @@ def _health(app: FastAPI, manager: Manager, viewers: dict[str, Viewer], metrics:
     async def readyz() -> Response:
         """The model is loaded (200) or not (503)."""
         engine = manager.engine
+        if manager.draining:
+            return problems.problem(503, "draining", "The server is shutting down.")
         if engine.alive and engine.facts is not None:
             return JSONResponse({"ready": True, "model": engine.facts.name, "seconds": round(engine.ready_seconds, 3)})
         if engine.failure is not None:
@@ -105,6 +116,7 @@ def _health(app: FastAPI, manager: Manager, viewers: dict[str, Viewer], metrics:
     @app.get("/metrics", tags=["health"])
     async def prometheus() -> Response:
         """For Prometheus."""
+        metrics.tasks.set(len(asyncio.all_tasks()))
         metrics.ready.set(manager.engine.alive)
         metrics.viewers.set(sum(s.viewers for s in manager.sessions.values()))
         encodings = [name for s in manager.sessions.values() for _, name in s.broadcast.encodings]

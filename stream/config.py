@@ -1,4 +1,4 @@
-"""Everything the server can be told, in one frozen value."""
+"""Every option of the server, in one frozen value."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ class ServerConfig:
     # "module:function" that opens the model in the engine process
     engine: str = "stream.engine.torch_backend:open_model"
     execution: str = "eager"  # how passes through the network run: eager, compile, graphs or compile+graphs
+    decoder: str | None = None  # a TAEHV file in place of the VAE's decoder
+    lora: tuple[str, ...] = ()  # adapters fused into the transformer, FILE or FILE:SCALE
     engine_threads: int = 0  # torch threads of the engine; 0 = chosen from the number of cores
 
     max_sessions: int = 4
@@ -42,7 +44,7 @@ class ServerConfig:
     ice_addresses: tuple[str, ...] = ()  # local addresses to offer; empty = all, and loopback when bound to it
     ice_ports: tuple[int, int] | None = None  # inclusive UDP range; None = any free port
     public_address: str | None = None  # what to announce instead of the local address (server behind NAT)
-    ice_servers: tuple[IceServer, ...] = ()  # STUN and TURN servers that viewers are told of
+    ice_servers: tuple[IceServer, ...] = ()  # STUN and TURN servers that are named to viewers
     turn_secret: str | None = None  # shared with those TURN servers; credentials are made from it
     relay: bool = False  # also this side gets a relay from them: for a server that viewers cannot reach
     connect_timeout: float = 15.0  # a peer that has not connected by then is dropped
@@ -55,10 +57,17 @@ class ServerConfig:
     record_space: int = 4 * 1024 * 1024 * 1024  # of all recordings; the oldest finished ones make room
     record_keep: float = 3600.0  # how long a recording stays after its session
 
+    state_dir: str | None = None  # folder or fsspec URL where sessions are kept; None = they end with the server
+    state_bytes: int = 4 * 1024 * 1024 * 1024  # of all of them; the oldest make room
+    state_keep: float = 7 * 86400.0  # seconds since a session was last written
+
     max_json: int = 64 * 1024
     max_sdp: int = 64 * 1024
     max_upload: int = 32 * 1024 * 1024
-    max_pixels: int = 40_000_000  # of an uploaded image
+    filters: tuple[str, ...] = ()  # "module:function" of content filters, see stream.uploads.filters
+    upload_space: int = 256 * 1024 * 1024  # of all uploads being received or decoded, in memory and temporary files
+    upload_processes: int = 2  # uploads decoded at a time, each in a process of its own
+    upload_waiting: int = 8  # uploads that wait for one of those; more are refused
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:

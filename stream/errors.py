@@ -1,20 +1,28 @@
-"""What can go wrong for a user of the service. Each error knows its HTTP status and says what to do."""
+"""Errors that a user of the service can cause. Each one knows its HTTP status, and its message says what to do.
+
+All derive from `farcast.errors.FarcastError`; `api.problems` makes HTTP answers and control messages of them,
+`farcast.cli` a line on the terminal. The model has errors of its own, as `models` imports nothing of the service: where
+the service calls it for a user, `user_errors` converts them.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-class StreamError(Exception):
-    """Base. `code` is the short word on the wire, `status` the HTTP status."""
+from farcast.errors import FarcastError
 
-    code = "error"
+from models import errors as model_errors
+
+
+class StreamError(FarcastError):
+    """Base. `code` is the short word on the wire, `status` the HTTP status, `retry_after` seconds."""
+
     status = 500
 
     def __init__(self, message: str, *, code: str | None = None, retry_after: float | None = None) -> None:
-        super().__init__(message)
-        self.message = message
+        super().__init__(message, code=code)
         self.retry_after = retry_after
-        if code is not None:
-            self.code = code
 
 
 class ConfigError(StreamError):
@@ -68,6 +76,13 @@ class Unprocessable(StreamError):
     status = 422
 
 
+class InsufficientStorage(StreamError):
+    """The server's disk is full."""
+
+    code = "disk_full"
+    status = 507
+
+
 class Busy(StreamError):
     """No room now; `retry_after` seconds says when to ask again."""
 
@@ -80,3 +95,13 @@ class EngineFailed(StreamError):
 
     code = "engine_failed"
     status = 503
+
+
+@contextmanager
+def user_errors() -> Iterator[None]:
+    """Raises InvalidRequest, with the same code and message, for an error of the model that is meant for users. A
+    decorator as well."""
+    try:
+        yield
+    except model_errors.FarcastError as error:
+        raise InvalidRequest(str(error), code=error.code) from error

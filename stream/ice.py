@@ -1,4 +1,4 @@
-"""STUN and TURN servers: what the operator names, what a viewer is told, and short-lived credentials for it.
+"""STUN and TURN servers: what the operator names, what a viewer gets, and short-lived credentials for it.
 
 A TURN server that shares a secret with this one (coturn: `use-auth-secret`) needs no list of users. A user name is
 the second at which it expires, a colon and any name; its password is the HMAC-SHA1 of that under the secret

@@ -40,6 +40,7 @@ class Metrics:
         self.unit = Histogram(
             "farcast_unit_seconds", "Cost of one unit of work", ["kind"], buckets=SECONDS, registry=registry
         )
+        self.tasks = Gauge("farcast_tasks", "Tasks of the event loop", registry=registry)
         self.restarts = Counter("farcast_engine_restarts_total", "Engine processes started again", registry=registry)
         self.ready = Gauge("farcast_engine_ready", "1 when the model is loaded", registry=registry)
         self.encode = Counter("farcast_encode_seconds_total", "Time spent encoding video", registry=registry)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import socket
+from collections.abc import Awaitable, Callable
 
 import uvicorn
 
@@ -32,7 +34,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 async def run(config: ServerConfig, level: int) -> None:
-    """Until told to stop. Raises EngineFailed when the model cannot be opened."""
+    """Until a signal ends it. Raises EngineFailed when the model cannot be opened."""
     sock = listen(config.host, config.port)
     api = create_app(config)
     settings = uvicorn.Config(
@@ -46,7 +48,7 @@ async def run(config: ServerConfig, level: int) -> None:
         ws_ping_timeout=10.0,
         timeout_graceful_shutdown=2,
     )
-    server = Announcing(settings)
+    server = Server(settings, drain=api.state.manager.drain)
     name = config.host if config.host not in ("0.0.0.0", "::") else "127.0.0.1"
     url = f"http://{name}:{sock.getsockname()[1]}/"
     serving = asyncio.create_task(server.serve(sockets=[sock]))
@@ -56,19 +58,28 @@ async def run(config: ServerConfig, level: int) -> None:
         raise failure
 
 
-class Announcing(uvicorn.Server):
-    """Tells when it has begun to answer."""
+class Server(uvicorn.Server):
+    """`answering` is set once it answers. `drain` is awaited before connections are closed: uvicorn closes them
+    before the lifespan ends, when clients can no longer be told why. SIGTERM ends the process with status 0."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, drain: Callable[[], Awaitable[None]] | None = None) -> None:
         super().__init__(config)
         self.answering = asyncio.Event()
+        self._drain = drain
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.answering.set()
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._drain is not None:
+            await self._drain()
+        await super().shutdown(sockets)
+        # uvicorn raises what it captured once more when it is done, which would end the process by the signal.
+        self._captured_signals[:] = [one for one in self._captured_signals if one != signal.SIGTERM]
 
-async def announce(server: Announcing, manager: Manager, url: str) -> EngineFailed | None:
+
+async def announce(server: Server, manager: Manager, url: str) -> EngineFailed | None:
     """Say where the page is, at once, and when the model is ready; a model that cannot be opened ends the server."""
     await server.answering.wait()
     print(f"Farcast: {url} (the model is loading)", flush=True)

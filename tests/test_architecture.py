@@ -1,25 +1,40 @@
-"""The house: which room may import which, what is pinned, what the wheel holds; and the deployment fits the code."""
+"""The rules of the house: which room may import which, how large rooms and modules are, pins, and the wheel."""
 
 from __future__ import annotations
 
 import ast
-import json
 import re
 import subprocess
 import sys
 import tomllib
-import zipfile
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from importlib.metadata import packages_distributions
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
+
+from tests.support.imports import STREAM_FLOORS, cycles, import_graph, rooms, upward
 
 ROOT = Path(__file__).resolve().parent.parent
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())  # farcast-server
+CLIENT = tomllib.loads((ROOT / "client/python/pyproject.toml").read_text())  # farcast
+
+
+SHIPPED = ("models", "stream", "client/python/farcast")
+
+# As STREAM_FLOORS: a room imports its own modules and those of lower floors only.
+MODELS_FLOORS = (
+    ("models.errors",),
+    ("models.network", "models.vae", "models.media", "models.toyworld"),
+    ("models.checkpoint",),
+    ("models.rollout",),
+    ("models.training", "models.evaluation"),
+)
+
+
+def top(module: str) -> str:
+    return module.split(".")[0]
 
 
 def sources(room: str) -> Iterator[Path]:
@@ -51,6 +66,113 @@ def test_arrows_point_one_way(room: str, forbidden: set[str]) -> None:
         if name in forbidden
     ]
     assert wrong == []
+
+
+# -- imports between our own modules, also those in functions and under TYPE_CHECKING ---------------------------------
+
+
+@pytest.fixture(scope="module")
+def graph() -> dict[str, frozenset[str]]:
+    return import_graph(*(ROOT / package for package in (*SHIPPED, "bench", "tests")))
+
+
+def test_no_import_circle(graph: dict[str, frozenset[str]]) -> None:
+    assert cycles(graph) == []
+    assert cycles(rooms(graph)) == []
+
+
+@pytest.mark.parametrize(("package", "floors"), [("stream", STREAM_FLOORS), ("models", MODELS_FLOORS)])
+def test_no_arrow_points_up(package: str, floors: Sequence[Sequence[str]], graph: dict[str, frozenset[str]]) -> None:
+    assert upward({name: found for name, found in graph.items() if top(name) == package}, floors) == []
+
+
+def test_nothing_that_ships_imports_benches_or_tests(graph: dict[str, frozenset[str]]) -> None:
+    wrong = [
+        f"{name} imports {other}"
+        for name, found in graph.items()
+        for other in found
+        if (top(name) not in ("bench", "tests") and top(other) in ("bench", "tests"))
+        or (top(name) == "bench" and top(other) == "tests")
+    ]
+    assert wrong == []
+
+
+def test_no_test_module_imports_another(graph: dict[str, frozenset[str]]) -> None:
+    """What several tests use stands in tests/support."""
+    wrong = [
+        f"{name} imports {other}"
+        for name, found in graph.items()
+        for other in found
+        if other.split(".")[-1].startswith("test_") or other.endswith("conftest")
+    ]
+    assert wrong == []
+
+
+# -- sizes and places --------------------------------------------------------------------------------------------------
+
+
+def modules(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.glob("*.py")) if path.stem not in ("__init__", "__main__", "conftest")]
+
+
+def folders(*tops: str) -> Iterator[Path]:
+    """Every folder with Python files below these."""
+    for name in tops:
+        yield from sorted({path.parent for path in sources(name)})
+
+
+@pytest.mark.parametrize(("package", "most"), [("stream", 7), ("models", 3)])
+def test_few_modules_stand_at_the_root(package: str, most: int) -> None:
+    assert len(modules(ROOT / package)) <= most
+
+
+def test_rooms_are_small() -> None:
+    """Over twelve modules is two rooms. Those named here are larger already, and stay below their number."""
+    larger = {"models/rollout": 14, "bench/transport": 14, "client/python/farcast": 14}
+    found = {str(room.relative_to(ROOT)): len(modules(room)) for room in folders(*SHIPPED, "bench")}
+    assert {room: count for room, count in found.items() if count > larger.get(room, 12)} == {}
+
+
+def test_modules_are_short() -> None:
+    wrong = {
+        str(path.relative_to(ROOT)): lines
+        for room in (*SHIPPED, "bench", "tests")
+        for path in sources(room)
+        if (lines := len(path.read_text().splitlines())) > 350
+    }
+    assert wrong == {}
+
+
+def test_no_two_modules_of_a_room_share_a_name() -> None:
+    wrong = []
+    for package in (*SHIPPED, "bench"):
+        for room in sorted(path for path in (ROOT / package).iterdir() if path.is_dir()):
+            names = Counter(path.stem for path in sources(f"{package}/{room.name}") if path.stem != "__init__")
+            wrong += [f"{package}/{room.name}: {name}" for name, count in names.items() if count > 1]
+    assert wrong == []
+
+
+def test_every_test_stands_beside_its_module() -> None:
+    """tests/X/Y/test_z.py: X/Y is a room, and where only one room has a module z, it is that one."""
+    homes: dict[str, set[str]] = {}
+    for room in folders(*SHIPPED, "bench"):
+        place = str(room.relative_to(ROOT)).replace("client/python/farcast", "client")
+        for name in [*(path.stem for path in modules(room)), *(path.name for path in room.iterdir() if path.is_dir())]:
+            homes.setdefault(name, set()).add(place)
+    wrong = []
+    for path in sources("tests"):
+        place = str(path.parent.relative_to(ROOT / "tests"))
+        if not path.stem.startswith("test_") or place in ("e2e", "support", "."):  # of the page; of the tests; of all
+            continue
+        if not (ROOT / place).is_dir():
+            wrong.append(f"{path.relative_to(ROOT)}: there is no {place}")
+        home = homes.get(path.stem.removeprefix("test_"), set())
+        if len(home) == 1 and not home & {place, str(Path(place).parent)}:
+            wrong.append(f"{path.relative_to(ROOT)}: its module is in {home.pop()}")
+    assert wrong == []
+
+
+# -- packages of others ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -96,7 +218,8 @@ def test_the_page_needs_only_its_own_server() -> None:
 def test_commands_exist() -> None:
     """Every announced command can be found (without importing it)."""
     missing = []
-    for name, target in PROJECT["project"]["entry-points"]["farcast.commands"].items():
+    commands = [project["project"]["entry-points"]["farcast.commands"] for project in (CLIENT, PROJECT)]
+    for name, target in [item for known in commands for item in known.items()]:
         module = target.split(":")[0].replace(".", "/")
         home = ROOT / "client/python" if module.startswith("farcast") else ROOT
         if not (home / f"{module}.py").is_file() and not (home / module / "__init__.py").is_file():
@@ -107,17 +230,19 @@ def test_commands_exist() -> None:
 @pytest.mark.parametrize(
     ("room", "extras"),
     [
-        ("client/python", []),
-        ("models", ["server", "train"]),
-        ("stream", ["server", "bench"]),
-        ("tests", ["server", "test"]),
-        ("bench", ["server", "bench"]),
+        ("client/python", None),
+        ("models", ["train"]),
+        ("stream", []),
+        ("tests", ["test"]),
+        ("bench", ["bench"]),
     ],
 )
-def test_what_is_imported_is_declared(room: str, extras: list[str]) -> None:
-    """No package that happens to be there because another one needs it."""
+def test_what_is_imported_is_declared(room: str, extras: list[str] | None) -> None:
+    """No package that is there only because another one needs it. `extras` of farcast-server; None: farcast alone."""
     optional = PROJECT["project"]["optional-dependencies"]
-    wanted = [*PROJECT["project"]["dependencies"], *(name for extra in extras for name in optional[extra])]
+    wanted = list(CLIENT["project"]["dependencies"])
+    if extras is not None:
+        wanted += [*PROJECT["project"]["dependencies"], *(name for extra in extras for name in optional[extra])]
     declared = {canonical(re.match(r"[\w.-]+", name)[0]) for name in wanted}  # type: ignore[index]
     # pydantic documents its own core as a part of it.
     ours = {"bench", "models", "stream", "farcast", "tests", "pydantic_core"}
@@ -146,140 +271,9 @@ def canonical(name: str) -> str:
 def test_versions_are_pinned_in_one_place() -> None:
     pinned = {canonical(name) for name in pins()}
     extras = PROJECT["project"]["optional-dependencies"]
-    wanted = [*PROJECT["project"]["dependencies"], *extras["server"], *extras["test"], *extras["dev"]]
-    wanted += PROJECT["build-system"]["requires"]
+    wanted = [*CLIENT["project"]["dependencies"], *PROJECT["project"]["dependencies"], *extras["test"], *extras["dev"]]
+    wanted += [*PROJECT["build-system"]["requires"], *CLIENT["build-system"]["requires"]]
     names = [re.match(r"[\w.-]+", requirement)[0] for requirement in wanted]  # type: ignore[index]
-    assert [name for name in names if canonical(name) not in pinned | {"farcast"}] == []
-    assert "==" not in (ROOT / "pyproject.toml").read_text()
+    assert [name for name in names if canonical(name) not in pinned | {"farcast", "farcast-server"}] == []
+    assert [name for name in wanted if "==" in name and not name.startswith("farcast==")] == []
     assert all(re.fullmatch(r"[\w.!]+", version) for version in pins().values()), "exact public versions, no addresses"
-
-
-def test_the_base_install_is_without_torch() -> None:
-    base = " ".join(PROJECT["project"]["dependencies"])
-    assert not re.search("torch|diffusers|transformers|fastapi|uvicorn", base)
-    for name in ("aiortc", "websockets", "av", "numpy", "pydantic"):
-        assert name in base
-
-
-def test_the_wheel_holds_everything(tmp_path: Path) -> None:
-    build = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "-q",
-        "--no-deps",
-        "--no-build-isolation",
-        "--disable-pip-version-check",
-    ]
-    subprocess.run([*build, "-w", str(tmp_path), str(ROOT)], check=True, timeout=170, cwd=tmp_path)
-    (wheel,) = tmp_path.glob("farcast-*.whl")
-    names = zipfile.ZipFile(wheel).namelist()
-    for name in ("farcast/protocol/client.py", "farcast/py.typed", "stream/app.py", "stream/web/index.html"):
-        assert name in names
-    assert any(name.startswith("models/") and name.endswith(".py") for name in names)
-    strays = [name for name in names if re.match(r"(tests|client|docs)/", name) or "node_modules" in name]
-    assert strays == []
-    assert wheel.stat().st_size < 40_000_000
-
-
-# -- deployment ------------------------------------------------------------------------------------------------------
-
-
-def serve_options() -> set[str]:
-    """Every option that `farcast serve` takes."""
-    import typer
-
-    from stream.cli.serve import app
-
-    return {name for option in typer.main.get_command(app).params for name in option.opts}
-
-
-def options_of(words: list[str]) -> set[str]:
-    return {word.split("=")[0] for word in words if word.startswith("--")}
-
-
-def test_compose_has_its_parts() -> None:
-    services = COMPOSE["services"]
-    assert set(services) == {"server", "server-gpu", "coturn", "prometheus", "grafana"}
-    assert "profiles" not in services["server"], "`docker compose up` alone starts the CPU server"
-    assert services["server"]["build"]["args"]["KIND"] == "cpu"
-    gpu = services["server-gpu"]
-    assert (gpu["profiles"], gpu["build"]["args"]["KIND"]) == (["gpu"], "gpu")
-    assert gpu["deploy"]["resources"]["reservations"]["devices"][0]["capabilities"] == ["gpu"]
-    for name, service in services.items():
-        assert ("image" in service) != ("build" in service), name
-        if "image" in service:
-            assert re.fullmatch(r"[\w/-]+:v?[\d.]+", service["image"]), f"{name}: an exact version"
-        for volume in service.get("volumes", []):
-            source = volume.split(":")[0]
-            assert source in COMPOSE["volumes"] or (ROOT / source).exists(), f"{name} mounts {source}"
-
-
-@pytest.mark.parametrize("service", ["server", "server-gpu"])
-def test_compose_speaks_the_servers_language(service: str) -> None:
-    command: list[str] = COMPOSE["services"][service]["command"]
-    assert command[0] == "serve"
-    assert options_of(command) <= serve_options()
-    media = next(word.split("=")[1] for word in command if word.startswith("--ice-ports="))
-    assert f"{media}:{media}/udp" in COMPOSE["services"][service]["ports"]
-    assert "8000:8000" in COMPOSE["services"][service]["ports"]
-
-
-def test_the_dockerfile_fits() -> None:
-    text = (ROOT / "Dockerfile").read_text()
-    for source in re.findall(r"^COPY (.+) \S+$", text, re.MULTILINE):
-        for name in source.split():
-            assert (ROOT / name).exists(), f"COPY {name}"
-    command = json.loads(re.search(r"^CMD (\[.*\])$", text, re.MULTILINE)[1])  # type: ignore[index]
-    assert options_of(command) <= serve_options()
-    ports = command[command.index("--ice-ports") + 1]
-    assert f"EXPOSE 8000/tcp {ports}/udp" in text
-    assert re.search(r"^USER farcast$", text, re.MULTILINE), "not as root"
-    assert "HEALTHCHECK" in text
-
-
-def test_prometheus_and_grafana_show_what_the_server_counts() -> None:
-    from prometheus_client.parser import text_string_to_metric_families
-
-    from stream.metrics import Metrics
-
-    scrape = yaml.safe_load((ROOT / "deploy/prometheus.yml").read_text())["scrape_configs"][0]
-    host, port = scrape["static_configs"][0]["targets"][0].split(":")
-    assert host in COMPOSE["services"]["server"]["networks"]["default"]["aliases"]
-    assert port == "8000"
-
-    known: set[str] = set()
-    for family in text_string_to_metric_families(Metrics().text().decode()):
-        known |= {
-            family.name,
-            f"{family.name}_total",
-            f"{family.name}_bucket",
-            f"{family.name}_sum",
-            f"{family.name}_count",
-        }
-    board: dict[str, Any] = json.loads((ROOT / "deploy/grafana/dashboards/farcast.json").read_text())
-    asked = {
-        name
-        for panel in board["panels"]
-        for target in panel["targets"]
-        for name in re.findall(r"\b(?:farcast|process)_\w+", target["expr"])
-    }
-    assert asked <= known
-    sources = yaml.safe_load((ROOT / "deploy/grafana/provisioning/datasources/prometheus.yml").read_text())
-    assert {panel["datasource"]["uid"] for panel in board["panels"]} == {sources["datasources"][0]["uid"]}
-
-
-def test_the_relay_opens_no_way_inside() -> None:
-    lines = set((ROOT / "deploy/turnserver.conf").read_text().splitlines())
-    assert {"use-auth-secret", "no-tcp-relay", "denied-peer-ip=10.0.0.0-10.255.255.255"} <= lines
-    assert {"denied-peer-ip=127.0.0.0-127.255.255.255", "denied-peer-ip=192.168.0.0-192.168.255.255"} <= lines
-
-
-def test_the_front_door() -> None:
-    """The README's first lines say what to type; the licence is the whole one."""
-    head = "\n".join((ROOT / "README.md").read_text().splitlines()[:40])
-    assert "make run" in head
-    assert "make test" in head
-    assert "END OF TERMS AND CONDITIONS" in (ROOT / "LICENSE").read_text()
-    assert PROJECT["project"]["license"] == "Apache-2.0"

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 BOARD: dict[str, Any] = json.loads((ROOT / "deploy/grafana/dashboards/farcast.json").read_text())
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 GUIDE = (ROOT / "docs/deploy.md").read_text()
 
 
@@ -45,6 +47,7 @@ def test_server_and_relay_share_the_secret_and_there_is_no_default_one() -> None
     assert "TURN_SECRET" in refused.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("turnserver") is None, reason="coturn is not installed: run requirements/players.sh")
 def test_coturn_takes_every_line_of_its_configuration(tmp_path: Path) -> None:
     command = [
@@ -116,3 +119,102 @@ def test_the_guide_tells_of_every_option_and_metric_an_operator_needs() -> None:
         r"\$\{?(FARCAST_\w+|TURN_SECRET|GRAFANA_PASSWORD)", (ROOT / "docker-compose.yml").read_text()
     ):
         assert name in GUIDE, f"docs/deploy.md explains {name}"
+
+
+def serve_options() -> set[str]:
+    """Every option that `farcast serve` takes."""
+    import typer
+
+    from stream.cli.serve import app
+
+    return {name for option in typer.main.get_command(app).params for name in option.opts}
+
+
+def options_of(words: list[str]) -> set[str]:
+    return {word.split("=")[0] for word in words if word.startswith("--")}
+
+
+def test_compose_has_its_parts() -> None:
+    services = COMPOSE["services"]
+    assert set(services) == {"server", "server-gpu", "coturn", "prometheus", "grafana"}
+    assert "profiles" not in services["server"], "`docker compose up` alone starts the CPU server"
+    assert services["server"]["build"]["args"]["KIND"] == "cpu"
+    gpu = services["server-gpu"]
+    assert (gpu["profiles"], gpu["build"]["args"]["KIND"]) == (["gpu"], "gpu")
+    assert gpu["deploy"]["resources"]["reservations"]["devices"][0]["capabilities"] == ["gpu"]
+    for name, service in services.items():
+        assert ("image" in service) != ("build" in service), name
+        if "image" in service:
+            assert re.fullmatch(r"[\w/-]+:v?[\d.]+", service["image"]), f"{name}: an exact version"
+        for volume in service.get("volumes", []):
+            source = volume.split(":")[0]
+            assert source in COMPOSE["volumes"] or (ROOT / source).exists(), f"{name} mounts {source}"
+
+
+@pytest.mark.parametrize("service", ["server", "server-gpu"])
+def test_compose_speaks_the_servers_language(service: str) -> None:
+    command: list[str] = COMPOSE["services"][service]["command"]
+    assert command[0] == "serve"
+    assert options_of(command) <= serve_options()
+    media = next(word.split("=")[1] for word in command if word.startswith("--ice-ports="))
+    assert f"{media}:{media}/udp" in COMPOSE["services"][service]["ports"]
+    assert "8000:8000" in COMPOSE["services"][service]["ports"]
+
+
+def test_the_dockerfile_fits() -> None:
+    text = (ROOT / "Dockerfile").read_text()
+    for source in re.findall(r"^COPY (.+) \S+$", text, re.MULTILINE):
+        for name in source.split():
+            assert (ROOT / name).exists(), f"COPY {name}"
+    command = json.loads(re.search(r"^CMD (\[.*\])$", text, re.MULTILINE)[1])  # type: ignore[index]
+    assert options_of(command) <= serve_options()
+    ports = command[command.index("--ice-ports") + 1]
+    assert f"EXPOSE 8000/tcp {ports}/udp" in text
+    assert re.search(r"^USER farcast$", text, re.MULTILINE), "not as root"
+    assert "HEALTHCHECK" in text
+
+
+def test_prometheus_and_grafana_show_what_the_server_counts() -> None:
+    from prometheus_client.parser import text_string_to_metric_families
+
+    from stream.metrics import Metrics
+
+    scrape = yaml.safe_load((ROOT / "deploy/prometheus.yml").read_text())["scrape_configs"][0]
+    host, port = scrape["static_configs"][0]["targets"][0].split(":")
+    assert host in COMPOSE["services"]["server"]["networks"]["default"]["aliases"]
+    assert port == "8000"
+
+    known: set[str] = set()
+    for family in text_string_to_metric_families(Metrics().text().decode()):
+        known |= {
+            family.name,
+            f"{family.name}_total",
+            f"{family.name}_bucket",
+            f"{family.name}_sum",
+            f"{family.name}_count",
+        }
+    board: dict[str, Any] = json.loads((ROOT / "deploy/grafana/dashboards/farcast.json").read_text())
+    asked = {
+        name
+        for panel in board["panels"]
+        for target in panel["targets"]
+        for name in re.findall(r"\b(?:farcast|process)_\w+", target["expr"])
+    }
+    assert asked <= known
+    sources = yaml.safe_load((ROOT / "deploy/grafana/provisioning/datasources/prometheus.yml").read_text())
+    assert {panel["datasource"]["uid"] for panel in board["panels"]} == {sources["datasources"][0]["uid"]}
+
+
+def test_the_relay_opens_no_way_inside() -> None:
+    lines = set((ROOT / "deploy/turnserver.conf").read_text().splitlines())
+    assert {"use-auth-secret", "no-tcp-relay", "denied-peer-ip=10.0.0.0-10.255.255.255"} <= lines
+    assert {"denied-peer-ip=127.0.0.0-127.255.255.255", "denied-peer-ip=192.168.0.0-192.168.255.255"} <= lines
+
+
+def test_the_front_door() -> None:
+    """The README's first lines say what to type; the licence is the whole one."""
+    head = "\n".join((ROOT / "README.md").read_text().splitlines()[:40])
+    assert "make run" in head
+    assert "make test" in head
+    assert "END OF TERMS AND CONDITIONS" in (ROOT / "LICENSE").read_text()
+    assert PROJECT["project"]["license"] == "Apache-2.0"

@@ -100,7 +100,7 @@ async def browser(executable: str | None = None) -> AsyncIterator[Any]:
         from playwright.async_api import async_playwright
     except ImportError:
         raise ConfigError(
-            "This bench looks through a browser: install farcast[bench], which brings Playwright."
+            "This bench looks through a browser: pip install '.[bench]' in the checkout, which brings Playwright."
         ) from None
     async with async_playwright() as playwright:
         chromium = await playwright.chromium.launch(executable_path=find_chromium(executable), args=FLAGS)

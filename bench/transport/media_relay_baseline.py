@@ -19,7 +19,7 @@ from aiortc.mediastreams import MediaStreamTrack
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
-from stream.server import Announcing, listen
+from stream.server import Server, listen
 from stream.video.encoder import picture
 from stream.video.playout import TICKS
 from stream.webrtc.aiortc_hooks import IceAddresses, offer_addresses
@@ -80,7 +80,7 @@ def create_app(width: int, height: int) -> FastAPI:
 
 async def main(width: int, height: int) -> None:
     sock = listen("127.0.0.1", 0)
-    server = Announcing(uvicorn.Config(create_app(width, height), log_config=None, access_log=False))
+    server = Server(uvicorn.Config(create_app(width, height), log_config=None, access_log=False))
     serving = asyncio.create_task(server.serve(sockets=[sock]))
     await server.answering.wait()
     print(f"ready: http://127.0.0.1:{sock.getsockname()[1]}/", flush=True)

@@ -21,7 +21,7 @@ from fastapi import FastAPI
 from stream.api.control import MAX_MESSAGE
 from stream.app import create_app
 from stream.config import ServerConfig
-from stream.server import Announcing, announce, listen
+from stream.server import Server, announce, listen
 from stream.session.chunk_frames import Frame
 from stream.session.session import Session
 from stream.video.playout import Due
@@ -144,7 +144,7 @@ async def serve(config: ServerConfig, stamps: dict[str, OrderedDict[int, float]]
         ws_max_size=MAX_MESSAGE,
         timeout_graceful_shutdown=2,
     )
-    server = Announcing(settings)
+    server = Server(settings)
     serving = asyncio.create_task(server.serve(sockets=[sock]))
     host = config.host if config.host != "0.0.0.0" else "127.0.0.1"
     failure = await announce(server, app.state.manager, f"http://{host}:{sock.getsockname()[1]}/")

@@ -1,11 +1,12 @@
-"""A checkpoint, opened: the five parts of an AnyFlow pipeline and what is known about them.
+"""A checkpoint, opened: the five parts of a pipeline and what is known about them.
 
 `open_bundle` reads a folder or hub id in diffusers layout (`models.checkpoint.files` checks it first); `random_bundle`
-makes one with random weights at a published size. A bundle is shared by all sessions and holds nothing of any.
+makes one with random weights at a published size. A bundle is shared by all rollouts and holds no state of any.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,8 @@ from typing import Any
 
 import torch
 
+from models.checkpoint.device import pick_device, pick_dtype
+from models.checkpoint.families import ANYFLOW_FAR, Family
 from models.checkpoint.files import find_bundle, load_parts
 from models.checkpoint.lora import fuse_lora
 from models.errors import ModelError
@@ -53,7 +56,8 @@ class Bundle:
     guidance: float = 1.0  # classifier-free guidance it looks best under; 1 = off, as for distilled checkpoints
     tiny_decoder: TinyDecoder | None = None  # stands in for the VAE's decoder where a user supplies one
     execution: str = "eager"  # how passes through the network run, see `models.network.execution.EXECUTIONS`
-    streams: bool = True  # False for bidirectional checkpoints, which only `generate` can run
+    family: Family = ANYFLOW_FAR
+    adapters: tuple[tuple[str, float], ...] = ()  # LoRAs fused into the transformer: (hash of the file, scale)
 
     @property
     def chunk_frames(self) -> int:
@@ -66,14 +70,29 @@ class Bundle:
         return self.partition[0]
 
     @property
+    def streams(self) -> bool:
+        """False for bidirectional checkpoints, which only `generate` can run."""
+        return self.family.network is not None
+
+    @property
+    def fixed_sigmas(self) -> tuple[float, ...]:
+        """The noise levels that the model must run at, 1 down to 0; () = any (`models.rollout.flowmap.schedule`)."""
+        return () if self.family.sigmas is None else self.family.sigmas(self.scheduler.config)
+
+    @property
     def sampler(self) -> str:
         """How a chunk is denoised, see `models.rollout.state.RolloutState`."""
-        return "flowmap"
+        return "renoise" if self.fixed_sigmas else "flowmap"
+
+    @property
+    def near_chunks(self) -> int:
+        """Chunks of context at full resolution."""
+        return self.family.near_chunks(self.transformer.config)
 
     @property
     def partition(self) -> tuple[int, ...]:
         """Latent frames of each chunk of the longest video the model was trained on."""
-        return tuple(getattr(self.transformer.config, "chunk_partition", (1,)))
+        return self.family.partition(self.transformer.config)
 
     @property
     def frames_per_latent(self) -> int:
@@ -94,13 +113,13 @@ class Bundle:
     @cached_property
     def network(self) -> StreamingTransformer:
         """The streaming forward passes over `transformer`."""
-        if not self.streams:
+        if self.family.network is None:
             raise ModelError(
                 f"{self.name} is a bidirectional checkpoint and cannot stream; open a FAR one "
                 "(nvidia/AnyFlow-FAR-...), or use `farcast generate`, which runs it offline",
                 code="model_cannot_stream",
             )
-        return StreamingTransformer(self.transformer, EXECUTIONS[check_execution(self.execution, self.device)]())
+        return self.family.network(self.transformer, EXECUTIONS[check_execution(self.execution, self.device)]())
 
     @cached_property
     def wan_vae(self) -> WanVAE:
@@ -125,7 +144,7 @@ def open_bundle(
 ) -> Bundle:  # fmt: skip
     """Open a checkpoint: a folder, a hub id, or None for the embedded model. Raises ModelError.
 
-    lora: adapters to fuse, each a .safetensors file or (file, scale). decoder: a TAEHV file to decode with (`taehv`).
+    lora: adapters to fuse, each a .safetensors file or (file, scale). decoder: a TAEHV file (`models.vae.taehv`).
     execution: "eager", or for a GPU "compile", "graphs", "compile+graphs": slower to start, quicker a step.
     device: "auto" takes a GPU when there is one. dtype: None takes bfloat16 on a GPU and float32 on a CPU.
     """
@@ -140,12 +159,12 @@ def open_bundle(
     check_execution(execution, place)
     kind = dtype or pick_dtype(place)
     folder = find_bundle(source)
-    parts, streams = load_parts(folder, place, kind)
+    parts, family = load_parts(folder, place, kind)
     card = _read_card(folder)
     factor = int(parts["vae"].config.scale_factor_spatial or 8)
     default = (832, 480) if factor == 8 else (128, 128)
     bundle = Bundle(
-        **parts, device=place, dtype=kind, streams=streams,
+        **parts, device=place, dtype=kind, family=family,
         name=str(card.get("name", folder.name if Path(source).exists() else source)),
         width=width or int(card.get("width", default[0])),
         height=height or int(card.get("height", default[1])),
@@ -155,22 +174,31 @@ def open_bundle(
         execution=execution,
     )  # fmt: skip
     check_sizes(bundle)
+    return customise(bundle, decoder=decoder, lora=lora)
+
+
+def customise(
+    bundle: Bundle, *, decoder: str | Path | None = None, lora: Sequence[str | Path | tuple[str | Path, float]] = ()
+) -> Bundle:
+    """The bundle with a user's decoder and adapters, see `open_bundle`. LoRAs are fused in place. Raises ModelError."""
     if decoder is not None:
-        if factor != 8:
+        if int(bundle.vae.config.scale_factor_spatial or 8) != 8:
             raise ModelError(f"{bundle.name} has latents of another kind; the tiny decoder is for Wan 2.1 ones")
-        tiny = open_tiny_decoder(decoder, device=place, dtype=kind, channels=bundle.latent_shape[0])
+        tiny = open_tiny_decoder(decoder, device=bundle.device, dtype=bundle.dtype, channels=bundle.latent_shape[0])
         bundle = replace(bundle, tiny_decoder=tiny)
+    fused = []
     for adapter in lora:
         file, scale = adapter if isinstance(adapter, tuple) else (adapter, 1.0)
         fuse_lora(bundle.transformer, file, scale)
-    return bundle
+        fused.append((hashlib.sha256(Path(file).expanduser().read_bytes()).hexdigest(), scale))
+    return replace(bundle, adapters=(*bundle.adapters, *fused))
 
 
 def save_bundle(bundle: Bundle, folder: Path) -> None:
     """Write `bundle` in diffusers layout with safetensors, plus the card that says what it is for."""
-    from diffusers import AnyFlowFARPipeline, AnyFlowPipeline
+    import diffusers
 
-    cls: Any = AnyFlowFARPipeline if bundle.streams else AnyFlowPipeline
+    cls: Any = getattr(diffusers, bundle.family.pipeline)
     pipeline = cls(
         tokenizer=bundle.tokenizer, text_encoder=bundle.text_encoder, transformer=bundle.transformer,
         vae=bundle.vae, scheduler=bundle.scheduler,
@@ -178,24 +206,6 @@ def save_bundle(bundle: Bundle, folder: Path) -> None:
     pipeline.save_pretrained(folder, safe_serialization=True)
     card = {key: getattr(bundle, key) for key in ("name", "width", "height", "fps", "examples", "guidance")}
     (folder / CARD).write_text(json.dumps(card, indent=2) + "\n")
-
-
-def pick_device(device: str) -> torch.device:
-    """ "auto", "cpu", "cuda" or "cuda:1" to a device that is there, or ModelError."""
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        place = torch.device(device)
-    except RuntimeError as error:
-        raise ModelError(f"unknown device {device!r}; use auto, cpu or cuda", code="invalid_device") from error
-    if place.type == "cuda" and not torch.cuda.is_available():
-        raise ModelError("no CUDA device is visible to PyTorch; use --device cpu", code="invalid_device")
-    return place
-
-
-def pick_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where it is execution, float32 elsewhere."""
-    return torch.bfloat16 if device.type == "cuda" else torch.float32
 
 
 def check_sizes(bundle: Bundle) -> None:

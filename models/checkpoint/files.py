@@ -1,4 +1,4 @@
-"""From a folder or hub id to loaded parts, with every way it can be wrong said in one sentence. safetensors only."""
+"""From a folder or hub id to loaded parts; each way it can be wrong is one ModelError. safetensors only."""
 
 from __future__ import annotations
 
@@ -12,17 +12,13 @@ from typing import Any
 
 import torch
 
+from models.checkpoint.families import FAMILIES, Family, family_of
 from models.errors import ModelError
 
 INDEX = "model_index.json"
 PICKLED = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".msgpack", ".h5"}
-STREAMING, OFFLINE = "AnyFlowFARTransformer3DModel", "AnyFlowTransformer3DModel"
-EXPECTED = {
-    "transformer": (STREAMING, OFFLINE),
-    "vae": ("AutoencoderKLWan",),
-    "text_encoder": ("UMT5EncoderModel",),
-    "scheduler": ("FlowMapEulerDiscreteScheduler",),
-}
+PARTS = ("transformer", "vae", "text_encoder", "scheduler", "tokenizer")
+VAE, TEXT_ENCODER = "AutoencoderKLWan", "UMT5EncoderModel"
 FLOATS = ("F32", "BF16", "F16", "F64")
 _WEIGHTED = ("transformer", "vae", "text_encoder")
 
@@ -71,8 +67,8 @@ def _download(name: str) -> Path:
         ) from error
 
 
-def load_parts(folder: Path, device: torch.device, dtype: torch.dtype) -> tuple[dict[str, Any], bool]:
-    """The five parts, on `device` in `dtype`, and whether they can stream. Raises ModelError."""
+def load_parts(folder: Path, device: torch.device, dtype: torch.dtype) -> tuple[dict[str, Any], Family]:
+    """The five parts, on `device` in `dtype`, and their family. Raises ModelError."""
     classes = check_folder(folder)
     import diffusers
     import transformers
@@ -82,12 +78,12 @@ def load_parts(folder: Path, device: torch.device, dtype: torch.dtype) -> tuple[
         model = _load(getattr(library, classes[part]), folder / part, dtype)
         parts[part] = model.to(device).eval().requires_grad_(False)
     try:
-        parts["scheduler"] = diffusers.FlowMapEulerDiscreteScheduler.from_pretrained(folder / "scheduler")
+        parts["scheduler"] = getattr(diffusers, classes["scheduler"]).from_pretrained(folder / "scheduler")
         parts["tokenizer"] = transformers.AutoTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
     except (OSError, ValueError, ImportError, KeyError) as error:
         raise ModelError(f"the scheduler or tokenizer in {folder} cannot be read ({_first_line(error)})") from error
     check_parts(parts, folder)
-    return parts, classes["transformer"] == STREAMING
+    return parts, family_of(classes["transformer"])
 
 
 def check_folder(folder: Path) -> dict[str, str]:
@@ -102,18 +98,24 @@ def check_folder(folder: Path) -> dict[str, str]:
         )
     try:
         index = json.loads(index_file.read_text())
-        classes = {part: index[part][1] for part in (*EXPECTED, "tokenizer") if part in index}
+        classes = {part: index[part][1] for part in PARTS if part in index}
     except (OSError, ValueError, TypeError, LookupError) as error:
         raise ModelError(f"{index_file} cannot be read ({_first_line(error)}); fetch the checkpoint again") from error
-    for part, allowed in EXPECTED.items():
+    family = FAMILIES.get(classes.get("transformer", ""))
+    for part, allowed in (
+        ("transformer", tuple(FAMILIES)),
+        ("vae", (VAE,)),
+        ("text_encoder", (TEXT_ENCODER,)),
+        ("scheduler", (family.scheduler,) if family else ()),
+    ):
         found = classes.get(part)
         if found not in allowed:
             raise ModelError(
-                f"{folder} says its {part} is {found or 'absent'}; Farcast runs AnyFlow checkpoints, where it is "
-                f"{' or '.join(allowed)}",
+                f"{folder} says its {part} is {found or 'absent'}; Farcast runs {' and '.join(_names())} checkpoints, "
+                f"where it is {' or '.join(allowed)}",
                 code="model_architecture" if found else "model_missing_part",
             )
-    missing = [part for part in (*EXPECTED, "tokenizer") if not (folder / part).is_dir()]
+    missing = [part for part in PARTS if not (folder / part).is_dir()]
     if missing:
         raise ModelError(f"{folder} lacks {', '.join(missing)}; fetch the checkpoint again", code="model_missing_part")
     for part in _WEIGHTED:
@@ -124,6 +126,10 @@ def check_folder(folder: Path) -> dict[str, str]:
             raise ModelError(f"{folder / part} has no weights (*.safetensors)", code="model_missing_part")
         check_dtypes(folder / part, _kept_wide(part, classes[part]))
     return classes
+
+
+def _names() -> list[str]:
+    return sorted({family.name for family in FAMILIES.values()})
 
 
 def _kept_wide(part: str, name: str) -> Sequence[str]:

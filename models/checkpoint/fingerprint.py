@@ -1,4 +1,4 @@
-"""A short name for the numbers of a model: the same weights give the same, whatever device and precision hold them."""
+"""A short name for the weights of a model: the same on every device and in every precision."""
 
 from __future__ import annotations
 
@@ -16,12 +16,18 @@ DIGITS = 16
 
 @torch.no_grad()
 def fingerprint(bundle: Bundle) -> str:
-    """Hex digits made of samples of every tensor of the transformer, the VAE and the text encoder.
+    """Hex digits made of samples of every tensor of the transformer, the VAE, the text encoder and a user's decoder.
 
-    The samples are rounded to bfloat16, so that a checkpoint opened in another precision is still known.
+    The samples are rounded to bfloat16, so that a checkpoint opened in another precision has the same. That can hide
+    what a LoRA adds, so the adapters' files and scales are part of it.
     """
     digest = hashlib.sha256()
-    for part in (bundle.transformer, bundle.vae, bundle.text_encoder):
+    parts = [bundle.transformer, bundle.vae, bundle.text_encoder]
+    if bundle.tiny_decoder is not None:
+        parts.append(bundle.tiny_decoder.decoder)
+    for name, scale in bundle.adapters:
+        digest.update(f"lora {name} {scale}".encode())
+    for part in parts:
         samples = []
         for name, tensor in sorted(part.state_dict().items()):
             digest.update(f"{name} {tuple(tensor.shape)}".encode())

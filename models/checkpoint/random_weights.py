@@ -11,7 +11,8 @@ import torch
 from diffusers import AnyFlowFARTransformer3DModel, AutoencoderKLWan, FlowMapEulerDiscreteScheduler
 from transformers import UMT5Config, UMT5EncoderModel
 
-from models.checkpoint.bundle import Bundle, check_sizes, pick_device, pick_dtype
+from models.checkpoint.bundle import Bundle, check_sizes
+from models.checkpoint.device import pick_device, pick_dtype
 from models.checkpoint.small_tokenizer import small_tokenizer
 from models.errors import ModelError
 from models.network.execution import check_execution

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -61,3 +62,17 @@ class Mp4:
             self.part.replace(self.path)
         else:
             self.part.unlink(missing_ok=True)
+
+
+def save_mp4(path: str | Path, chunks: Iterable[np.ndarray[Any, np.dtype[np.uint8]]], fps: float) -> None:
+    """Write chunks of frames, uint8 (n, H, W, 3) each and all of one size, to an MP4 file. Raises OutputError."""
+    path = Path(path)
+    check_folder(path)
+    rest = iter(chunks)
+    first = next(rest, None)
+    if first is None:
+        raise OutputError("There are no frames to write.")
+    with Mp4(path, first.shape[2], first.shape[1], fps) as out:
+        out.write(first)
+        for chunk in rest:
+            out.write(chunk)

@@ -1,4 +1,4 @@
-"""How passes through the network run: plainly, with compiled layers, or replayed as CUDA graphs. Same numbers each way.
+"""How passes through the network run: eagerly, with compiled layers, or replayed as CUDA graphs, with equal results.
 
 A pass says everything it depends on: tensors by value, shapes and places by a key, a store by address. That is what a
 graph needs to be replayed: the tensors are copied to where they were when it was recorded, then one launch does it all.

@@ -1,4 +1,4 @@
-"""Text to embeddings: cleaning, checking, encoding, blending. What layers make of them is in `transformer`."""
+"""Text to embeddings: cleaning, checking, encoding, blending. Its keys and values: `transformer.prompt_kv`."""
 
 from __future__ import annotations
 
@@ -40,16 +40,24 @@ class PromptEncoder:
         """
         text = clean(text)
         if text not in self._kept:
-            tokens = self._tokenizer(text, add_special_tokens=True, return_tensors="pt", verbose=False)
-            count = tokens.input_ids.shape[1]
-            if count > TEXT_POSITIONS:
-                raise PromptError(f"the prompt is {count} tokens long; the model reads at most {TEXT_POSITIONS}")
             device = next(self._encoder.parameters()).device
-            embedded = self._encoder(tokens.input_ids.to(device)).last_hidden_state[0]
+            embedded = self._encoder(self._tokens(text).to(device)).last_hidden_state[0]
             if len(self._kept) >= _KEPT:
                 self._kept.pop(next(iter(self._kept)))
             self._kept[text] = embedded
         return self._kept[text]
+
+    def check(self, prompt: Prompt) -> None:
+        """Raises PromptError for a prompt that `encode` or `blend` would refuse."""
+        for text, _ in check_prompt(prompt):
+            self._tokens(clean(text))
+
+    def _tokens(self, text: str) -> Tensor:
+        """Token ids (1, tokens)."""
+        ids: Tensor = self._tokenizer(text, add_special_tokens=True, return_tensors="pt", verbose=False).input_ids
+        if ids.shape[1] > TEXT_POSITIONS:
+            raise PromptError(f"the prompt is {ids.shape[1]} tokens long; the model reads at most {TEXT_POSITIONS}")
+        return ids
 
     def blend(self, parts: Sequence[tuple[str, float]], kind: BlendKind = "linear") -> Tensor:
         """Weighted blend of several prompts' embeddings; weights are taken relative to their sum."""

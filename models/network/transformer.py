@@ -76,7 +76,7 @@ class StreamingTransformer:
         self.width = self.heads * self.head_dim
         self.eps: float = config.eps
         self.patch: tuple[int, int] = tuple(config.patch_size[1:])
-        self.far_patch: tuple[int, int] = tuple(config.compressed_patch_size[1:])
+        self.far_patch: tuple[int, int] = tuple(getattr(config, "compressed_patch_size", config.patch_size)[1:])
         self.dtype: torch.dtype = module.patch_embedding.weight.dtype
         self.device: torch.device = module.patch_embedding.weight.device
         self._tables = torch.stack([block.scale_shift_table[0].detach().float() for block in module.blocks])
@@ -90,11 +90,7 @@ class StreamingTransformer:
         found = self._modulations.get((t, r))
         if found is not None:
             return found
-        embedder = self.module.condition_embedder
-        time = torch.full((1, 1), t * 1000.0, dtype=torch.float64, device=self.device)
-        delta = torch.full((1, 1), (r if embedder.deltatime_type == "r" else t - r) * 1000.0).to(time)
-        like = torch.empty(0, dtype=self.dtype, device=self.device)
-        embedded, projected = embedder.forward_timestep(time, delta, like, token_per_frame=1)
+        embedded, projected = self.embed_times(t, r)
         blocks = self._tables + projected.view(1, 6, -1).float()
         head = self.module.scale_shift_table[0].float() + embedded.view(1, -1).float()
         blocks[:, 1] += 1
@@ -104,6 +100,23 @@ class StreamingTransformer:
             self._modulations.clear()
         self._modulations[t, r] = made
         return made
+
+    def embed_times(self, t: float, r: float) -> tuple[Tensor, Tensor]:
+        """Embedding of a step from noise level t to r, and its projection: d and 6 d numbers."""
+        embedder = self.module.condition_embedder
+        time = torch.full((1, 1), t * 1000.0, dtype=torch.float64, device=self.device)
+        delta = torch.full((1, 1), (r if embedder.deltatime_type == "r" else t - r) * 1000.0).to(time)
+        like = torch.empty(0, dtype=self.dtype, device=self.device)
+        embedded, projected = embedder.forward_timestep(time, delta, like, token_per_frame=1)
+        return embedded, projected
+
+    def rope(self, frames: int, height: int, width: int, *, far: bool = False) -> Tensor:
+        """Rotary table of latents of this size, by the module's own code: (frames, tokens a frame, dim / 2, 2)."""
+        ph, pw = self.far_patch if far else self.patch
+        rope = self.module.rope
+        make = rope._forward_compressed_frame if far else rope._forward_full_frame
+        table = make(frames, height // ph, width // pw, self.device)
+        return torch.view_as_real(table.flatten(1, 2).to(torch.complex64)).contiguous()
 
     @torch.no_grad()
     def prompt_kv(self, embeddings: Sequence[Tensor]) -> PromptKV:
@@ -134,7 +147,7 @@ class StreamingTransformer:
 
     def embed(self, latents: Tensor, *, far: bool = False) -> Tensor:
         """Latents (B, F, C, H, W) to tokens (B, F * h * w, d), with the coarse patches when `far`."""
-        conv = self.module.far_patch_embedding if far else self.module.patch_embedding
+        conv = self.module.far_patch_embedding if far and self.far_patch != self.patch else self.module.patch_embedding
         ph, pw = self.far_patch if far else self.patch
         batch, frames, channels, height, width = latents.shape
         patches = latents.reshape(batch, frames, channels, height // ph, ph, width // pw, pw)

@@ -34,7 +34,7 @@ def batch_latents(
         embeddings = [bundle.prompts.encode("")] * rows + embeddings
     prompt = network.prompt_kv(embeddings)
     cache = KVCache(network, window(bundle), batch=len(embeddings))
-    sigmas = flowmap.schedule(steps, bundle.shift)
+    sigmas = flowmap.schedule_for(bundle, steps)
     made: list[Tensor] = []
     while sum(part.shape[1] for part in made) < latent_frames:
         shape = (bundle.chunk_frames if made else bundle.first_chunk_frames, *bundle.latent_shape)

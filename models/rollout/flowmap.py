@@ -9,9 +9,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from models.checkpoint.bundle import Bundle
 from models.errors import RequestError
 
 MAX_STEPS = 50
+DEFAULT_STEPS = 4
 
 
 def check_steps(steps: int) -> int:
@@ -37,11 +39,19 @@ def schedule(steps: int, shift: float) -> list[float]:
     return [*(shifted(x, shift) for x in uniform.tolist()), 0.0]
 
 
-def sigma_after(sigma: float, steps_left: int, shift: float) -> float:
-    """Where the next of `steps_left` even steps from `sigma` down to 0 ends. One step left goes to 0."""
-    if steps_left <= 1:
-        return 0.0
-    return shifted(unshifted(sigma, shift) * (steps_left - 1) / steps_left, shift)
+def schedule_for(bundle: Bundle, steps: int | None = None) -> list[float]:
+    """The noise levels of a chunk of `bundle`; steps None takes its fixed ones, or DEFAULT_STEPS.
+
+    Raises RequestError for another count than that of a model that runs at fixed noise levels.
+    """
+    if not bundle.fixed_sigmas:
+        return schedule(DEFAULT_STEPS if steps is None else steps, bundle.shift)
+    count = len(bundle.fixed_sigmas) - 1
+    if steps not in (None, count):
+        raise RequestError(
+            f"{bundle.name} runs at a fixed list of {count} steps, not {steps}; leave the steps out", code="steps_fixed"
+        )
+    return list(bundle.fixed_sigmas)
 
 
 def cfg(uncond: Tensor, cond: Tensor, scale: Tensor | float) -> Tensor:

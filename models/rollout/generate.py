@@ -23,7 +23,7 @@ def generate(
     *,
     prompt: str,
     frames: int = 81,
-    steps: int = 4,
+    steps: int | None = None,
     seed: int = 0,
     image: Image.Image | None = None,
     video: np.ndarray | None = None,
@@ -34,17 +34,18 @@ def generate(
     """Yield uint8 (n, H, W, 3), chunk after chunk, until `frames` pixel frames are made; the last one is cut to fit.
 
     A bidirectional checkpoint makes the whole clip at once (`models.rollout.bidirectional`), from text only.
+    steps: a chunk; None takes 4, or the count of a model that runs at fixed noise levels.
     guidance: None takes the bundle's own.
     progress(frames made, frames asked for) is called after every chunk. Arguments are checked before the first chunk.
     """
     if isinstance(frames, bool) or not isinstance(frames, int) or not 1 <= frames <= MAX_FRAMES:
         raise RequestError(f"frames is {frames!r}; it must be a whole number from 1 to {MAX_FRAMES}")
-    sigmas = flowmap.schedule(steps, bundle.shift)
+    sigmas = flowmap.schedule_for(bundle, steps)
     if not bundle.streams:
         if image is not None or video is not None:
             raise RequestError(f"{bundle.name} makes video from text alone; an image or a clip needs a FAR checkpoint")
         scale = bundle.guidance if guidance is None else guidance
-        whole = generate_whole(bundle, prompt=prompt, frames=frames, steps=steps, seed=seed, guidance=scale)
+        whole = generate_whole(bundle, prompt=prompt, frames=frames, steps=len(sigmas) - 1, seed=seed, guidance=scale)
         return _counted(whole, frames, progress)
     partition, context_frames = as_trained(bundle, frames)
     rollout = Rollout(

@@ -53,10 +53,10 @@ def window(bundle: Bundle, context_frames: int | None = None) -> WindowConfig:
 
     For the published checkpoints that is 1 + 9 + 6 latent frames of context and 3 in progress, of 21 trained.
     """
-    chunk, near = bundle.chunk_frames, bundle.transformer.config.full_chunk_limit - 1
+    chunk, near, sink = bundle.chunk_frames, bundle.near_chunks, bundle.first_chunk_frames
     if context_frames is None:
-        far = max(0, (sum(bundle.partition) - 1 - near * chunk - chunk) // chunk)
-        context_frames = 1 + (far + near) * chunk
+        far = max(0, (sum(bundle.partition) - sink - near * chunk - chunk) // chunk)
+        context_frames = sink + (far + near) * chunk
     _, height, width = bundle.latent_shape
     return WindowConfig(height, width, chunk, near, context_frames)
 
@@ -101,7 +101,9 @@ class KVCache:
         shape = (len(network.layers), batch, tokens, network.heads, network.head_dim)
         self.keys = torch.zeros(shape, dtype=network.dtype, device=network.device)
         self.values = torch.zeros_like(self.keys)
-        self._full_rope, self._far_rope = rope_tables(network, geometry)
+        frames = geometry.context_frames + geometry.chunk_frames
+        self._full_rope = network.rope(frames, geometry.height, geometry.width)
+        self._far_rope = network.rope(frames, geometry.height, geometry.width, far=True)
         self._backwards = torch.tensor([1.0, -1.0], device=network.device)
 
     # -- the window ----------------------------------------------------------------------------------------------
@@ -217,17 +219,3 @@ class KVCache:
         twin.__dict__.update(self.__dict__)
         twin.chunks, twin.keys, twin.values = list(self.chunks), self.keys.clone(), self.values.clone()
         return twin
-
-
-def rope_tables(network: StreamingTransformer, geometry: WindowConfig) -> tuple[Tensor, Tensor]:
-    """Cosines and sines of full and far tokens, by the module's own code: (frames, tokens a frame, dim / 2, 2)."""
-    rope = network.module.rope
-    frames = geometry.context_frames + geometry.chunk_frames
-    tables = []
-    for make, (ph, pw) in (
-        (rope._forward_full_frame, network.patch),
-        (rope._forward_compressed_frame, network.far_patch),
-    ):
-        table = make(frames, geometry.height // ph, geometry.width // pw, network.device)
-        tables.append(torch.view_as_real(table.flatten(1, 2).to(torch.complex64)).contiguous())
-    return tables[0], tables[1]

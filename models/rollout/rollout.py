@@ -21,10 +21,9 @@ from torch import Tensor
 
 from models.checkpoint.bundle import Bundle
 from models.errors import RequestError
-from models.media.read import fit_clip, fit_image
 from models.network.text_encoder import BlendKind, Prompt
 from models.rollout import units
-from models.rollout.conditioning import Conditioning
+from models.rollout.conditioning import Conditioning, from_clip, from_image
 from models.rollout.history import ChunkStart, History
 from models.rollout.kv_cache import KVCache, window
 from models.rollout.prompt_state import PendingPrompt, PromptState
@@ -74,11 +73,11 @@ class Rollout:
             raise RequestError(f"sampler is {sampler!r}; it must be {' or '.join(SAMPLERS)}")
         conditioning: Conditioning | None = None
         if image is not None:
-            conditioning = _image(bundle, image)
+            conditioning = from_image(bundle, image)
         elif clip is not None:
-            fitted = fit_clip(clip, clip_fps, width=bundle.width, height=bundle.height, fps=bundle.fps)
-            conditioning = _conditioning(bundle, fitted)
+            conditioning = from_clip(bundle, clip, clip_fps)
         first = PromptState().request(prompt)
+        bundle.prompts.check(prompt)
         rows = 2 if guidance > 1.0 else 1
         self.rebuilt = ""  # "all" where `snapshot.load` had to compute the context and the decoder's state again
         self.state = RolloutState(
@@ -151,13 +150,23 @@ class Rollout:
 
         transition: chunks over which the embeddings are blended, by `kind`.
         """
-        self.state.prompt = self.state.prompt.request(text, transition, kind)
+        requested = self.state.prompt.request(text, transition, kind)
+        self.bundle.prompts.check(text)
+        self.state.prompt = requested
         if not self.state.begun:
             self.state.prompt_chunk = -1
 
     def image(self, image: Image.Image | np.ndarray) -> None:
         """Start a new shot from this image (PIL, or uint8 (H, W, 3)) at the next chunk. Raises MediaError."""
-        self.state.pending_image = _image(self.bundle, image)
+        self.state.pending_image = from_image(self.bundle, image)
+
+    def cancel_prompt(self) -> None:
+        """Drop the pending prompt; the one applied last stays."""
+        self.state.prompt = replace(self.state.prompt, pending=None)
+
+    def cancel_image(self) -> None:
+        """Drop the pending image."""
+        self.state.pending_image = None
 
     def restart_chunk(self) -> None:
         """Drop the chunk in progress unless it is decoded; it starts again, under the newest prompt."""
@@ -240,13 +249,3 @@ class Rollout:
         """Instead of running a "decode": start it, and get the frames when the next work is enqueued."""
         assert self.next().kind == "decode", f"next is {self.next().kind}, not decode"
         return units.decode(self.state)
-
-
-def _image(bundle: Bundle, image: Image.Image | np.ndarray) -> Conditioning:
-    picture = Image.fromarray(image) if isinstance(image, np.ndarray) else image
-    return _conditioning(bundle, fit_image(picture, bundle.width, bundle.height)[None])
-
-
-def _conditioning(bundle: Bundle, frames: np.ndarray) -> Conditioning:
-    per = bundle.frames_per_latent
-    return Conditioning(frames, per, bundle.chunk_frames * per)

@@ -166,11 +166,11 @@ def show_vae(config: Mapping[str, Any], path: Path, side: int, clips: int = 3, f
     """Clips that the VAE was not trained on, above what it makes of them."""
     vae, rng = vae_of(config), np.random.default_rng(77_000)
     real = [render(simulate([(0, random_scene(rng))], frames, rng), side) for _ in range(clips)]
-    codec = WanVAE(vae)
+    wan_vae = WanVAE(vae)
     copies = []
     for clip in real:
-        latents = codec.encode(codec.start_encoder(), clip)
-        copies.append(codec.decode(codec.start(), latents).numpy())
+        latents = wan_vae.encode(wan_vae.start_encoder(), clip)
+        copies.append(wan_vae.decode(wan_vae.start(), latents).numpy())
     draw_pairs(real, copies, path)
 
 

@@ -14,7 +14,7 @@ import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from models.checkpoint.bundle import pick_device
+from models.checkpoint.device import pick_device
 
 
 def learning_rate(step: int, total: int, peak: float, warmup: int = 50, last: float = 0.03) -> float:

@@ -1,4 +1,4 @@
-"""The decoder's side of a rollout: its state between chunks, and the frames on their way from the device.
+"""The decoder of a rollout: its state between chunks, and the copy of frames from the device to the host.
 
 On a GPU decoding runs on a stream of its own beside the next steps, and one pinned copy a chunk brings the pixels over;
 on a CPU there is nothing to wait for and frames are ready at once.
@@ -18,7 +18,7 @@ from models.vae.base import Decoder, VAEState
 
 
 class PendingFrames:
-    """uint8 frames (n, H, W, 3) under way to the host; `result` waits for them."""
+    """uint8 frames (n, H, W, 3) being copied to the host; `result` waits for them."""
 
     def __init__(self, frames: Tensor) -> None:
         """Called on the stream that makes `frames`."""
@@ -43,7 +43,7 @@ class PendingFrames:
 
 
 class StreamDecoder:
-    """State of the decoder before the next chunk. unheard: latents of the past it must decode first to have it."""
+    """State of the decoder before the next chunk. replay: earlier latents to decode first to have it."""
 
     def __init__(self, decoder: Decoder, state: VAEState | None = None, replay: Sequence[Tensor] = ()) -> None:
         self.decoder = decoder
@@ -74,7 +74,7 @@ class StreamDecoder:
         return twin
 
     def synchronize(self) -> None:
-        """Let the current stream wait for what is under way, before it reads the state."""
+        """Let the current stream wait for decoding in progress, before it reads the state."""
         for slot in self.state.cache:
             if isinstance(slot, Tensor) and slot.device.type == "cuda":
                 torch.cuda.current_stream(slot.device).wait_stream(_stream(slot.device))

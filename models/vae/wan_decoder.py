@@ -1,8 +1,8 @@
 """The forward pass of Wan's decoder for streaming, over the diffusers module's own weights.
 
 The frames of a call are a batch of pictures, (frames, C, H, W) channels last, from the first layer to the last: every
-causal convolution over time is then one 2D convolution (`codec_fold`), norms and activations work in place, and nothing
-is turned around in between. What a convolution must know of the past is its last two inputs, a slot of `cache`; None
+causal convolution over time is then one 2D convolution (`causal_conv`), norms and activations work in place, and
+nothing is permuted in between. What a convolution must know of the past is its last two inputs, a slot of `cache`; None
 stands for no past, and zeros are what the model then sees. diffusers' own forward computes the same; it is kept for
 training and for the encoder.
 """

@@ -16,6 +16,7 @@ from farcast.protocol import (
     Ping,
     Pong,
     Prompt,
+    PromptRejected,
     ProtocolError,
     Resume,
     Rewind,
@@ -32,6 +33,9 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from stream.errors import StreamError
 from stream.metrics import Metrics
 from stream.session.session import Session
+from stream.uploads.filters import FILTERED, Filters, Subject
+
+from . import problems
 
 log = logging.getLogger("farcast.control")
 
@@ -43,11 +47,19 @@ STATUS = (Chunk, DeadlineMissed, Underrun)  # news that a newer one replaces
 class Connection:
     """One client. `send` never blocks; when the client does not read, stale news go first, then the connection."""
 
-    def __init__(self, socket: WebSocket, session: Session, metrics: Metrics, steers: bool = True) -> None:
+    def __init__(
+        self,
+        socket: WebSocket,
+        session: Session,
+        metrics: Metrics,
+        steers: bool = True,
+        filters: Filters | None = None,
+    ) -> None:
         self.socket = socket
         self.session = session
         self.metrics = metrics
         self.steers = steers
+        self.filters = filters or Filters()
         self.dropped = 0
         self._outbox: deque[ServerMessage] = deque()
         self._work = asyncio.Event()
@@ -104,20 +116,20 @@ class Connection:
                 text = message.get("text")
                 if text is None:
                     text = message.get("bytes") or b""
-                self.on_message(text)
+                await self.on_message(text)
                 await asyncio.sleep(0)  # a flood from one client leaves room for everybody else
 
-    def on_message(self, text: str | bytes) -> None:
+    async def on_message(self, text: str | bytes) -> None:
         """One message; whatever is wrong with it is answered, and the connection stays."""
         try:
             if isinstance(text, bytes):
                 raise ProtocolError("Send text, not binary.", code="bad_json")
-            self._obey(text)
+            await self._obey(text)
         except ProtocolError as error:
             self.metrics.control.labels("invalid").inc()
             self.send(refusal(error))
 
-    def _obey(self, text: str) -> None:
+    async def _obey(self, text: str) -> None:
         message = parse_client(text)
         self.metrics.control.labels(message.type).inc()
         session = self.session
@@ -127,6 +139,7 @@ class Connection:
         try:
             match message:
                 case Prompt():
+                    await self.filters.check(Subject("prompt", text=message.words))
                     session.set_prompt(message.id, message.words, message.transition, self, tuple(message.mix or ()))
                 case SetDial():
                     session.set_dial(message.id, message, self)
@@ -144,13 +157,18 @@ class Connection:
                 case Ping():
                     self.send(Pong(re=message.id, t=message.t))
         except StreamError as error:
-            self.send(Error(re=message.id, code=error.code, message=error.message))
+            if isinstance(message, Prompt) and error.code == FILTERED:
+                rejected = PromptRejected(re=message.id, text=message.words, code=error.code, message=error.message)
+                return self.send(rejected)
+            self.send(problems.message(error, message.id))
 
 
-async def serve(socket: WebSocket, session: Session, metrics: Metrics, *, steers: bool = True) -> None:
+async def serve(
+    socket: WebSocket, session: Session, metrics: Metrics, *, steers: bool = True, filters: Filters | None = None
+) -> None:
     """Take the connection and keep it until either side ends it. `steers`: False for one who may only watch."""
     await socket.accept()
-    await Connection(socket, session, metrics, steers).run()
+    await Connection(socket, session, metrics, steers, filters).run()
     if socket.client_state is WebSocketState.CONNECTED and socket.application_state is WebSocketState.CONNECTED:
         with contextlib.suppress(RuntimeError):
             await socket.close()

@@ -1,4 +1,5 @@
-"""Every error over HTTP is an `application/problem+json` document (RFC 9457) with a `code` for programs."""
+"""A user's error on the wire: over HTTP an `application/problem+json` document (RFC 9457), on the control socket an
+`error` message; both with the error's `code` for programs."""
 
 from __future__ import annotations
 
@@ -6,14 +7,14 @@ import logging
 import math
 from http import HTTPStatus
 
-from farcast.protocol import Problem, ProtocolError
+from farcast.errors import FarcastError
+from farcast.protocol import Error, Problem
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-from stream.errors import StreamError
 from stream.metrics import Metrics
 
 log = logging.getLogger("farcast.http")
@@ -31,6 +32,21 @@ def problem(status: int, code: str, detail: str, headers: dict[str, str] | None 
     return Response(body.dump(), status, media_type=MEDIA_TYPE, headers=headers)
 
 
+def answer(error: FarcastError) -> Response:
+    """The HTTP answer. An error without a status is one in what was sent: 400."""
+    status, headers = getattr(error, "status", 400), {}
+    if (wait := getattr(error, "retry_after", None)) is not None:
+        headers["Retry-After"] = str(math.ceil(wait))
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return problem(status, error.code, error.message, headers)
+
+
+def message(error: FarcastError, re: str | None = None, *, fatal: bool = False) -> Error:
+    """The control message. `re`: the id of the message that is answered."""
+    return Error(re=re, code=error.code, message=error.message, fatal=fatal)
+
+
 def install(app: FastAPI, metrics: Metrics) -> None:
     """Teach `app` to answer every error as a problem."""
 
@@ -38,18 +54,10 @@ def install(app: FastAPI, metrics: Metrics) -> None:
         metrics.refused.labels(code).inc()
         return problem(status, code, detail, headers)
 
-    async def stream_error(request: Request, error: Exception) -> Response:
-        assert isinstance(error, StreamError)
-        headers = {}
-        if error.retry_after is not None:
-            headers["Retry-After"] = str(math.ceil(error.retry_after))
-        if error.status == 401:
-            headers["WWW-Authenticate"] = "Bearer"
-        return refuse(error.status, error.code, error.message, headers)
-
-    async def protocol_error(request: Request, error: Exception) -> Response:
-        assert isinstance(error, ProtocolError)
-        return refuse(400, error.code, error.message)
+    async def user_error(request: Request, error: Exception) -> Response:
+        assert isinstance(error, FarcastError)
+        metrics.refused.labels(error.code).inc()
+        return answer(error)
 
     async def validation_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
@@ -71,8 +79,7 @@ def install(app: FastAPI, metrics: Metrics) -> None:
             500, "internal", "Something went wrong in the server. It is in the log; the other sessions go on."
         )
 
-    app.add_exception_handler(StreamError, stream_error)
-    app.add_exception_handler(ProtocolError, protocol_error)
+    app.add_exception_handler(FarcastError, user_error)
     app.add_exception_handler(RequestValidationError, validation_error)
     app.add_exception_handler(HTTPException, http_error)
     app.add_exception_handler(ClientDisconnect, cut_short)

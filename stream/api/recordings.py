@@ -46,7 +46,7 @@ def routes(manager: Manager) -> APIRouter:
             "Accept-Ranges": "bytes",
             "Cache-Control": "no-store",
             "Content-Disposition": f'inline; filename="{found.path.name}"',
-            "Farcast-Recording": "growing" if found.ended_at is None else found.stopped or "complete",
+            "Farcast-Recording": "growing" if found.growing else found.why or "complete",
         }
         begin, end, status = 0, size, 200
         if (wanted := span(request.headers.get("range"), size)) is not None:

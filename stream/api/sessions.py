@@ -12,7 +12,6 @@ from farcast.protocol import (
     Score,
     SessionCreated,
     SessionInfo,
-    SessionRequest,
     SessionUrls,
     parse_request,
 )
@@ -25,10 +24,10 @@ from stream.ice import name_ice_servers
 from stream.score.log import to_json
 from stream.session.manager import Manager
 from stream.session.session import Session
-from stream.types import Pixels
+from stream.uploads.filters import Subject
 
-from .requests import media_type, read, read_form, token_of
-from .uploads import decode_clip, decode_image
+from .requests import media_type, read, token_of
+from .uploads import Uploads
 
 JSON = "application/json"
 PROBLEMS: dict[int | str, dict[str, Any]] = {
@@ -40,7 +39,9 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         409: "The session has ended.",
         413: "Too large.",
         415: "Wrong content type.",
+        422: "The file cannot be decoded within the limits, or a content filter refuses it.",
         503: "No room, or the model is still loading; see Retry-After.",
+        507: "The server's disk is full.",
     }.items()
 }
 CREATE_BODY = {
@@ -99,18 +100,8 @@ def info(session: Session, config: ServerConfig) -> dict[str, object]:
     }
 
 
-def routes(manager: Manager, config: ServerConfig) -> APIRouter:
+def routes(manager: Manager, config: ServerConfig, uploads: Uploads) -> APIRouter:
     router = APIRouter(prefix="/v1", tags=["sessions"], responses=dict(PROBLEMS))
-
-    async def picture(data: bytes) -> Pixels:
-        facts = await manager.facts()
-        return await asyncio.to_thread(decode_image, data, facts.width, facts.height, max_pixels=config.max_pixels)
-
-    async def clip(data: bytes) -> Pixels:
-        facts = await manager.facts()
-        return await asyncio.to_thread(
-            decode_clip, data, facts.width, facts.height, facts.fps, max_pixels=config.max_pixels
-        )
 
     @router.get("/model", response_model=ModelInfo)
     async def model() -> ModelInfo:
@@ -131,13 +122,14 @@ def routes(manager: Manager, config: ServerConfig) -> APIRouter:
     )
     async def create(request: Request) -> Response:
         """Start a session from a prompt, and from a picture or a clip where one is sent."""
-        start, image, video = await _creation(request)
-        session = await manager.create(
-            start,
-            image=None if image is None else await picture(image),
-            clip=None if video is None else await clip(video),
-            clip_fps=None if video is None else (await manager.facts()).fps,
-        )
+        if media_type(request) == JSON:
+            start = parse_request(await read(request, config.max_json))
+            await uploads.filters.check(Subject("prompt", text=start.prompt))
+            session = await manager.create(start)
+        elif media_type(request) == "multipart/form-data":
+            session = await _from_upload(request)
+        else:
+            raise WrongMediaType("Send application/json, or multipart/form-data with `request` and `image` or `clip`.")
         created = SessionCreated.model_validate(
             {**info(session, config), "token": session.token, "view_token": session.view_token}
         )
@@ -146,22 +138,14 @@ def routes(manager: Manager, config: ServerConfig) -> APIRouter:
         name_ice_servers(response, config.ice_servers, config.turn_secret)
         return response
 
-    async def _creation(request: Request) -> tuple[SessionRequest, bytes | None, bytes | None]:
-        kind = media_type(request)
-        if kind == JSON:
-            return parse_request(await read(request, config.max_json)), None, None
-        if kind != "multipart/form-data":
-            raise WrongMediaType("Send application/json, or multipart/form-data with `request` and `image` or `clip`.")
-        form = await read_form(request, config.max_upload)
-        text = form.fields.get("request") or form.files.get("request", (b"", ""))[0]
-        if not text:
-            raise InvalidRequest("The form lacks `request`, the JSON of the session.")
-        if len(text) > config.max_json:
-            raise InvalidRequest(f"`request` is over {config.max_json // 1024} KiB.")
-        files = {name: data for name, (data, _) in form.files.items() if name != "request"}
-        if set(files) - {"image", "clip"} or len(files) > 1:
-            raise InvalidRequest("Send one file, as `image` or as `clip`.")
-        return parse_request(text), files.get("image"), files.get("clip")
+    async def _from_upload(request: Request) -> Session:
+        async with uploads.form(request) as form:
+            start = uploads.creation(form)
+            await uploads.filters.check(Subject("prompt", text=start.prompt))
+            facts = await manager.facts()
+            with manager.reserve(start, facts) as place:  # who would be refused is refused before anything is decoded
+                image, clip = await uploads.image(form, facts), await uploads.clip(form, facts)
+                return await manager.create(start, image, clip, None if clip is None else facts.fps, place=place)
 
     @router.get("/sessions/{session_id}", response_model=SessionInfo)
     async def look(session_id: str, request: Request, response: Response) -> SessionInfo:
@@ -187,16 +171,17 @@ def routes(manager: Manager, config: ServerConfig) -> APIRouter:
     async def image(session_id: str, request: Request) -> Response:
         """A new shot from this picture, at the next chunk; `image_applied` on the control socket says when."""
         session = manager.get(session_id, token_of(request))
-        form = await read_form(request, config.max_upload)
-        if "image" not in form.files:
+        async with uploads.form(request) as form:
+            session.refuse_if_over()
+            pixels = await uploads.image(form, session.facts)
+        if pixels is None:
             raise InvalidRequest("The form lacks the file `image`.")
-        pixels = await picture(form.files["image"][0])
         return Response(ImageAccepted(re=session.set_image(pixels)).dump(), 202, media_type=JSON)
 
     @router.get("/sessions/{session_id}/score", response_model=Score)
     async def score(session_id: str, request: Request) -> Response:
         """Everything that decided the session's pixels, by chunk index: `farcast render` makes the take again."""
-        document = manager.get(session_id, token_of(request)).score.document()
+        document = manager.score(session_id, token_of(request))
         return Response(await asyncio.to_thread(to_json, document), media_type=JSON)
 
     return router

@@ -1,90 +1,72 @@
-"""Pictures and clips that people send, decoded in the server and made to fit the model. Nothing bad reaches the device.
-
-`models.media.read` does the fitting; it is free of torch, so the server process stays small.
-"""
+"""Pictures and clips of a request: received within a quota, decoded in a process of their own, in the model's size."""
 
 from __future__ import annotations
 
-import io
-import warnings
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
-import av
-import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from farcast.protocol import SessionRequest, parse_request
+from starlette.requests import Request
 
-from models.errors import MediaError
-from models.media.read import fit_image
-from stream.errors import InvalidRequest, TooLarge
+from stream.config import ServerConfig
+from stream.engine.protocol import ModelFacts
+from stream.errors import InvalidRequest
 from stream.types import Pixels
-
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
-CLIP_SECONDS = 20.0  # of an uploaded clip that are used, from its end
-
-
-def decode_image(data: bytes, width: int, height: int, *, max_pixels: int) -> Pixels:
-    """Any common image to RGB (height, width, 3), cropped to the model's shape.
-
-    Raises InvalidRequest for what is no image, TooLarge before anything of a huge one is unpacked.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit below is ours
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
-        if image.width * image.height > max_pixels:
-            raise TooLarge(
-                f"The image has {image.width} x {image.height} pixels; the most is {max_pixels / 1e6:.0f} million. "
-                "Send a smaller one.",
-                code="image_too_large",
-            )
-        image.draft("RGB", (2 * width, 2 * height))  # a large JPEG is unpacked at a fraction of its size
-        image.load()
-        return fit_image(image, width, height)
-    except MediaError as error:
-        raise InvalidRequest(str(error), code="bad_image") from None
-    except (Image.DecompressionBombError, MemoryError):
-        raise TooLarge(
-            "The image unpacks to far too many pixels. Send a smaller one.", code="image_too_large"
-        ) from None
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError, TypeError):
-        raise InvalidRequest(
-            f"The file is not an image that can be read. Send one of: {', '.join(FORMATS)}.", code="bad_image"
-        ) from None
+from stream.uploads.filters import FRAME_SECONDS, Filters, Subject
+from stream.uploads.form import Form, Quota, receive_form
+from stream.uploads.pool import DecodePool
 
 
-def decode_clip(data: bytes, width: int, height: int, fps: float, *, max_pixels: int) -> Pixels:
-    """A video file to RGB frames (N, height, width, 3) at `fps`, at most its last CLIP_SECONDS.
+class Uploads:
+    """What a server does with uploads; one a server."""
 
-    Raises InvalidRequest, TooLarge.
-    """
-    most = int(CLIP_SECONDS * fps)
-    frames: list[Pixels] = []
-    try:
-        with av.open(io.BytesIO(data), mode="r") as container:
-            if not container.streams.video:
-                raise InvalidRequest("The clip has no video in it.", code="bad_clip")
-            stream = container.streams.video[0]
-            if stream.width * stream.height > max_pixels:
-                raise TooLarge("The clip's pictures are too large. Send a smaller one.", code="clip_too_large")
-            due = 0.0
-            for frame in container.decode(stream):
-                at = frame.time if frame.time is not None else due
-                if at + 1e-6 < due:
-                    continue
-                pixels = _fit(frame, width, height)
-                while due <= at + 1e-6 and len(frames) < 4 * most:  # slower clips repeat frames
-                    frames.append(pixels)
-                    due += 1 / fps
-                if len(frames) >= 4 * most:
-                    break
-    except av.error.FFmpegError:
-        raise InvalidRequest(
-            "The file is not a video that can be read. Send an MP4 or WebM.", code="bad_clip"
-        ) from None
-    if not frames:
-        raise InvalidRequest("The clip has no frames in it.", code="bad_clip")
-    return np.stack(frames[-most:])
+    def __init__(self, config: ServerConfig) -> None:
+        self.config = config
+        self.filters = Filters(config.filters)
+        self.pool = DecodePool(config.upload_processes, config.upload_waiting)
+        self.quota = Quota(config.upload_space)
 
+    @asynccontextmanager
+    async def form(self, request: Request) -> AsyncIterator[Form]:
+        """The request's form while its files are open. Raises what `receive_form` does."""
+        self.pool.start()
+        async with receive_form(request, self.config.max_upload, self.quota) as form:
+            yield form
 
-def _fit(frame: av.VideoFrame, width: int, height: int) -> Pixels:
-    image = Image.fromarray(frame.to_ndarray(format="rgb24"))
-    return np.asarray(ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR), dtype=np.uint8)
+    def creation(self, form: Form) -> SessionRequest:
+        """The JSON part of a form that makes a session. Raises InvalidRequest, ProtocolError."""
+        most = self.config.max_json
+        text: str | bytes = form.fields.get("request", "")
+        if not text and "request" in form.files:
+            text = form.files["request"].read(most + 1)
+        if not text:
+            raise InvalidRequest("The form lacks `request`, the JSON of the session.")
+        if len(text) > most:
+            raise InvalidRequest(f"`request` is over {most // 1024} KiB.")
+        names = set(form.files) - {"request"}
+        if names - {"image", "clip"} or len(names) > 1:
+            raise InvalidRequest("Send one file, as `image` or as `clip`.")
+        return parse_request(text)
+
+    async def image(self, form: Form, facts: ModelFacts) -> Pixels | None:
+        """The form's picture in the model's size; None without one. Raises what `DecodePool.image` does, and
+        Unprocessable where a content filter refuses it."""
+        if (file := form.files.get("image")) is None:
+            return None
+        pixels = await self.pool.image(file, facts.width, facts.height)
+        await self.filters.check(Subject("picture", pixels=pixels))
+        return pixels
+
+    async def clip(self, form: Form, facts: ModelFacts) -> Pixels | None:
+        """The form's clip in the model's size and rate; None without one. Raises as `image` does."""
+        if (file := form.files.get("clip")) is None:
+            return None
+        frames = await self.pool.clip(file, facts.width, facts.height, facts.fps)
+        if self.filters:
+            for frame in frames[:: max(1, round(facts.fps * FRAME_SECONDS))]:
+                await self.filters.check(Subject("picture", pixels=frame))
+        return frames
+
+    async def close(self) -> None:
+        await self.pool.close()
+        self.filters.close()

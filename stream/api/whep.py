@@ -32,7 +32,7 @@ RESOURCE = {"Accept-Patch": FRAGMENT, "Allow": "PATCH, DELETE, GET, HEAD, OPTION
 
 
 class Cors(CORSMiddleware):
-    """A browser's preflight is an OPTIONS request like any other: it too hears what may be posted."""
+    """A browser's preflight is an OPTIONS request like any other: its answer too says what may be posted."""
 
     def preflight_response(self, request_headers: Headers) -> Response:
         response = super().preflight_response(request_headers)
@@ -99,16 +99,13 @@ def routes(manager: Manager, config: ServerConfig, metrics: Metrics, viewers: di
         if not accepts(request.headers.get("accept", "*/*"), SDP):
             raise Unacceptable(f"The answer is {SDP}; accept it.")
         sdp = await text(request, SDP)
-        for gone in [v for v in viewers.values() if v.closed.is_set()]:
-            del viewers[gone.id]
         if sum(v.session is session for v in viewers.values()) >= config.max_viewers:
             raise Busy(f"The session has {config.max_viewers} viewers, which is the most.", retry_after=10)
-        viewer = Viewer(session, config, metrics)
+        viewer = Viewer(session, config, metrics, on_closed=lambda gone: viewers.pop(gone.id, None))
         viewers[viewer.id] = viewer
         try:
             answer = await viewer.answer(sdp)
         except BaseException:
-            viewers.pop(viewer.id, None)
             await viewer.close("refused")
             raise
         headers = {
@@ -139,7 +136,6 @@ def routes(manager: Manager, config: ServerConfig, metrics: Metrics, viewers: di
     async def leave(session_id: str, viewer_id: str) -> Response:
         """Stop watching. The address itself is the secret."""
         await find(session_id, viewer_id).close()
-        viewers.pop(viewer_id, None)
         return Response(status_code=200)
 
     return router

@@ -13,7 +13,7 @@ import numpy as np
 import typer
 
 from models.evaluation import report
-from stream.errors import ConfigError
+from stream.errors import ConfigError, user_errors
 
 if TYPE_CHECKING:
     from models.checkpoint.bundle import Bundle
@@ -24,6 +24,7 @@ MANY = 20  # prompts from which on clips are read in processes of their own
 
 
 @app.command("eval")
+@user_errors()
 def evaluate(
     model: Annotated[
         str | None, typer.Option(help="Checkpoint folder or hub id; left out = the embedded model.")

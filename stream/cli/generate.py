@@ -13,20 +13,22 @@ from typing import Annotated
 import typer
 
 from models.media.write import Mp4, OutputError, check_folder
+from stream.errors import user_errors
 
-from .options import Execution, Model
+from .options import Decoder, Execution, Lora, Model
 
 app = typer.Typer(add_completion=False)
 
 
 @app.command()
+@user_errors()
 def generate(
     prompt: Annotated[str, typer.Option(help="What the video should show.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The MP4 to write.")],
     image: Annotated[Path | None, typer.Option(help="Start from this picture.")] = None,
     video: Annotated[Path | None, typer.Option(help="Go on from the end of this clip.")] = None,
     frames: Annotated[int, typer.Option(help="Frames to make.")] = 81,
-    steps: Annotated[int, typer.Option(help="Steps a chunk, 1 to 50.")] = 4,
+    steps: Annotated[int | None, typer.Option(help="Steps a chunk, 1 to 50; left out = 4.")] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same arguments: same frames.")] = 0,
     guidance: Annotated[
         float | None, typer.Option(help="Classifier-free guidance; 1 = off, left out = the model's own.")
@@ -34,6 +36,8 @@ def generate(
     model: Model = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     execution: Execution = "eager",
+    decoder: Decoder = None,
+    lora: Lora = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Write a clip."""
@@ -42,11 +46,13 @@ def generate(
     check_folder(output)
     from models.checkpoint.load import open_weights
     from models.media.read import open_image, read_clip
+    from models.rollout.flowmap import schedule_for
     from models.rollout.generate import generate as make
 
     start = open_image(existing(image)) if image is not None else None
     clip, clip_fps = read_clip(existing(video)) if video is not None else (None, None)
-    bundle = open_weights(model, device, execution)
+    bundle = open_weights(model, device, execution, decoder=decoder, lora=lora or ())
+    steps = len(schedule_for(bundle, steps)) - 1
     chunks = make(
         bundle,
         prompt=prompt,

@@ -14,13 +14,16 @@ from farcast.commands.score import read_score
 from farcast.protocol import Score, limits
 
 from models.media.write import Mp4, check_folder
-from stream.errors import ConfigError
+from stream.errors import ConfigError, user_errors
+
+from .options import Decoder, Lora
 
 app = typer.Typer(add_completion=False)
 LIVE = "live"
 
 
 @app.command()
+@user_errors()
 def render(
     score: Annotated[Path, typer.Argument(help="The score of the take, from the page or GET .../score.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The MP4 to write.")],
@@ -36,6 +39,8 @@ def render(
         bool, typer.Option("--any-model", help="Render with this model whatever made the take.")
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    decoder: Decoder = None,
+    lora: Lora = None,
     threads: Annotated[int, typer.Option(help="CPU threads; 0 = as many as the live take had.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -50,7 +55,8 @@ def render(
     from stream.score.replay import Replay
 
     torch.set_num_threads(threads or take.made_with.threads or default_threads())
-    replay = Replay(open_weights(model, device), take, steps=budget, any_model=any_model)
+    bundle = open_weights(model, device, decoder=decoder, lora=lora or ())
+    replay = Replay(bundle, take, steps=budget, any_model=any_model)
     began, writing, made, differ, known = time.perf_counter(), 0.0, 0, [], 0
     digest = hashlib.sha256()
     with (

@@ -7,13 +7,15 @@ import logging
 from typing import Annotated
 
 import typer
+from platformdirs import user_state_path
 
 from stream.config import ServerConfig
 from stream.errors import ConfigError
 from stream.ice import IceServer
 from stream.server import run
 
-from .options import Execution, Model
+from .log_format import OneLine
+from .options import Decoder, Execution, Lora, Model
 
 app = typer.Typer(add_completion=False)
 
@@ -25,6 +27,8 @@ def serve(
     model: Model = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     execution: Execution = "eager",
+    decoder: Decoder = None,
+    lora: Lora = None,
     threads: Annotated[int, typer.Option(help="CPU threads of the model; 0 = chosen from the number of cores.")] = 0,
     max_sessions: Annotated[
         int, typer.Option(help="Sessions at the same time; the measured load may allow fewer.")
@@ -50,6 +54,17 @@ def serve(
         int, typer.Option(help="MiB for all recordings together; the oldest finished ones make room.")
     ] = 4096,
     record_keep: Annotated[float, typer.Option(help="Minutes that a recording stays after its session.")] = 60.0,
+    state_dir: Annotated[
+        str | None,
+        typer.Option(
+            envvar="FARCAST_STATE_DIR",
+            help="Folder or fsspec URL where sessions are kept, so that they outlive the server; left out = a folder "
+            "of the user's, one for each port.",
+        ),
+    ] = None,
+    state: Annotated[bool, typer.Option("--state/--no-state", help="Keep sessions, or let them end here.")] = True,
+    state_size: Annotated[int, typer.Option(help="MiB for all sessions together; the oldest make room.")] = 4096,
+    state_hours: Annotated[float, typer.Option(help="Hours that a session is kept after it was last written.")] = 168,
     ice_server: Annotated[
         list[str] | None,
         typer.Option(
@@ -67,6 +82,13 @@ def serve(
     relay: Annotated[
         bool, typer.Option("--relay", help="Also send through the TURN server: for a host that viewers cannot reach.")
     ] = False,
+    content_filter: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--filter", metavar="MODULE:FUNCTION",
+            help="Content filter for prompts, pictures and sampled frames (docs/filters.md); may be repeated.",
+        ),
+    ] = None,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
     engine: Annotated[str, typer.Option(hidden=True)] = ServerConfig.engine,
     renderer: Annotated[str, typer.Option(hidden=True)] = ServerConfig.renderer,
@@ -77,15 +99,20 @@ def serve(
         raise ConfigError(f"--log-level must be debug, info, warning or error, not {log_level!r}.")
     if device not in ("auto", "cpu", "cuda"):
         raise ConfigError(f"--device must be auto, cpu or cuda, not {device!r}.")
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(OneLine("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
+    logging.basicConfig(level=level, handlers=[handler])
     for noisy in ("aioice", "aiortc", "httpx", "libav"):
         logging.getLogger(noisy).setLevel(max(level, logging.WARNING))
+    logging.getLogger("python_multipart").setLevel(max(level, logging.ERROR))  # it warns of every odd byte of a form
     config = ServerConfig(
         host=host,
         port=port,
         model=model,
         device=device,
         execution=execution,
+        decoder=decoder,
+        lora=tuple(lora or ()),
         engine=engine,
         renderer=renderer,
         engine_threads=threads,
@@ -98,14 +125,25 @@ def serve(
         ice_servers=tuple(IceServer(url) for url in ice_server or ()),
         turn_secret=turn_secret or None,
         relay=relay,
+        filters=tuple(content_filter or ()),
         record=record,
         record_dir=record_dir,
         record_seconds=record_minutes * 60,
         record_bytes=record_size * 2**20,
         record_space=record_space * 2**20,
         record_keep=record_keep * 60,
+        state_dir=state_folder(state_dir, port) if state else None,
+        state_bytes=state_size * 2**20,
+        state_keep=state_hours * 3600,
     )
     asyncio.run(run(config, level))
+
+
+def state_folder(named: str | None, port: int) -> str | None:
+    """Where sessions are kept. None when nothing is named and nobody could find this server's port again."""
+    if named is not None:
+        return named
+    return str(user_state_path("farcast") / str(port)) if port else None
 
 
 def port_range(text: str | None) -> tuple[int, int] | None:

@@ -7,10 +7,13 @@ from typing import Annotated
 
 import typer
 
+from stream.errors import user_errors
+
 app = typer.Typer(add_completion=False)
 
 
 @app.command()
+@user_errors()
 def train(
     stage: Annotated[
         str,

@@ -29,6 +29,7 @@ class ModelFacts:
     weights: str = ""  # a fingerprint of the model's numbers
     threads: int = 0  # of the CPU
     library: str = ""  # what computes, with its version
+    fixed_sigmas: tuple[float, ...] = ()  # noise levels the model must run at, 1 down to 0; () = any
 
     @property
     def chunk_seconds(self) -> float:
@@ -37,7 +38,7 @@ class ModelFacts:
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """`factory`: "module:function" called with (model, device, threads, execution)."""
+    """`factory`: "module:function" called with (model, device, threads, execution), and decoder= and lora= if given."""
 
     factory: str
     model: str | None = None
@@ -46,6 +47,8 @@ class EngineOptions:
     execution: str = "eager"
     max_lead: float = 6.0
     level: int = logging.INFO
+    decoder: str | None = None
+    lora: tuple[str, ...] = ()
 
 
 # --- server -> engine
@@ -201,10 +204,13 @@ class ChunkMade:
 
 @dataclass(frozen=True)
 class DialTaken:
+    """kept_ms: the latency really kept, less than the target where the bound on the lead allows no more."""
+
     session: str
     serial: int
     chunk: int
     frame: int
+    kept_ms: float
 
 
 @dataclass(frozen=True)

@@ -78,10 +78,11 @@ def _load(options: EngineOptions) -> Model:
         factory = getattr(importlib.import_module(module), name)
     except ImportError as error:
         raise ModelError(
-            f"The engine needs a package that is not installed ({error.name}). Install farcast[server].",
+            f"The engine needs a package that is not installed ({error.name}). Install farcast-server.",
             code="not_installed",
         ) from error
-    model: Model = factory(options.model, options.device, options.threads, options.execution)
+    extra = {name: value for name in ("decoder", "lora") if (value := getattr(options, name))}
+    model: Model = factory(options.model, options.device, options.threads, options.execution, **extra)
     return model
 
 

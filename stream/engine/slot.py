@@ -61,8 +61,14 @@ class Slot:
         self.costs = costs
         self.load = 1.0
         self.held = False  # paused: no chunks are made
-        self.max_lead = max_lead
-        self.governor = Governor(request.dial, costs, chunk_seconds=facts.chunk_seconds, shift=facts.shift)
+        self.governor = Governor(
+            request.dial,
+            costs,
+            chunk_seconds=facts.chunk_seconds,
+            shift=facts.shift,
+            lead_cap=max_lead,
+            fixed_sigmas=facts.fixed_sigmas,
+        )
         self.mirror = PlayoutMirror(request.session, facts.fps)
         self.current: ChunkInProgress | None = None
         self.inputs = ChunkInputs(rebuilt=rollout.rebuilt)
@@ -98,10 +104,7 @@ class Slot:
             return float("inf")
         if self.in_chunk or self.replace_queue:
             return 0.0
-        lead = self.lead(now)
-        room = self.governor.may_start(now, lead)
-        if lead > 0.0:  # the bound on memory holds whatever the dial says
-            room = max(room, lead + self.facts.chunk_seconds - self.max_lead)
+        room = self.governor.may_start(now, self.lead(now))
         if room > 0:
             self.free_since = now
         return room
@@ -142,8 +145,14 @@ class Slot:
         return []
 
     def set_dial(self, change: SetDial) -> list[Event]:
+        """Raises FarcastError where the model runs at fixed noise levels."""
+        if self.facts.fixed_sigmas:
+            steps = len(self.facts.fixed_sigmas) - 1
+            message = f"{self.facts.name} runs at a fixed list of {steps} steps; the dial does not apply."
+            raise FarcastError(message, code="dial_fixed")
         self.governor.set_dial(change.dial)
-        return [DialTaken(self.session, change.serial, self.rollout.chunk, self.rollout.frame)]
+        kept_ms = 1000.0 * self.governor.kept_s
+        return [DialTaken(self.session, change.serial, self.rollout.chunk, self.rollout.frame, kept_ms)]
 
     def set_image(self, change: SetImage) -> list[Event]:
         self.rollout.image(change.image)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from models.checkpoint.bundle import Bundle
@@ -34,6 +36,7 @@ class TorchModel:
             weights=fingerprint(bundle),
             threads=torch.get_num_threads(),
             library=f"torch {torch.__version__}",
+            fixed_sigmas=bundle.fixed_sigmas,
         )
 
     def open(self, request: Open) -> Rollout:
@@ -59,15 +62,18 @@ class TorchModel:
     def warm_up(self) -> None:
         """Run the first chunks once, so that no session pays for compilation and allocation."""
         rollout = Rollout(self.bundle, prompt=self.facts.examples[0] if self.facts.examples else "a red circle")
-        while rollout.chunk < WARM_CHUNKS:
-            rollout.run(rollout.next())
+        for _ in range(WARM_CHUNKS):
+            rollout.next_chunk([1.0, 0.0])
 
 
-def open_model(source: str | None, device: str, threads: int, execution: str = "eager") -> TorchModel:
+def open_model(
+    source: str | None, device: str, threads: int, execution: str = "eager", *, decoder: str | None = None,
+    lora: Sequence[str] = (),
+) -> TorchModel:  # fmt: skip
     """The engine's default factory. Raises models.errors.ModelError with what to do."""
     torch.set_num_threads(threads or default_threads())
     try:
-        model = TorchModel(open_weights(source, device, execution))
+        model = TorchModel(open_weights(source, device, execution, decoder=decoder, lora=lora))
         model.warm_up()
     except (OSError, RuntimeError) as error:  # out of memory, no such device, a file that cannot be read
         message = f"The model cannot be opened: {error}. Check --model and --device."

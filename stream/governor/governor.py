@@ -10,7 +10,7 @@ model.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from . import sigmas
 from .costs import CostModel
@@ -18,7 +18,7 @@ from .dial import Dial
 from .forecast import Forecast
 from .prompt_policy import DELIVERY_S
 
-LEAD_CAP_S = 30.0
+MAX_LEAD_S = 30.0
 TICK_S = 0.001  # no use in waiting for less
 
 
@@ -33,7 +33,8 @@ class Tuning:
     a budget that is kept, risen to, fallen to. recover: share of the missing lead to win back after a fall. quick_q,
     quick_slack: quantile of the making of a chunk that must be within the latency target, and how far a kept budget may
     exceed it. slow_q: a moment is slow when the last steps are beyond this quantile. guard: share of the remaining time
-    kept free when a chunk is re-checked.
+    kept free when a chunk is re-checked. lead: chunks of lead that the budget may count on, though there may be more.
+    fresh: chunks after a dial move in which any gain is worth a change.
     """
 
     margin_s: float = 0.03
@@ -50,6 +51,8 @@ class Tuning:
     quick_slack: float = 0.1
     quick_q: float = 0.75
     slow_q: float = 0.9
+    lead: float = 2.0
+    fresh: int = 8
     guard: float = 0.05
 
 
@@ -75,19 +78,34 @@ class Governor:
     """The decisions for one session. One chunk is open at a time."""
 
     def __init__(
-        self, dial: Dial, costs: CostModel, *, chunk_seconds: float, shift: float, tuning: Tuning | None = None
+        self,
+        dial: Dial,
+        costs: CostModel,
+        *,
+        chunk_seconds: float,
+        shift: float,
+        lead_cap: float = MAX_LEAD_S,
+        fixed_sigmas: tuple[float, ...] = (),
+        tuning: Tuning | None = None,
     ) -> None:
+        """lead_cap: most seconds of video that may wait to be shown, whatever the dial says; at least one chunk.
+
+        fixed_sigmas: the noise levels of a model that runs at no others; every chunk then takes these.
+        """
         assert chunk_seconds > 0.0, chunk_seconds
         assert shift >= 1.0, shift
-        self.dial = dial
+        self.dial = replace(dial, steps=len(fixed_sigmas) - 1) if fixed_sigmas else dial
+        self.fixed_sigmas = fixed_sigmas
         self.chunk_seconds = chunk_seconds
         self.shift = shift
+        self.lead_cap = max(lead_cap, chunk_seconds)
         self.tuning = tuning or Tuning()
         self.forecast = Forecast(costs)
-        self.budget = dial.least  # the step budget in force
+        self.budget = self.dial.least  # the step budget in force
         self.plan: ChunkPlan | None = None
         self._opened = 0.0
         self._plain = True  # the open chunk had nothing to run before its first step
+        self._moved = 0  # chunks for which a dial move counts as recent
         self._agreeing: list[int] = []  # what the last chunks in a row would have risen to
 
     @property
@@ -100,6 +118,12 @@ class Governor:
         if dial != self.dial:
             self.dial = dial
             self._agreeing.clear()
+            self._moved = self.tuning.fresh
+
+    @property
+    def kept_s(self) -> float:
+        """The prompt-to-pixel time that is really kept: the dial's target, or less where the lead is bounded."""
+        return min(self.dial.latency_s, self.lead_cap + DELIVERY_S)
 
     def max_lead(self) -> float:
         """Seconds of video this session may have in hand.
@@ -110,7 +134,7 @@ class Governor:
         work = self.forecast.ready(self.dial.least) * self.forecast.ratio(self.tuning.safe_q)
         target = self.dial.latency_s - DELIVERY_S
         short = self.chunk_seconds + min(self.chunk_seconds, max(1.5 * work, target + 0.35 * self.chunk_seconds))
-        return min(max(target + self.chunk_seconds, short), LEAD_CAP_S)
+        return min(max(target + self.chunk_seconds, short), self.lead_cap)
 
     def may_start(self, now: float, lead: float) -> float:
         """0 when the next chunk may start, else the seconds to wait so that the lead stays within its bound."""
@@ -142,11 +166,12 @@ class Governor:
         shorter = 0.0 if frames_seconds is None else self.chunk_seconds - frames_seconds
         if self.forecast.known:
             self._rebudget(dry - now - reserve, shorter)  # a prompt that is due is no reason for a lasting change
+        self._moved = max(0, self._moved - 1)
         self.budget = self._clamp(self.budget)
         steps = self.budget
         if self.forecast.known:
             steps = self._clamp(min(steps, self._safe(deadline - now - reserve)))
-        self.plan = ChunkPlan(deadline, steps, sigmas.schedule(steps, self.shift))
+        self.plan = ChunkPlan(deadline, steps, self.fixed_sigmas or sigmas.schedule(steps, self.shift))
         self._opened, self._plain = now, not before
         return self.plan
 
@@ -184,6 +209,8 @@ class Governor:
         """
         tuning = self.tuning
         full = self.max_lead() - self.chunk_seconds - tuning.margin_s  # the most `spare` can be
+        # A longer lead is there for slow moments; spent on steps it would have to be won back with fewer of them.
+        full, spare = min(full, tuning.lead * self.chunk_seconds), min(spare, tuning.lead * self.chunk_seconds)
         recovering = spare - tuning.recover * max(0.0, full - spare)
         # Alone, a session may eat up its own lead. Among others that would be eating up theirs.
         bear = tuning.keep if self.load <= 1.0 else tuning.rise
@@ -199,6 +226,8 @@ class Governor:
     def _rise(self, lasting: int, spare: float, gain: float) -> None:
         """Raise the budget when the last few chunks agree that it can be raised by that much."""
         tuning = self.tuning
+        if self._moved:  # where a budget settles should not depend on where the dial came from
+            gain = 0.0
         rise = min(self._safe(spare, 1.0 + tuning.rise_slack), self._quick(1.0), lasting)
         if self._clamp(rise) < self.budget + max(1.0, gain * self.budget):
             self._agreeing.clear()

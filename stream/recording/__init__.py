@@ -1,4 +1,4 @@
-"""What a session showed, as a file: `timeline` places the packets, `mp4` writes them, `recording` keeps one session's,
+"""What a session showed, as a file: `timeline` places the packets, `fmp4` writes them, `recording` keeps one session's,
 `store` keeps all of a server's within bounds. Nothing here is waited for by what is on the air."""
 
 from .recording import Recording

@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,11 +61,15 @@ class Recording:
         self.stopped: str | None = None
         self.ended_at: float | None = None
         self.over_at: float | None = None
-        self._broadcast, self._executor, self._metrics, self._limits = broadcast, executor, metrics, limits
+        self.on_complete: Callable[[Recording], None] | None = None  # called once, when its session is over, too
+        self._broadcast: Broadcast | None = broadcast  # until the file is complete
+        self._executor, self._metrics, self._limits = executor, metrics, limits
+        self._picture = (broadcast.width, broadcast.height, broadcast.fps)
         self._timeline = Timeline(broadcast.fps)
         self._queue: deque[_Sample] = deque()
         self._lock = threading.Lock()  # of the queue and of `_writing`
         self._writing = False
+        self._written = 0  # bytes of the file once it is complete
         self._broken = False  # the file takes no more
         self._writer: Mp4Writer | None = None
         self._needs_keyframe = True
@@ -81,7 +86,7 @@ class Recording:
     @property
     def size(self) -> int:
         """Bytes that may be read now: whole fragments."""
-        return 0 if self._writer is None else self._writer.size
+        return self._written if self._writer is None else self._writer.size
 
     @property
     def frames(self) -> int:
@@ -117,12 +122,12 @@ class Recording:
             self._executor.submit(self._write)
         if full:  # what comes next is of use from a keyframe on
             self._needs_keyframe = True
-            self._broadcast.keyframe_next(CODEC)
+            self._want_keyframe()
         elif sample.keyframe:
             self._keyframe_at = at
         elif at - self._keyframe_at >= KEYFRAMES * 90_000:
             self._keyframe_at = at
-            self._broadcast.keyframe_next(CODEC)
+            self._want_keyframe()
         if self._timeline.held if paused else self._again >= AGAIN:
             self._needs_keyframe = True  # no more of this still, until the picture moves again
         if at >= self._limits.seconds * 90_000:
@@ -137,6 +142,10 @@ class Recording:
         self._shown = ticks
         self._coming.append(ticks)
         if self._needs_keyframe:
+            self._want_keyframe()
+
+    def _want_keyframe(self) -> None:
+        if self._broadcast is not None:
             self._broadcast.keyframe_next(CODEC)
 
     def _arrived(self, ticks: int) -> bool:
@@ -167,16 +176,21 @@ class Recording:
         return self._task
 
     async def _end_gracefully(self) -> None:
-        if self.ended_at is None:
+        if self.ended_at is None and self._broadcast is not None:
             await self._broadcast.drained(CODEC, LAST_FRAMES)
             self._end()
         if self._closing is not None:
             await asyncio.wrap_future(self._closing)
+        on_complete, self.on_complete = self.on_complete, None
+        if on_complete is not None:
+            on_complete(self)
 
     def _end(self) -> None:
         if self.ended_at is None:
             self.ended_at = time.monotonic()
-            self._broadcast.unsubscribe(self)
+            if self._broadcast is not None:
+                self._broadcast.unsubscribe(self)
+                self._broadcast = None
             self._closing = self._executor.submit(self._close)
 
     def _drop(self, count: int) -> None:
@@ -204,8 +218,7 @@ class Recording:
 
     def _add(self, sample: _Sample) -> None:
         if self._writer is None:
-            broadcast = self._broadcast
-            self._writer = Mp4Writer(self.path, broadcast.width, broadcast.height, broadcast.fps)
+            self._writer = Mp4Writer(self.path, *self._picture)
         before = self._writer.size
         self._writer.write(sample.data, sample.at, keyframe=sample.keyframe)
         self._metrics.recorded_bytes.inc(self._writer.size - before)
@@ -219,3 +232,4 @@ class Recording:
                 self._writer.close()
             except (OSError, av.FFmpegError) as error:
                 log.error("%s cannot be finished: %s", self.path, error)
+            self._written, self._writer = self._writer.size, None  # the muxer's buffers go with it

@@ -30,12 +30,37 @@ SPARE = 256 * 2**20  # bytes that are left free on the disk
 NICE = 10  # of the threads that encode and write what nobody is waiting for
 
 
-@dataclass(frozen=True)
+@dataclass
 class StoredRecording:
-    """A recording and who may have it: whoever may watch the session."""
+    """The file of one session's recording, and the tokens that give access to it: those that let watch the session.
 
-    recording: Recording
+    `live`: what writes it, until the session is over and the file complete; then only this is kept.
+    """
+
+    path: Path
     tokens: tuple[str, ...]
+    live: Recording | None
+    over_at: float | None = None  # clock time at which its session was over
+    stopped: str | None = None  # why it ended before its session did
+    _size: int = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes that may be read now: whole fragments."""
+        return self._size if self.live is None else self.live.size
+
+    @property
+    def growing(self) -> bool:
+        return self.live is not None and self.live.ended_at is None
+
+    @property
+    def why(self) -> str | None:
+        """Why it ended before its session did; None when it did not."""
+        return self.stopped if self.live is None else self.live.stopped
+
+    def complete(self, recording: Recording) -> None:
+        """Nothing is written any more: keep the figures, let go of the writer and of the session behind it."""
+        self._size, self.over_at, self.stopped, self.live = recording.size, recording.over_at, recording.stopped, None
 
 
 class Recordings:
@@ -71,10 +96,11 @@ class Recordings:
         path = folder / f"farcast-{session}.mp4"
         limits = Limits(self.config.record_seconds, self.config.record_bytes)
         recording = Recording(path, broadcast, self._writing, self.metrics, limits)
-        self.kept[session] = StoredRecording(recording, tokens)
+        stored = self.kept[session] = StoredRecording(path, tokens, recording)
+        recording.on_complete = stored.complete
         return recording
 
-    def find(self, session: str, token: str | None) -> Recording:
+    def find(self, session: str, token: str | None) -> StoredRecording:
         """Raises NotFound, Unauthorised."""
         if not self.config.record:
             raise NotFound("This server keeps no recordings (--no-record).", code="no_recording")
@@ -87,18 +113,17 @@ class Recordings:
             raise Unauthorised(
                 "A recording needs its session's token: `Authorization: Bearer TOKEN` or `?token=TOKEN`."
             )
-        return kept.recording
+        return kept
 
     def reap(self, now: float) -> None:
         """Delete what has been kept for long enough."""
         for session, kept in list(self.kept.items()):
-            over_at = kept.recording.over_at
-            if over_at is not None and now - over_at > self.config.record_keep:
+            if kept.over_at is not None and now - kept.over_at > self.config.record_keep:
                 self._delete(session)
 
     async def close(self) -> None:
         """Finish every file; a temporary folder goes."""
-        await asyncio.gather(*(kept.recording.end() for kept in self.kept.values()))
+        await asyncio.gather(*(kept.live.end() for kept in self.kept.values() if kept.live is not None))
         await asyncio.to_thread(self._shut)
 
     def _shut(self) -> None:
@@ -116,7 +141,7 @@ class Recordings:
 
     def _make_room(self) -> None:
         """The oldest finished ones go, until a new one of the largest size fits the space for all."""
-        for session in [s for s, kept in self.kept.items() if kept.recording.over_at is not None]:
+        for session in [s for s, kept in self.kept.items() if kept.live is None]:
             if self._used() + self.config.record_bytes <= self.config.record_space:
                 return
             self._delete(session)
@@ -128,12 +153,11 @@ class Recordings:
 
     def _used(self) -> int:
         """Bytes that are taken, or may be by recordings that are under way."""
-        recordings = [kept.recording for kept in self.kept.values()]
-        return sum(self.config.record_bytes if r.ended_at is None else r.size for r in recordings)
+        return sum(self.config.record_bytes if kept.growing else kept.size for kept in self.kept.values())
 
     def _delete(self, session: str) -> None:
         kept = self.kept.pop(session)
-        self._writing.submit(kept.recording.path.unlink, missing_ok=True)
+        self._writing.submit(kept.path.unlink, missing_ok=True)
 
 
 def _folder(name: str) -> Path:

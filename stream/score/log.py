@@ -29,13 +29,15 @@ OPENING = ("prompt", "image", "clip", "opened", "rebuilt")  # what decides a chu
 class Picture:
     """Pixels on their way into a document: packed when somebody asks, and only once."""
 
-    def __init__(self, pixels: Pixels) -> None:
+    def __init__(self, pixels: Pixels | None, text: str = "") -> None:
+        """`text`: of a picture that was packed before, in place of its pixels."""
         self.pixels = pixels
-        self._text = ""
+        self.size = len(text) if pixels is None else pixels.nbytes
+        self._text = text
 
     def text(self) -> str:
         """PNG in base64; frames (N, H, W, 3) stand one below the other."""
-        if not self._text:
+        if not self._text and self.pixels is not None:
             data = io.BytesIO()
             rows = self.pixels.reshape(-1, *self.pixels.shape[-2:])
             Image.fromarray(np.ascontiguousarray(rows)).save(data, "PNG", compress_level=3)
@@ -86,6 +88,24 @@ class Score:
         if clip is not None:
             score._picture({"chunk": 0, "clip": Picture(clip), "frames": len(clip)})
         return score
+
+    @classmethod
+    def restored(cls, saved: dict[str, Any]) -> Score:
+        """From what `saved` gave, after a trip through JSON."""
+        names = ("model", "seed", "guidance", "width", "height", "fps", "weights", "made_with", "complete", "chunks")
+        score = cls(**{name: saved[name] for name in names})
+        score.checks, score._ends = list(saved["checks"]), list(saved["ends"])
+        score.frames, score._fresh = (score._ends[-1] if score._ends else 0), not score.chunks
+        for entry in saved["entries"]:
+            packed = {kind: Picture(None, entry[kind]) for kind in ("image", "clip") if kind in entry}
+            score.entries.append({**entry, **packed})
+            score._images += sum(picture.size for picture in packed.values())
+        score._sigmas = next((tuple(e["sigmas"]) for e in reversed(score.entries) if "sigmas" in e), ())
+        return score
+
+    def saved(self) -> dict[str, Any]:
+        """Everything `restored` needs; `entries` may hold a Picture."""
+        return {**self.document(), "checks": list(self.checks), "ends": list(self._ends)}
 
     def made(self, made: ChunkMade) -> None:
         """A chunk came: what it takes on, and the noise levels it went through."""
@@ -161,7 +181,7 @@ class Score:
 
     def _picture(self, entry: dict[str, Any]) -> None:
         picture: Picture = next(value for value in entry.values() if isinstance(value, Picture))
-        self._images += picture.pixels.nbytes
+        self._images += picture.size
         if self._images > MAX_IMAGE_BYTES:
             self.complete = False
             return

@@ -11,7 +11,7 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -34,7 +34,9 @@ class Chunk(Protocol):
 Renderer = Callable[[Score, int | None], Iterable[Chunk]]
 
 
-def open_renderer(model: str | None, device: str, threads: int, score: Score) -> Renderer:
+def open_renderer(
+    model: str | None, device: str, threads: int, score: Score, *, decoder: str | None = None, lora: Sequence[str] = ()
+) -> Renderer:
     """The real one. Threads: as the live take had, since their number is in the last bits."""
     import torch
 
@@ -43,7 +45,7 @@ def open_renderer(model: str | None, device: str, threads: int, score: Score) ->
     from .replay import Replay
 
     torch.set_num_threads(score.made_with.threads or threads or default_threads())
-    bundle = open_weights(model, device)
+    bundle = open_weights(model, device, decoder=decoder, lora=lora)
     return lambda take, steps: Replay(bundle, take, steps=steps)
 
 
@@ -51,7 +53,10 @@ def run(job: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> None:
     """One job: reports {"progress"}, then {"done", "frames", "exact"}. Errors meant for people have a `code`."""
     score = parse_score(Path(job["score"]).read_bytes())
     module, _, name = job["renderer"].partition(":")
-    renderer = getattr(importlib.import_module(module), name)(job["model"], job["device"], job["threads"], score)
+    extra = {name: value for name, value in job.get("options", {}).items() if value}  # decoder, lora
+    renderer = getattr(importlib.import_module(module), name)(
+        job["model"], job["device"], job["threads"], score, **extra
+    )
     made, exact = 0, True if job["steps"] is None and score.checks else None
     with Mp4(Path(job["output"]), score.width, score.height, score.fps) as out:
         for count, chunk in enumerate(renderer(score, job["steps"]), start=1):

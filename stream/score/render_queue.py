@@ -188,6 +188,7 @@ class Renders:
             "model": config.model,
             "device": config.device,
             "threads": config.engine_threads,
+            "options": {"decoder": config.decoder, "lora": list(config.lora)},
         }
         process = await asyncio.create_subprocess_exec(
             sys.executable,

@@ -24,7 +24,7 @@ from models.checkpoint.fingerprint import fingerprint
 from models.errors import FarcastError, RequestError
 from models.network.text_encoder import Prompt
 from models.rollout import snapshot
-from models.rollout.flowmap import schedule
+from models.rollout.flowmap import schedule_for
 from models.rollout.rollout import Rollout
 
 Pixels = NDArray[np.uint8]
@@ -52,7 +52,7 @@ class Replay:
         self.bundle = bundle
         self.score = score
         self.steps = steps
-        self._fixed = None if steps is None else tuple(schedule(steps, bundle.shift))
+        self._fixed = None if steps is None else tuple(schedule_for(bundle, steps))
         self._entries: dict[int, list[ScoreEntry]] = defaultdict(list)
         self._pictures: dict[int, Pixels] = {}  # by id of their entry
         for entry in score.entries:

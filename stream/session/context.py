@@ -10,6 +10,7 @@ from stream.engine.process import EngineProcess
 from stream.engine.protocol import ModelFacts
 from stream.metrics import Metrics
 from stream.recording import Recordings
+from stream.state.writer import StateWriter
 
 
 @dataclass(frozen=True)
@@ -22,3 +23,4 @@ class ServerContext:
     executor: Executor
     metrics: Metrics
     recordings: Recordings
+    state: StateWriter | None = None  # None: sessions end with the server

@@ -10,6 +10,7 @@ from farcast.protocol import Dial
 
 from stream.engine.protocol import (
     ChunkMade,
+    Close,
     Command,
     DialTaken,
     DropFrom,
@@ -33,6 +34,7 @@ from stream.types import Mix, Pixels
 from .chunk_frames import chunk_messages
 from .context import ServerContext
 from .output import Output
+from .persistence import Resumed
 from .recovery import Recovery
 from .replies import Client, Replies
 
@@ -53,18 +55,36 @@ class Owner(Protocol):
     def fail(self, message: str, code: str) -> None:
         """The engine cannot go on with the session."""
 
+    def on_saved(self) -> None:
+        """There is a newer snapshot."""
+
 
 class EngineLink:
     """Opens the slot when it is made. Nothing here waits for the engine."""
 
     def __init__(
-        self, context: ServerContext, opening: Open, score: Score, output: Output, replies: Replies, owner: Owner
+        self,
+        context: ServerContext,
+        opening: Open,
+        score: Score,
+        output: Output,
+        replies: Replies,
+        owner: Owner,
+        resumed: Resumed | None = None,
     ) -> None:
         self._engine, self._facts, self._session = context.engine, context.facts, opening.session
         self._score, self._output, self._replies, self._owner = score, output, replies, owner
-        self._recovery = Recovery(opening)
+        if resumed is None:
+            self.recovery = Recovery(opening)
+        else:
+            opening = resumed.opening(opening)
+            self.recovery = Recovery(opening, resumed.saved, resumed.record.frame)
+            score.resumed(resumed.saved.chunk)
         self._queue_events = 0  # see PlayoutReport.heard
         self.send(opening)
+        if resumed is not None and (wanted := resumed.wanted) is not None:
+            replies.texts[wanted.serial] = wanted
+            self.send(wanted)
 
     @property
     def alive(self) -> bool:
@@ -79,6 +99,11 @@ class EngineLink:
         playout = self._output.playout
         started = playout.consumed > 0
         self.send(PlayoutReport(self._session, self._queue_events, len(playout), now, playout.rate, started))
+
+    def release(self) -> None:
+        """Close the slot. What a restart of the engine would need is freed."""
+        self.send(Close(self._session))
+        self.recovery.release()
 
     # --- changes that users ask for
 
@@ -126,24 +151,25 @@ class EngineLink:
             case Refused():
                 self._replies.refused(event)
             case Saved():
-                self._recovery.saved = event
+                self.recovery.saved = event
+                self._owner.on_saved()
             case SessionLost():
                 self._owner.fail(event.message, event.code)
 
     def restarted(self, dial: GovernorDial) -> None:
         """Continue from the last snapshot in a new engine process."""
         self._queue_events = 0
-        saved = self._recovery.saved
+        saved = self.recovery.saved
         self._score.resumed(0 if saved is None else saved.chunk)
-        for command in self._recovery.commands(self._replies, dial):
+        for command in self.recovery.commands(self._replies, dial):
             self.send(command)
         self.report(time.monotonic())
 
     def _chunk_made(self, made: ChunkMade) -> None:
         self._score.made(made)
-        if not self._output.push(made, after=self._recovery.newest_frame):
+        if not self._output.push(made, after=self.recovery.newest_frame):
             return
-        self._recovery.carries(made)
+        self.recovery.carries(made)
         prompt = self._replies.texts.get(made.prompt_serial, self._replies.on_screen).text
         for message in chunk_messages(made, self._facts, self._output.playout, prompt):
             self._replies.send_all(message)
@@ -151,5 +177,5 @@ class EngineLink:
 
     def _back_to(self, event: DropFrom | Rewound) -> None:
         self._score.rewind(event.chunk)
-        self._recovery.rewound(event)
+        self.recovery.rewound(event)
         self.report(time.monotonic())

@@ -30,7 +30,8 @@ OVER = "The session ended before this could be done."
 class Replies:
     """`on_screen`: the prompt of the frame on screen. `texts`: prompts by serial, as long as a chunk may carry them."""
 
-    def __init__(self, opening: SetPrompt) -> None:
+    def __init__(self, opening: SetPrompt, serial: int = 0) -> None:
+        """`serial`: the newest one given to a change so far."""
         self.clients: set[Client] = set()
         self.prompts: PendingReplies[SetPrompt] = PendingReplies()
         self.dials: PendingReplies[Dial] = PendingReplies()
@@ -38,13 +39,13 @@ class Replies:
         self.rewinds: PendingReplies[int] = PendingReplies(limit=16)
         self.texts: dict[int, SetPrompt] = {opening.serial: opening}
         self.on_screen = opening
-        self._serial = opening.serial
+        self.serial = max(opening.serial, serial)
 
     # --- in
 
     def next_serial(self) -> int:
-        self._serial += 1
-        return self._serial
+        self.serial += 1
+        return self.serial
 
     def wait_prompt(self, change: SetPrompt, re: str, client: Client) -> None:
         client.send(PromptPending(re=re, text=change.text))
@@ -78,7 +79,14 @@ class Replies:
         """Returns where the dial stands now; earlier moves are answered with that too, as the latest wins."""
         taken = self.dials.up_to(event.serial)
         for change in taken:
-            self.send_to(change, DialApplied(re=change.re, dial=taken[-1].wanted, chunk=event.chunk, frame=event.frame))
+            applied = DialApplied(
+                re=change.re,
+                dial=taken[-1].wanted,
+                chunk=event.chunk,
+                frame=event.frame,
+                kept_ms=event.kept_ms,
+            )
+            self.send_to(change, applied)
         return taken[-1].wanted if taken else None
 
     def refused(self, event: Refused) -> None:

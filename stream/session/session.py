@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 import time
 
 from farcast.protocol import DialChange, Error, SessionRequest, SessionState, Underrun
 from farcast.protocol import Session as SessionMessage
 
-from stream.engine.protocol import Close, Event, Open, Rewound, SetPaused, SetPrompt
+from stream.engine.protocol import Event, Open, Rewound, SetPaused, SetPrompt
 from stream.errors import Conflict
 from stream.score.log import Score
 from stream.types import Mix, Pixels
@@ -24,6 +23,7 @@ from .chunk_frames import Frame
 from .context import ServerContext
 from .engine_link import EngineLink, governor_dial
 from .output import Output
+from .persistence import RESTARTING, Identity, Moment, Resumed, record_of
 from .replies import Client, Replies
 
 log = logging.getLogger("farcast.session")
@@ -40,25 +40,34 @@ class Session:
         image: Pixels | None = None,
         clip: Pixels | None = None,
         clip_fps: float | None = None,
+        resumed: Resumed | None = None,
     ) -> None:
-        self.id = secrets.token_urlsafe(9)
-        self.token = secrets.token_urlsafe(24)  # steers
-        self.view_token = secrets.token_urlsafe(24)  # only lets watch
-        facts, config = context.facts, context.config
+        record = None if resumed is None else resumed.record
+        facts = context.facts
+        self.identity = Identity.fresh(request, facts) if record is None else Identity.of(record)
+        self.id, self.token, self.view_token = self.identity.id, self.identity.token, self.identity.view_token
+        self.seed = self.identity.seed
+        config = context.config
         self.facts, self.metrics = facts, context.metrics
         self.state: SessionState = "starting"
         self.reason: str | None = None
         self.dial = request.dial
-        self.seed = request.seed if request.seed is not None else secrets.randbelow(2**31)
         self.ended_at: float | None = None
+        self.closed = False  # over, and nothing of it runs any more
         self.viewers = 0  # connected
         self.crashes = 0  # of the engine while it worked for this session
         self.idle_since = time.monotonic()
         self.paused_by_user = False
-        self.chunk = self.frame = 0  # on screen
-        self.replies = Replies(SetPrompt(self.id, 0, request.prompt))
-        guidance = facts.guidance if request.guidance is None else request.guidance
-        self.score = Score.opening(facts, request.prompt, self.seed, guidance, governor_dial(self.dial), image, clip)
+        self.chunk, self.frame = (0, 0) if record is None else (record.chunk, record.frame)  # on screen
+        guidance = self.identity.guidance
+        if resumed is None:
+            self.replies = Replies(SetPrompt(self.id, 0, request.prompt))
+            dial = governor_dial(self.dial)
+            self.score = Score.opening(facts, request.prompt, self.seed, guidance, dial, image, clip)
+        else:
+            self.replies = Replies(resumed.prompt, resumed.record.serial)
+            self.score = Score.restored(resumed.record.score)
+        self._state = context.state
         tokens = (self.token, self.view_token)
         self._output = Output(context, self.id, tokens, on_frame=self._show, on_underrun=self._underrun)
         self.playout, self.broadcast = self._output.playout, self._output.broadcast
@@ -66,8 +75,12 @@ class Session:
         # The first frame leaves when the first viewer is there, or nobody has come for so long.
         self._begin_at = time.monotonic() + config.start_grace
         self._begin_timer = asyncio.get_running_loop().call_later(config.start_grace + 0.01, self.begin_if_ready)
-        opening = Open(self.id, request.prompt, self.seed, governor_dial(self.dial), guidance, image, clip, clip_fps)
-        self._link = EngineLink(context, opening, self.score, self._output, self.replies, self)
+        opening = Open(
+            self.id, request.prompt, self.seed, governor_dial(self.dial), guidance, image, clip, clip_fps
+        )
+        self._link = EngineLink(context, opening, self.score, self._output, self.replies, self, resumed)
+        if record is not None and record.paused_by_user:
+            self.pause()
 
     # --- commands
 
@@ -83,23 +96,24 @@ class Session:
     def set_prompt(self, re: str, text: str, transition: int, client: Client, mix: Mix = ()) -> None:
         """`mix` in place of `text`, which then is the mix in words. Answered by prompt_pending now and prompt_applied
         or prompt_rejected later."""
-        self._refuse_if_over()
+        self.refuse_if_over()
         self._link.set_prompt(re, text, transition, client, mix)
+        self.keep()
 
     def set_dial(self, re: str, change: DialChange, client: Client) -> None:
         """Answered by dial_applied when the engine has it."""
-        self._refuse_if_over()
+        self.refuse_if_over()
         self.dial = change.merged(self.dial)
         self._link.set_dial(re, self.dial, client)
 
     def set_image(self, pixels: Pixels) -> str:
         """A picture to go on from. Returns the `re` under which it will be answered."""
-        self._refuse_if_over()
+        self.refuse_if_over()
         return self._link.set_image(pixels)
 
     def pause(self, *, reason: str | None = None, by_user: bool = True) -> None:
         """Stop making and showing; idempotent."""
-        self._refuse_if_over()
+        self.refuse_if_over()
         self.paused_by_user = self.paused_by_user or by_user
         self._output.pause(by_user=by_user)
         self._link.send(SetPaused(self.id, True))
@@ -107,7 +121,7 @@ class Session:
 
     def resume(self) -> None:
         """Go on after a pause; idempotent."""
-        self._refuse_if_over()
+        self.refuse_if_over()
         if self.state != "paused":
             return
         self.paused_by_user = False
@@ -122,19 +136,23 @@ class Session:
 
     def rewind(self, re: str, chunk: int, client: Client) -> None:
         """Answered by session when the engine has gone back, or by error."""
-        self._refuse_if_over()
+        self.refuse_if_over()
         self._link.rewind(re, chunk, client)
 
     def end(self, reason: str | None = None) -> None:
         """For good; idempotent. Whoever waits for an answer gets one."""
         if not self.over:
             self._finish("stopped", reason)
-            self._link.send(Close(self.id))
 
     async def stop(self, reason: str | None = None) -> None:
         """`end`, and wait until nothing of it runs any more."""
         self.end(reason)
+        await self.closed_down()
+
+    async def closed_down(self) -> None:
+        """Wait until nothing of it runs any more."""
         await self._output.close()
+        self.closed = True
 
     # --- viewers
 
@@ -143,10 +161,13 @@ class Session:
         if self.state == "paused" and not self.paused_by_user:
             self.resume()
         self.begin_if_ready()
+        self.replies.send_all(self.status())  # how many watch
 
     def viewer_left(self) -> None:
         self.viewers -= 1
         self.idle_since = time.monotonic()
+        if not self.over:
+            self.replies.send_all(self.status())
 
     def status(self, re: str | None = None) -> SessionMessage:
         """The session message of now."""
@@ -203,6 +224,28 @@ class Session:
         else:
             self._become(self._state_of_now())
 
+    # --- the state store
+
+    def on_saved(self) -> None:
+        if self._state is not None and self._state.due(self.id):
+            self.keep()
+
+    def keep(self) -> None:
+        """Write the session down as it is now, so that another server process can continue it."""
+        saved = self._link.recovery.saved
+        if self._state is None or (saved is None and not self.over):
+            return
+        moment = Moment(self.state, self.reason, self.over, self.dial, self.chunk, self.frame, self.paused_by_user)
+        record = record_of(self.identity, self.facts, moment, self.replies, self._link.recovery, self.score)
+        self._state.put(self.id, lambda: (record, None if saved is None or record.ended else saved.blob))
+
+    def suspend(self) -> None:
+        """The server ends and the session does not: write it down, tell the clients, show nothing more."""
+        self.keep()
+        self._begin_timer.cancel()
+        self._output.finish()
+        self._become("recovering", RESTARTING)
+
     def fail(self, message: str, code: str = "failed") -> None:
         """The session cannot go on."""
         if not self.over:
@@ -234,8 +277,10 @@ class Session:
         self.ended_at = time.monotonic()
         self._begin_timer.cancel()
         self._output.finish()
+        self._link.release()
         self.replies.over()
         self._become(state, reason)
+        self.keep()
 
     def _become(self, state: SessionState, reason: str | None = None) -> None:
         if state != self.state or reason != self.reason:
@@ -243,6 +288,7 @@ class Session:
             self.state, self.reason = state, reason
             self.replies.send_all(self.status())
 
-    def _refuse_if_over(self) -> None:
+    def refuse_if_over(self) -> None:
+        """Raises Conflict when the session has ended."""
         if self.over:
             raise Conflict(f"The session is {self.state}. Start a new one.", code=self.state)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 VERSION = 1
 
@@ -20,12 +20,23 @@ class StateError(ValueError):
     code = "invalid_state"
 
 
+class Packed(Protocol):
+    """A picture in a score: becomes text (PNG in base64) when it is written."""
+
+    def text(self) -> str: ...
+
+
+def _text(value: Packed) -> str:
+    return value.text()
+
+
 @dataclass(frozen=True)
 class SessionRecord:
     """chunk, frame: position on screen. snapshot_chunk: chunk after which the snapshot continues, None without one.
 
+    prompt, mix: carried by the snapshot; wanted: a prompt (text, mix, transition) that waits behind it.
     serial: the newest serial number given to a change; prompt_serial, image_serial: those the snapshot carries.
-    score: the score's document with its private counters (`stream.score.log.Score.saved`). created_at, saved_at:
+    score: see `stream.score.log.Score.saved`; its pictures may be `Packed`. created_at, saved_at:
     seconds since 1970. epoch: raised by each server that takes the session over, so that an older owner can be told.
     ended: why it is over, None while it can be continued.
     """
@@ -45,8 +56,8 @@ class SessionRecord:
     created_at: float
     saved_at: float
     mix: list[list[Any]] = field(default_factory=list)
+    wanted: dict[str, Any] | None = None
     snapshot_chunk: int | None = None
-    newest_frame: int = -1
     serial: int = 0
     prompt_serial: int = 0
     image_serial: int = 0
@@ -57,9 +68,9 @@ class SessionRecord:
     ended: str | None = None
 
     def to_json(self) -> bytes:
-        """UTF-8 JSON."""
-        document = {"version": VERSION, **dataclasses.asdict(self)}
-        return json.dumps(document, allow_nan=False, separators=(",", ":")).encode()
+        """UTF-8 JSON. Packs the score's pictures, so not for the event loop."""
+        document = {"version": VERSION, **{f.name: getattr(self, f.name) for f in dataclasses.fields(self)}}
+        return json.dumps(document, default=_text, allow_nan=False, separators=(",", ":")).encode()
 
 
 def parse(data: bytes) -> SessionRecord:

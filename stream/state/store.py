@@ -7,6 +7,7 @@ goes. Whatever moment the process or the machine dies at, the record names a sna
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import logging
 import os
 import re
@@ -14,7 +15,7 @@ import stat
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 import fsspec
 
@@ -46,6 +47,7 @@ class StateStore:
 
     def __init__(self, url: str, *, max_bytes: int = 4 * 2**30, max_age: float = 7 * 86400.0) -> None:
         self.url, self.max_bytes, self.max_age = url, max_bytes, max_age
+        self._lock: IO[str] | None = None
         try:
             self._fs, self._root = fsspec.core.url_to_fs(os.path.expanduser(url))
             self._local = "file" in ([self._fs.protocol] if isinstance(self._fs.protocol, str) else self._fs.protocol)
@@ -58,18 +60,20 @@ class StateStore:
                 "or switch it off with --no-state."
             ) from None
 
-    def write(self, record: SessionRecord, snapshot: bytes | None) -> None:
-        """Replace what is kept of the session. snapshot: None keeps the one that is there."""
+    def write(self, record: SessionRecord, snapshot: bytes | None) -> int:
+        """Replace what is kept of the session. snapshot: None keeps the one that is there. Returns bytes written."""
         folder = self._folder(record.id)
         self._fs.makedirs(folder, exist_ok=True)
         if snapshot is not None and record.snapshot_chunk is not None:
             self._put(self._snapshot(record.id, record.snapshot_chunk), snapshot)
-        self._put(f"{folder}/{RECORD}", record.to_json())
+        data = record.to_json()
+        self._put(f"{folder}/{RECORD}", data)
         for path in self._list(folder):
             match = SNAPSHOT.fullmatch(path.rsplit("/", 1)[-1])
             if match and int(match[1]) != record.snapshot_chunk:
                 with contextlib.suppress(FileNotFoundError):
                     self._fs.rm(path)
+        return len(data) + len(snapshot or b"")
 
     def read(self, session: str) -> tuple[SessionRecord, bytes | None] | None:
         """The record and its snapshot; None for a session that is not kept. Raises StateError."""
@@ -84,16 +88,33 @@ class StateStore:
         except FileNotFoundError:
             raise StateError(f"the snapshot after chunk {record.snapshot_chunk} is gone") from None
 
-    def read_all(self) -> Iterator[tuple[SessionRecord, bytes | None]]:
-        """Every session that can be read; one that cannot is logged and left out."""
+    def lock(self) -> None:
+        """Keep other servers of this machine off a local folder, until this process ends. Raises ConfigError."""
+        if not self._local:
+            return
+        self._lock = open(f"{self._root}/lock", "w", encoding="ascii")  # noqa: SIM115 - held as long as the process lives
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self.unlock()
+            raise ConfigError(
+                f"Another server keeps its sessions in {self.url}. Choose another place with --state-dir, "
+                "or switch it off with --no-state."
+            ) from None
+
+    def unlock(self) -> None:
+        """Another server may have the folder."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def records(self) -> Iterator[SessionRecord]:
+        """Every record that can be read, without its snapshot; one that cannot is logged and left out."""
         for one in self.kept():
             try:
-                found = self.read(one.id)
+                yield parse(self._fs.cat_file(f"{self._folder(one.id)}/{RECORD}"))
             except (StateError, OSError) as error:
                 log.warning("session %s cannot be continued: %s", one.id, error)
-                continue
-            if found is not None:
-                yield found
 
     def delete(self, session: str) -> None:
         """Idempotent."""

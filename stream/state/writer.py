@@ -24,7 +24,10 @@ Work = Callable[[], tuple[SessionRecord, bytes | None]]
 
 
 class StateWriter:
-    """`put` and `delete` never block. Work that fails is tried again with the session's next state."""
+    """`put`, `delete` and `sweep` never block. Work that fails is tried again with the session's next state.
+
+    Work returns the session's newest snapshot each time; it is written when it is another than the one in the store.
+    """
 
     def __init__(self, store: StateStore, clock: Callable[[], float] = time.monotonic) -> None:
         self.store = store
@@ -34,6 +37,7 @@ class StateWriter:
         self._lock = threading.Lock()
         self._waiting: dict[str, Work | None] = {}  # None = delete
         self._not_before: dict[str, float] = {}
+        self._written: dict[str, bytes | None] = {}  # the snapshot that is in the store
         self._complained_at = float("-inf")
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="state")
         self._closed = False
@@ -50,6 +54,11 @@ class StateWriter:
         """The session is over and is not to be continued."""
         self._add(session, None)
 
+    def sweep(self, live: frozenset[str]) -> None:
+        """Delete what is too old or over the budget, but for the sessions in `live`."""
+        if not self._closed:
+            self._thread.submit(self._sweep, live)
+
     def flush(self) -> Future[None]:
         """Done when everything that waits now is written or has failed."""
         return self._thread.submit(self._drain)
@@ -59,6 +68,7 @@ class StateWriter:
         self._closed = True
         self._thread.submit(self._drain)
         self._thread.shutdown(wait=True)
+        self.store.unlock()
 
     def _add(self, session: str, work: Work | None) -> None:
         if self._closed:
@@ -79,16 +89,26 @@ class StateWriter:
                 work = self._waiting.pop(session)
             self._do(session, work)
 
+    def _sweep(self, live: frozenset[str]) -> None:
+        try:
+            self.store.sweep(live)
+        except OSError as error:
+            log.warning("old sessions in %s cannot be deleted: %s", self.store.url, error)
+
     def _do(self, session: str, work: Work | None) -> None:
         try:
             if work is None:
                 self._not_before.pop(session, None)
+                self._written.pop(session, None)
                 self.store.delete(session)
             else:
                 record, snapshot = work()
                 began = self._clock()
-                self.store.write(record, snapshot)
-                size = len(snapshot or b"")
+                new = snapshot is not self._written.get(session)
+                size = self.store.write(record, snapshot if new else None)
+                self._written[session] = snapshot
+                if record.ended is not None:
+                    del self._written[session]
                 self._not_before[session] = began + max(size / WRITE_RATE, 4 * (self._clock() - began))
             self.healthy = True
         except (OSError, StateError) as error:

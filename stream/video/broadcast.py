@@ -144,6 +144,11 @@ class Broadcast:
         else:  # the next frame is due at any moment; should the picture stand just now, it is shown again all the same
             self._stand_still()
 
+    @property
+    def on_screen(self) -> Pixels | None:
+        """The frame that was shown last; None before the first."""
+        return self._last
+
     def show(self, pixels: Pixels, ticks: int, *, again: bool = False) -> None:
         """A frame leaves for the viewers. Never blocks; costs nothing while nobody watches and nothing records.
         `again`: the one that is on screen already, for viewers only."""

@@ -1,7 +1,7 @@
-"""One encoding of a session's frames: what waits for it, its encoder, who hears of its packets.
+"""One encoding of a session's frames: its queue, its encoder, its task.
 
-Every encoding has a lane of its own, so that a slow codec never holds up another; the colours of a frame are
-converted once for all of them. When the lane is behind, the older frame is dropped before it is encoded.
+Every encoding has its own queue and task, so that a slow codec never holds up another. The colours of a frame are
+converted once for all of them. When the queue is full, the oldest frame is dropped before it is encoded.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Counters:
 
 
 class SharedFrame:
-    """A frame on its way to one or more lanes."""
+    """A frame in the queues of one or more encodings."""
 
     def __init__(self, pixels: Pixels, ticks: int) -> None:
         self.ticks = ticks
@@ -63,7 +63,7 @@ class SharedFrame:
 
 
 class Encoding:
-    """`on_packet` hears of every packet, on the event loop; `on_idle` when nothing is left to encode.
+    """`on_packet` is called with every packet, on the event loop; `on_idle` when nothing is left to encode.
 
     `rate`: bits per second it is meant to have; may be set at any time and takes effect with a coming frame.
     `background`: encodes what has time, for a recording that nobody watches along with.
@@ -133,8 +133,13 @@ class Encoding:
     def close(self) -> asyncio.Task[None]:
         """Encode no more; the task that ends."""
         self.idle.set()
+        self._waiting.clear()
         self._task.cancel()
+        self._task.add_done_callback(self._free)
         return self._task
+
+    def _free(self, task: asyncio.Task[None]) -> None:
+        self.encoder = None  # its buffers go now, not with the next collection of cycles
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()

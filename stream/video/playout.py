@@ -1,4 +1,4 @@
-"""Frames against the clock: when does which frame leave?
+"""The playout clock: which frame leaves when.
 
 Pure: no threads, no sleeping, the clock comes in as an argument. Time is counted in ticks of 1/90000 s since the
 first frame was due, so at 16 fps frames are exactly 5625 ticks apart and a frame's tick count is its RTP timestamp
@@ -32,7 +32,7 @@ FULL_RATE_LEAD_S = 0.5  # seconds in hand when a chunk comes, with which there i
 
 @dataclass(frozen=True)
 class Due(Generic[T]):
-    """A frame that leaves now. `ticks`: its media time; `first`: the first one after the queue had run dry."""
+    """A frame that leaves now. `ticks`: its media time; `resumed`: the first one after the queue had run dry."""
 
     item: T
     ticks: int

@@ -1,4 +1,4 @@
-"""Lets frames leave by the clock: the loop around `Playout` that sleeps until the next one is due."""
+"""The task around `Playout`: it sleeps until the next frame is due, and hands it on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class Player(Generic[T]):
-    """`on_frame` hears of every frame that leaves and when, `on_underrun` of every time the queue runs dry."""
+    """`on_frame(due, now)` is called with every frame that leaves, `on_underrun()` each time the queue runs dry."""
 
     def __init__(
         self, playout: Playout[T], *, on_frame: Callable[[Due[T], float], None], on_underrun: Callable[[], None]

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from aioice.ice import get_host_addresses
 from aiortc import (
@@ -67,11 +67,18 @@ def own_ice_servers(config: ServerConfig) -> list[RTCIceServer]:
 class Viewer:
     """`id` names the WHEP resource and cannot be guessed; `closed` is set when it is over, `why` says why."""
 
-    def __init__(self, session: Session, config: ServerConfig, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        session: Session,
+        config: ServerConfig,
+        metrics: Metrics,
+        on_closed: Callable[[Viewer], object] = lambda viewer: None,
+    ) -> None:
         self.id = secrets.token_urlsafe(16)
         self.etag = f'"{secrets.token_hex(8)}"'
         self.session, self.config, self.metrics = session, config, metrics
         self.closed = asyncio.Event()
+        self._on_closed = on_closed
         self.why = ""
         self.codec = ""
         self._peer = RTCPeerConnection(RTCConfiguration(iceServers=own_ice_servers(config)))
@@ -127,6 +134,7 @@ class Viewer:
             return
         self.closed.set()
         self.why = why
+        self._on_closed(self)
         if self._counted:
             self.session.viewer_left()
         if self._watch is not None:

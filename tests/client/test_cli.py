@@ -15,7 +15,7 @@ import av
 import pytest
 from farcast import cli
 
-from tests.client.fake import Fake
+from tests.support.faults import FaultyServer
 
 
 def farcast(*args: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
@@ -47,7 +47,7 @@ def test_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
     ("target", "message"),
     [
         ("stream.cli.never_written:app", "not part of this version"),
-        ("a_package_that_is_not_there.x:app", "pip install 'farcast\\[server\\]'"),
+        ("a_package_that_is_not_there.x:app", "Install farcast-server"),
     ],
 )
 def test_commands_that_cannot_be_loaded(target: str, message: str) -> None:
@@ -59,7 +59,7 @@ def test_commands_that_cannot_be_loaded(target: str, message: str) -> None:
     ("error", "message"),
     [
         (OSError("disk on fire"), "internal error: OSError: disk on fire. Set FARCAST_DEBUG=1"),
-        (ModuleNotFoundError("no torch", name="torch"), "needs torch. Install the server parts"),
+        (ModuleNotFoundError("no torch", name="torch"), "needs torch, which is not installed. Install farcast-server"),
     ],
 )
 def test_no_traceback(error: Exception, message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -77,9 +77,10 @@ def test_schema_prints_json() -> None:
     assert json.loads(done.stdout)["title"] == "Farcast wire"
 
 
-def test_watch_saves_a_clip(fake: Fake, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_watch_saves_a_clip(server: FaultyServer, tmp_path: Path) -> None:
     out = tmp_path / "out.mp4"
-    done = farcast("watch", fake.url, "-o", str(out), "--prompt", "a red circle", "--seconds", "1", "--json")
+    done = farcast("watch", server.url, "-o", str(out), "--prompt", "a red circle", "--seconds", "1", "--json")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["frames"] >= 16
@@ -87,14 +88,15 @@ def test_watch_saves_a_clip(fake: Fake, tmp_path: Path) -> None:
     assert out.stat().st_size > 1000
 
 
-def test_ctrl_c_leaves_a_whole_file(fake: Fake, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_ctrl_c_leaves_a_whole_file(server: FaultyServer, tmp_path: Path) -> None:
     out = tmp_path / "out.mp4"
-    command = [sys.executable, "-m", "farcast", "watch", fake.url, "-o", str(out), "--seconds", "600"]
+    command = [sys.executable, "-m", "farcast", "watch", server.url, "-o", str(out), "--seconds", "600"]
     # A shell's background jobs ignore Ctrl-C, and what they start inherits that: here it is to be heard.
     hearing = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=hearing)
     until = time.monotonic() + 60
-    while time.monotonic() < until and not (fake.sessions and fake.only().peers):
+    while time.monotonic() < until and not (server.sessions and server.only().viewers):
         time.sleep(0.05)
     time.sleep(2)
     process.send_signal(signal.SIGINT)
@@ -103,7 +105,7 @@ def test_ctrl_c_leaves_a_whole_file(fake: Fake, tmp_path: Path) -> None:
     assert "Traceback" not in errors
     with av.open(str(out)) as file:
         assert sum(1 for _ in file.decode(video=0)) > 3
-    assert fake.sessions == {}
+    assert server.sessions == {}
 
 
 @pytest.mark.parametrize(
@@ -114,13 +116,13 @@ def test_ctrl_c_leaves_a_whole_file(fake: Fake, tmp_path: Path) -> None:
         (["URL", "-o", "x.mp4", "--latency-ms", "nan"], "`latency_ms` must be a number"),
         (["URL", "-o", "/no/such/place/x.mp4"], "cannot be written"),
         (["URL", "-o", "x.mp4", "--image", "/no/such.png"], "cannot be read"),
-        (["URL", "-o", "x.mp4", "--session", "none", "--token", "t"], "There is no session none"),
+        (["URL", "-o", "x.mp4", "--session", "none", "--token", "t"], "There is no such session"),
     ],
 )
 def test_watch_says_what_is_wrong(
-    fake: Fake, args: list[str], message: str, capsys: pytest.CaptureFixture[str]
+    server: FaultyServer, args: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
-        cli.main(["watch", *(fake.url if arg == "URL" else arg for arg in args)])
+        cli.main(["watch", *(server.url if arg == "URL" else arg for arg in args)])
     assert ended.value.code == 1
     assert message in capsys.readouterr().err

@@ -111,6 +111,7 @@ anything = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(anything, st.sampled_from(["prompt", "dial", "pause", "rewind", "ping", 3]))
 def test_no_message_does_anything_but_parse_or_be_refused(value: object, kind: object) -> None:
     for text in (

@@ -52,6 +52,7 @@ def blueish(image: np.ndarray) -> bool:
     return bool(blue > red + 50)
 
 
+@pytest.mark.slow
 async def test_a_take_from_start_to_end(server: str, tmp_path: Path) -> None:
     async with farcast.connect(server, prompt="a red circle", seed=3) as live:
         frames = live.frames()
@@ -72,7 +73,7 @@ async def test_a_take_from_start_to_end(server: str, tmp_path: Path) -> None:
         assert (await live.pause()).state == "paused"
         assert (await live.resume()).state == "live"
         assert (await live.image(np.full((40, 60, 3), 200, np.uint8))).frame > applied.frame
-        recorder = await live.save(tmp_path / "take.mp4", seconds=1)
+        recorder = await live.record_for(tmp_path / "take.mp4", seconds=1)
         assert recorder.frames > 5
         assert await live.ping() < 5
         assert (await live.score())["seed"] == 3
@@ -98,6 +99,7 @@ async def test_the_server_refuses_in_words(server: str) -> None:
         assert live.session.prompt == "a red circle"
 
 
+@pytest.mark.slow
 async def test_two_prompts_at_once_latest_wins(server: str) -> None:
     async with farcast.connect(server, prompt="a red circle") as live:
         await asyncio.wait_for(live.frames().get(), 20)

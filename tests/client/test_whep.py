@@ -11,7 +11,7 @@ import pytest
 from aiortc import RTCConfiguration, RTCPeerConnection
 from farcast import whep
 
-from tests.client.fake import Fake
+from tests.support.faults import FaultyServer
 
 
 async def test_loopback_is_offered() -> None:
@@ -49,9 +49,9 @@ def test_which_addresses_are_this_machine(url: str, local: bool) -> None:
     assert whep._is_loopback(url) is local
 
 
-async def test_save_writes_what_was_shown(fake: Fake, tmp_path: Path) -> None:
-    async with farcast.connect(fake.url, prompt="a red circle") as live:
-        recorder = await live.save(tmp_path / "out.mp4", seconds=1.0)
+async def test_save_writes_what_was_shown(server: FaultyServer, tmp_path: Path) -> None:
+    async with farcast.connect(server.url, prompt="a red circle") as live:
+        recorder = await live.record_for(tmp_path / "out.mp4", seconds=1.0)
     with av.open(str(tmp_path / "out.mp4")) as file:
         pictures = [picture.to_ndarray(format="rgb24") for picture in file.decode(video=0)]
     assert len(pictures) == recorder.frames >= 10
@@ -60,19 +60,20 @@ async def test_save_writes_what_was_shown(fake: Fake, tmp_path: Path) -> None:
     assert max(green, blue) < 70
 
 
-async def test_an_unusable_answer_is_a_media_error(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_unusable_answer_is_a_media_error(server: FaultyServer, monkeypatch: pytest.MonkeyPatch) -> None:
     async def garbage(self: whep.Player, peer: RTCPeerConnection) -> str | None:
         raise farcast.MediaFailed("The server's SDP answer cannot be used: no.")
 
     monkeypatch.setattr(whep.Player, "_exchange", garbage)
-    async with farcast.connect(fake.url, prompt="a red circle", patience=0.2) as live:
+    async with farcast.connect(server.url, prompt="a red circle", reconnect_timeout=0.2) as live:
         with pytest.raises(farcast.MediaFailed, match=r"No video within 0\.2 s: .*cannot be used"):
             await live.frames().get()
 
 
-async def test_a_paused_session_is_not_silence(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.slow
+async def test_a_paused_session_is_not_silence(server: FaultyServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(whep, "_SILENCE_S", 0.8)
-    async with farcast.connect(fake.url, prompt="a red circle") as live:
+    async with farcast.connect(server.url, prompt="a red circle") as live:
         frames = live.frames()
         await frames.get()
         await live.pause()

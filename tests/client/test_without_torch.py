@@ -25,6 +25,7 @@ def without(code: str, *args: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
+@pytest.mark.slow
 def test_every_module_of_the_client_loads(root: Path) -> None:
     package = root / "client/python/farcast"
     names = [

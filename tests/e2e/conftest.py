@@ -1,28 +1,32 @@
-"""A real browser, a server without a model for the page's own behaviour, and what reads the picture back."""
+"""A real browser, and the real server over the fake backend for the page's own behaviour."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
 from bench.transport.browser_viewer import FLAGS
-from tests.support.browser_page import Server, Tab, free_port, start, stop
+from tests.support.browser_page import Tab
+from tests.support.faults import FaultyServer, faulty_server
 
 FAKE_CAMERA = "--use-fake-device-for-media-stream"
 
 
-@pytest.fixture(scope="module")
-def fake(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The server without a model."""
-    port = free_port()
-    log = tmp_path_factory.mktemp("fake") / "log"
-    server = start(["tests/e2e/fake.py", str(port)], port, root, log, "v1/model")
-    yield server
-    stop(server)
+@pytest.fixture(scope="session")
+def one_faulty_server() -> Iterator[FaultyServer]:
+    # A step takes as long as that of a small model: so many fit into a chunk that the dial has something to decide.
+    with faulty_server("fake?step=0.05&decode=0.02&size=128&too_many=50&render=0.02") as server:
+        yield server
+
+
+@pytest.fixture
+def server(one_faulty_server: FaultyServer) -> FaultyServer:
+    """The real server over the fake backend; nothing is left of the test before."""
+    one_faulty_server.reset()
+    return one_faulty_server
 
 
 # One browser a module and no longer: Playwright's synchronous face holds an event loop, which other rooms' tests need.

@@ -6,42 +6,44 @@ import json
 
 import pytest
 
-from tests.support.browser_page import Server, bluish
+from stream.score.log import to_json
+from tests.support.browser_page import bluish
+from tests.support.faults import FaultyServer
 from tests.support.page_actions import Tabs, give, greenish, picture, upload
 
 pytestmark = pytest.mark.browser
 
 
-def test_bad_pictures_are_refused_with_a_reason(tab: Tabs, fake: Server) -> None:
-    watched = tab().open(fake.url).playing()
+def test_bad_pictures_are_refused_with_a_reason(tab: Tabs, server: FaultyServer) -> None:
+    watched = tab().open(server.url).playing()
     error = watched.page.locator("#image-error")
     upload(watched, "notes.txt", "text/plain", b"hello")
     watched.until(lambda: "“notes.txt” is not a picture" in error.inner_text(), "a text is refused")
     upload(watched, "broken.png", "image/png", b"\x89PNG\r\n\x1a\nnothing")
     watched.until(lambda: "cannot be read" in error.inner_text(), "a damaged picture is refused")
-    fake.break_("deny")
+    server.refuse_images()
     upload(watched, "fine.png", "image/png", picture())
     watched.until(lambda: "not an image that can be read" in error.inner_text(), "the server's reason is shown")
-    fake.break_("undeny")
+    server.accept_all()
     upload(watched, "fine.png", "image/png", picture())
     watched.until(lambda: error.is_hidden() and watched.share(greenish) > 0.3, "and the next one works")
 
 
-def test_the_camera(tab: Tabs, fake: Server) -> None:
-    refused = tab().open(fake.url).playing()
+def test_the_camera(tab: Tabs, server: FaultyServer) -> None:
+    refused = tab().open(server.url).playing()
     refused.page.click("#camera")
     refused.until(lambda: "not allowed" in refused.page.locator("#camera-error").inner_text(), "a refusal is explained")
     refused.page.keyboard.press("Escape")
-    allowed = tab(permissions=["camera"]).open(fake.url).playing()
+    allowed = tab(permissions=["camera"]).open(server.url).playing()
     allowed.page.click("#camera")
     allowed.page.locator("#camera-take:enabled").click(timeout=10_000)
     allowed.until(lambda: "goes on from" in allowed.page.locator("#given-text").inner_text(), "the moment is on screen")
 
 
-def test_a_lost_connection_is_mended_on_the_same_take(tab: Tabs, fake: Server) -> None:
-    watched = tab().open(fake.url).playing()
+def test_a_lost_connection_is_mended_on_the_same_take(tab: Tabs, server: FaultyServer) -> None:
+    watched = tab().open(server.url).playing()
     take = watched.page.evaluate("() => sessionStorage.getItem('farcast.take')")
-    fake.break_("cut")
+    server.cut()
     watched.state("reconnecting")
     watched.say("a blue circle")  # said into the silence
     watched.state("live", 30_000)
@@ -49,12 +51,12 @@ def test_a_lost_connection_is_mended_on_the_same_take(tab: Tabs, fake: Server) -
     watched.until(lambda: watched.share(bluish) > 0.03, "what was said while away is not lost")
 
 
-def test_a_restarted_server_offers_a_new_take(tab: Tabs, fake: Server) -> None:
-    watched = tab().open(fake.url).playing()
+def test_a_restarted_server_offers_a_new_take(tab: Tabs, server: FaultyServer) -> None:
+    watched = tab().open(server.url).playing()
     watched.say("a big blue circle on a black background")
     watched.until(lambda: watched.share(bluish) > 0.05, "the prompt is on screen")
     watched.page.fill("#prompt", "half a thou")
-    fake.break_("forget")
+    server.forget()
     watched.state("lost")
     assert "no longer on the server" in watched.page.locator("#veil-detail").inner_text()
     assert watched.page.locator("#prompt").input_value() == "half a thou"
@@ -64,18 +66,18 @@ def test_a_restarted_server_offers_a_new_take(tab: Tabs, fake: Server) -> None:
     assert watched.page.locator("#prompt").input_value() == "half a thou"
 
 
-def test_a_full_server_says_so_and_the_page_tries_again(tab: Tabs, fake: Server) -> None:
-    fake.break_("full")
-    watched = tab().open(fake.url)
+def test_a_full_server_says_so_and_the_page_tries_again(tab: Tabs, server: FaultyServer) -> None:
+    server.fill()
+    watched = tab().open(server.url)
     watched.state("refused")
     assert "All places on this server are taken" in watched.page.locator("#veil-detail").inner_text()
     assert watched.page.locator("#veil-action").inner_text().startswith("Trying again in")
-    fake.break_("unfull")
+    server.accept_all()
     watched.playing()
 
 
-def test_a_reload_goes_on_with_the_take_and_keeps_the_draft(tab: Tabs, fake: Server) -> None:
-    watched = tab().open(fake.url).playing()
+def test_a_reload_goes_on_with_the_take_and_keeps_the_draft(tab: Tabs, server: FaultyServer) -> None:
+    watched = tab().open(server.url).playing()
     take = watched.page.evaluate("() => sessionStorage.getItem('farcast.take')")
     watched.page.fill("#prompt", "not sent yet")
     watched.page.reload()
@@ -84,8 +86,8 @@ def test_a_reload_goes_on_with_the_take_and_keeps_the_draft(tab: Tabs, fake: Ser
     assert watched.page.locator("#prompt").input_value() == "not sent yet"
 
 
-def test_a_picture_whose_upload_broke_off_is_kept_and_sent_again(tab: Tabs, fake: Server) -> None:
-    watched = tab().open(fake.url).playing()
+def test_a_picture_whose_upload_broke_off_is_kept_and_sent_again(tab: Tabs, server: FaultyServer) -> None:
+    watched = tab().open(server.url).playing()
     watched.page.route("**/image", lambda route: route.abort("connectionreset"))
     give(watched, "drop", picture())
     again = watched.page.locator("#image-again")
@@ -105,8 +107,8 @@ HUGE = """() => {
 }"""
 
 
-def test_too_large_a_picture_and_files_that_are_none(tab: Tabs, fake: Server) -> None:
-    watched = tab().open(fake.url).playing()
+def test_too_large_a_picture_and_files_that_are_none(tab: Tabs, server: FaultyServer) -> None:
+    watched = tab().open(server.url).playing()
     error = watched.page.locator("#image-error")
     watched.page.evaluate(HUGE)
     watched.until(lambda: "larger than 20 MB" in error.inner_text(), "its size is named")
@@ -115,21 +117,21 @@ def test_too_large_a_picture_and_files_that_are_none(tab: Tabs, fake: Server) ->
     assert watched.page.get_attribute("body", "data-state") == "live"  # and the take goes on
 
 
-def test_a_score_that_is_dropped_is_told_where_it_belongs(tab: Tabs, fake: Server) -> None:
-    watched = tab().open(fake.url).playing()
+def test_a_score_that_is_dropped_is_told_where_it_belongs(tab: Tabs, server: FaultyServer) -> None:
+    watched = tab().open(server.url).playing()
     for score, said in (
-        ({"version": 99, "seed": 1, "entries": []}, "from a newer Farcast"),
-        ({"version": 1, "seed": 1, "entries": []}, "farcast render take.json --steps 32"),
+        ({"score": 99, "seed": 1, "entries": []}, "from a newer Farcast"),
+        (json.loads(to_json(server.only().score.document())), "farcast render take.json --steps 32"),
         ({"seed": "edited by hand"}, "JSON, but no score"),
     ):
         give(watched, "drop", json.dumps(score).encode(), "take.json", "application/json")
         watched.until(lambda said=said: said in watched.page.inner_text("#image-error"), said)
 
 
-def test_a_prompt_said_while_the_server_restarts_begins_the_new_take(tab: Tabs, fake: Server) -> None:
-    watched = tab().open(fake.url).playing()
+def test_a_prompt_said_while_the_server_restarts_begins_the_new_take(tab: Tabs, server: FaultyServer) -> None:
+    watched = tab().open(server.url).playing()
     watched.page.route("**/v1/sessions/**", lambda route: route.abort())  # it is down, for the picture as well
-    fake.break_("forget")
+    server.forget()
     watched.state("reconnecting")
     watched.say("a big blue circle on a white background")
     watched.page.click("#mix-toggle")
@@ -142,14 +144,14 @@ def test_a_prompt_said_while_the_server_restarts_begins_the_new_take(tab: Tabs, 
     assert watched.page.input_value("#prompt-b") == "half a second thought"
 
 
-def test_a_picture_given_to_a_full_server_is_there_when_it_has_room(tab: Tabs, fake: Server) -> None:
-    watched = tab().open(fake.url).playing()
+def test_a_picture_given_to_a_full_server_is_there_when_it_has_room(tab: Tabs, server: FaultyServer) -> None:
+    watched = tab().open(server.url).playing()
     watched.page.click("#stop")
     watched.state("ended")
-    fake.break_("full")
+    server.fill()
     give(watched, "drop", picture())
     watched.state("refused")
-    fake.break_("unfull")
+    server.accept_all()
     watched.page.click("#veil-action")
     watched.playing()
     watched.until(lambda: watched.share(greenish) > 0.3, "the take begins from the picture")

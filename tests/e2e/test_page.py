@@ -7,20 +7,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.support.browser_page import Server, bluish, reddish
+from tests.support.browser_page import bluish, reddish
+from tests.support.faults import FaultyServer
 from tests.support.page_actions import GREEN, Tabs, greenish
 
 pytestmark = pytest.mark.browser
 
 
-def test_opening_the_address_plays_and_all_files_are_ours(tab: Tabs, fake: Server) -> None:
+def test_opening_the_address_plays_and_all_files_are_ours(tab: Tabs, server: FaultyServer) -> None:
     watched = tab()
     asked: list[str] = []
     weight: list[int] = []
     watched.page.on("request", lambda request: asked.append(request.url))
     watched.page.on("response", lambda r: weight.append(int(r.headers.get("content-length", 0))))
-    watched.open(fake.url).playing()
-    assert all(url.startswith((fake.url, "blob:", "data:")) for url in asked)
+    watched.open(server.url).playing()
+    assert all(url.startswith((server.url, "blob:", "data:")) for url in asked)
     assert 20_000 < sum(weight) < 200_000
     assert watched.share(reddish) > 0.03  # the first example, without a word typed
     before = watched.pixels()
@@ -28,8 +29,8 @@ def test_opening_the_address_plays_and_all_files_are_ours(tab: Tabs, fake: Serve
     assert watched.complaints == []
 
 
-def test_nothing_overflows_and_charts_are_drawn(tab: Tabs, fake: Server) -> None:
-    watched = tab().open(fake.url).playing()
+def test_nothing_overflows_and_charts_are_drawn(tab: Tabs, server: FaultyServer) -> None:
+    watched = tab().open(server.url).playing()
     rate = watched.page.locator(".chart output", has_text="kbit/s")
     watched.until(lambda: rate.count() == 1, "the bitrate is measured")
     for width in (320, 390, 768, 1280):
@@ -55,8 +56,8 @@ VISIT = """() => {
 }"""
 
 
-def test_everything_is_reached_named_and_marked_by_keyboard(tab: Tabs, fake: Server) -> None:
-    watched = tab().open(fake.url).playing()
+def test_everything_is_reached_named_and_marked_by_keyboard(tab: Tabs, server: FaultyServer) -> None:
+    watched = tab().open(server.url).playing()
     page = watched.page
     page.locator("#advanced summary").click()
     page.click("#mix-toggle")
@@ -84,11 +85,11 @@ def test_everything_is_reached_named_and_marked_by_keyboard(tab: Tabs, fake: Ser
     assert transport | {"new-take", "prompt", "prompt-b", "mix", "send", "dial", "file", "camera", "tile"} <= visited
 
 
-def test_accessibility(tab: Tabs, fake: Server, root: Path) -> None:
+def test_accessibility(tab: Tabs, server: FaultyServer, root: Path) -> None:
     axe = root / "client/web/node_modules/axe-core/axe.min.js"
     if not axe.exists():
         pytest.skip("axe-core is not installed: npm install in client/web")
-    watched = tab(bypass_csp=True, reduced_motion="reduce").open(fake.url).playing()
+    watched = tab(bypass_csp=True, reduced_motion="reduce").open(server.url).playing()
     watched.page.locator("#advanced summary").click()
     watched.say("a blue circle")
     watched.page.wait_for_timeout(1500)
@@ -103,8 +104,8 @@ def test_accessibility(tab: Tabs, fake: Server, root: Path) -> None:
         assert bad == [], (width, scheme)
 
 
-def test_reduced_motion_is_respected(tab: Tabs, fake: Server) -> None:
-    watched = tab(reduced_motion="reduce").open(fake.url).playing()
+def test_reduced_motion_is_respected(tab: Tabs, server: FaultyServer) -> None:
+    watched = tab(reduced_motion="reduce").open(server.url).playing()
     moving = watched.page.evaluate("() => document.getAnimations().filter(a => a.playState === 'running').length")
     assert moving == 0
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from tests.support.browser_page import Server, bluish, reddish
-from tests.support.page_actions import Tabs, clip, give, greenish, live, picture, upload
+from tests.support.browser_page import bluish, reddish
+from tests.support.faults import FaultyServer
+from tests.support.film import clip
+from tests.support.page_actions import Tabs, give, greenish, live, picture, upload
 
 pytestmark = pytest.mark.browser
 
 
-def test_a_prompt_is_pending_then_live_and_changes_the_picture(tab: Tabs, fake: Server) -> None:
-    watched = tab().open(fake.url).playing()
+def test_a_prompt_is_pending_then_live_and_changes_the_picture(tab: Tabs, server: FaultyServer) -> None:
+    watched = tab().open(server.url).playing()
     watched.say("a big blue circle on a white background")
     line = watched.page.locator("#prompt-log li").first
     assert line.get_attribute("data-status") in ("pending", "live")
@@ -24,8 +28,8 @@ def test_a_prompt_is_pending_then_live_and_changes_the_picture(tab: Tabs, fake: 
     assert "Now showing: a big blue circle" in watched.page.locator("#announce").inner_text()
 
 
-def test_history_examples_and_an_empty_prompt(tab: Tabs, fake: Server) -> None:
-    watched = tab().open(fake.url).playing()
+def test_history_examples_and_an_empty_prompt(tab: Tabs, server: FaultyServer) -> None:
+    watched = tab().open(server.url).playing()
     box = watched.page.locator("#prompt")
     watched.page.press("#prompt", "Enter")
     assert "Write what" in watched.page.locator("#announce").inner_text()
@@ -44,8 +48,8 @@ def test_history_examples_and_an_empty_prompt(tab: Tabs, fake: Server) -> None:
     watched.until(lambda: watched.share(greenish) > 0.02, "the example is on screen")
 
 
-def test_two_prompts_at_once_the_older_is_replaced_and_a_bad_one_refused(tab: Tabs, fake: Server) -> None:
-    watched = tab().open(fake.url).playing()
+def test_two_prompts_at_once_the_older_is_replaced_and_a_bad_one_refused(tab: Tabs, server: FaultyServer) -> None:
+    watched = tab().open(server.url).playing()
     watched.say("a red one")
     watched.say("a blue one")
     older = watched.page.locator("#prompt-log li").nth(1)
@@ -57,10 +61,11 @@ def test_two_prompts_at_once_the_older_is_replaced_and_a_bad_one_refused(tab: Ta
     assert len(watched.page.locator("#prompt").input_value()) == 2001  # nothing typed is lost
 
 
-def test_the_dial_changes_the_steps_and_does_not_cut(tab: Tabs, fake: Server) -> None:
-    watched = tab().open(fake.url).playing()
+def test_the_dial_changes_the_steps_and_does_not_cut(tab: Tabs, server: FaultyServer) -> None:
+    watched = tab().open(server.url).playing()
     steps = watched.page.locator("#buy-steps")
-    watched.until(lambda: steps.inner_text() == "4", "steps are reported")
+    watched.until(lambda: steps.inner_text().isdigit(), "steps are reported")
+    before = int(steps.inner_text())
     watched.page.evaluate(
         "() => { window.states = []; new MutationObserver(() => states.push(document.body.dataset.state))"
         ".observe(document.body, {attributes: true, attributeFilter: ['data-state']}); }"
@@ -69,7 +74,7 @@ def test_the_dial_changes_the_steps_and_does_not_cut(tab: Tabs, fake: Server) ->
     watched.page.focus("#dial")
     for _ in range(20):
         watched.page.keyboard.press("ArrowRight")
-    watched.until(lambda: int(steps.inner_text()) > 8, "more time buys more steps")
+    watched.until(lambda: int(steps.inner_text()) > before, "more time buys more steps")
     assert "answer within" in (watched.page.get_attribute("#dial", "aria-valuetext") or "")
     watched.page.locator("#advanced summary").click()
     watched.page.fill("#fixed", "3")
@@ -80,8 +85,8 @@ def test_the_dial_changes_the_steps_and_does_not_cut(tab: Tabs, fake: Server) ->
     assert watched.page.locator("#stat-steps").inner_text() == "3"
 
 
-def test_a_picture_however_it_comes_is_what_the_shot_starts_from(tab: Tabs, fake: Server) -> None:
-    watched = tab().open(fake.url).playing()
+def test_a_picture_however_it_comes_is_what_the_shot_starts_from(tab: Tabs, server: FaultyServer) -> None:
+    watched = tab().open(server.url).playing()
     upload(watched, "meadow.png", "image/png", picture())
     watched.until(lambda: watched.share(greenish) > 0.3, "the chosen picture is on screen")
     watched.until(lambda: "goes on from this picture" in watched.page.locator("#given-text").inner_text(), "it says so")
@@ -95,15 +100,16 @@ def test_a_picture_however_it_comes_is_what_the_shot_starts_from(tab: Tabs, fake
     assert watched.page.evaluate("() => document.querySelector('.shot-label img').naturalWidth") == 200
 
 
-def test_pause_resume_stop_and_again(tab: Tabs, fake: Server) -> None:
-    watched = tab().open(fake.url).playing()
+def test_pause_resume_stop_and_again(tab: Tabs, server: FaultyServer) -> None:
+    watched = tab().open(server.url).playing()
     watched.page.click("#pause")
     watched.state("paused")
     assert watched.page.locator("#pause-text").inner_text() == "Resume"
     watched.page.wait_for_timeout(600)
     before = watched.pixels()
     watched.page.wait_for_timeout(500)
-    assert watched.pixels() == before
+    now = watched.pixels()  # encoded anew twice a second for whoever joins: the same but for rounding
+    assert max(abs(a - b) for old, new in zip(before, now, strict=True) for a, b in zip(old, new, strict=True)) < 4
     watched.page.click("#pause")
     watched.state("live")
     watched.page.click("#stop")
@@ -114,15 +120,15 @@ def test_pause_resume_stop_and_again(tab: Tabs, fake: Server) -> None:
     watched.until(lambda: watched.share(bluish) > 0.03, "the new take shows it")
 
 
-def test_the_timeline_goes_back_by_keyboard(tab: Tabs, fake: Server) -> None:
-    watched = tab().open(fake.url).playing()
+def test_the_timeline_goes_back_by_keyboard(tab: Tabs, server: FaultyServer) -> None:
+    watched = tab().open(server.url).playing()
     tiles = watched.page.locator(".tile")
     watched.until(lambda: tiles.count() >= 5, "chunks line up")
     watched.page.locator(".tile[tabindex='0']").focus()
     watched.page.keyboard.press("Home")
     watched.page.keyboard.press("ArrowRight")
     label = watched.page.evaluate("() => document.activeElement.getAttribute('aria-label')")
-    assert label.endswith("4 steps: go back to here")
+    assert re.search(r"\b\d+ steps?: go back to here$", label)
     second = watched.page.locator(".tile[tabindex='0']")
     assert second.get_attribute("aria-label") == label
     watched.page.keyboard.press("Enter")
@@ -132,8 +138,8 @@ def test_the_timeline_goes_back_by_keyboard(tab: Tabs, fake: Server) -> None:
     assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
 
 
-def test_two_prompts_are_mixed_by_a_slider(tab: Tabs, fake: Server) -> None:
-    watched = tab().open(fake.url).playing()
+def test_two_prompts_are_mixed_by_a_slider(tab: Tabs, server: FaultyServer) -> None:
+    watched = tab().open(server.url).playing()
     page = watched.page
     page.fill("#prompt", "a big red circle on a black background")
     page.click("#mix-toggle")
@@ -163,8 +169,8 @@ def test_two_prompts_are_mixed_by_a_slider(tab: Tabs, fake: Server) -> None:
     assert page.input_value("#prompt-b") == "a big blue circle on a black background"  # nothing typed is lost
 
 
-def test_an_earlier_prompt_is_chosen_from_the_list(tab: Tabs, fake: Server) -> None:
-    watched = tab().open(fake.url).playing()
+def test_an_earlier_prompt_is_chosen_from_the_list(tab: Tabs, server: FaultyServer) -> None:
+    watched = tab().open(server.url).playing()
     watched.say("first red")
     watched.say("second blue")
     watched.page.click("#history")
@@ -181,8 +187,8 @@ def test_an_earlier_prompt_is_chosen_from_the_list(tab: Tabs, fake: Server) -> N
     assert watched.page.input_value("#prompt") == "second blue"
 
 
-def test_a_clip_is_gone_on_from_in_a_new_take(tab: Tabs, fake: Server) -> None:
-    watched = tab().open(fake.url).playing()
+def test_a_clip_is_gone_on_from_in_a_new_take(tab: Tabs, server: FaultyServer) -> None:
+    watched = tab().open(server.url).playing()
     take = watched.page.evaluate("() => sessionStorage.getItem('farcast.take')")
     give(watched, "drop", clip(), "walk.mp4", "video/mp4")
     watched.until(lambda: watched.page.evaluate("() => sessionStorage.getItem('farcast.take')") != take, "a new take")
@@ -190,8 +196,8 @@ def test_a_clip_is_gone_on_from_in_a_new_take(tab: Tabs, fake: Server) -> None:
     watched.until(lambda: watched.share(greenish) > 0.02, "it goes on from the clip")
 
 
-def test_a_branch_is_left_seen_and_taken_again(tab: Tabs, fake: Server) -> None:
-    watched = tab().open(fake.url).playing()
+def test_a_branch_is_left_seen_and_taken_again(tab: Tabs, server: FaultyServer) -> None:
+    watched = tab().open(server.url).playing()
     live(watched, "a big blue circle on a black background")
     shown = watched.page.locator(".tile[data-shown]")
     watched.until(lambda: shown.count() >= 4, "chunks were on screen")

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.browser_page import Server, Tab, bluish
-from tests.support.page_actions import Tabs, clip, give, greenish, live, picture, upload
+from tests.support.browser_page import Tab, bluish
+from tests.support.faults import FaultyServer
+from tests.support.film import clip
+from tests.support.page_actions import Tabs, give, greenish, live, picture, upload
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.browser, pytest.mark.nightly, pytest.mark.timeout(300)]
 
 DESK = {"viewport": {"width": 1280, "height": 800}}
 PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "is_mobile": True, "has_touch": True}
@@ -40,13 +42,13 @@ class Eyes:
 
 
 @pytest.mark.parametrize(("name", "device"), [("desk", DESK), ("phone", PHONE)])
-def test_a_walk_through_everything(tab: Tabs, fake: Server, name: str, device: dict[str, object]) -> None:
+def test_a_walk_through_everything(tab: Tabs, server: FaultyServer, name: str, device: dict[str, object]) -> None:
     watched = tab(permissions=["camera", "clipboard-read", "clipboard-write"], **device)
     eyes, page = Eyes(watched, name), watched.page
     press = page.tap if device.get("has_touch") else page.click
     sent: list[str] = []
     page.on("websocket", lambda socket: socket.on("framesent", lambda data: sent.append(str(data))))
-    watched.open(fake.url).playing()
+    watched.open(server.url).playing()
     eyes.look("live")
 
     press("#examples li:nth-child(2) button")
@@ -125,7 +127,7 @@ def test_a_walk_through_everything(tab: Tabs, fake: Server, name: str, device: d
     press("#pause")
     watched.state("live")
     page.route("**/v1/sessions/**", lambda route: route.abort())  # the server is away for as long as one looks
-    fake.break_("cut")
+    server.cut()
     watched.state("reconnecting")
     eyes.look("reconnecting")
     page.unroute("**/v1/sessions/**")
@@ -136,10 +138,10 @@ def test_a_walk_through_everything(tab: Tabs, fake: Server, name: str, device: d
     press("#stop")
     watched.state("ended")
     eyes.look("ended")
-    fake.break_("full")
+    server.fill()
     press("#veil-action")
     watched.state("refused")
     eyes.look("refused")
-    fake.break_("unfull")
+    server.accept_all()
     watched.state("live", 30_000)
     assert watched.complaints == []

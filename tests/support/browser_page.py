@@ -25,11 +25,6 @@ class Server:
     url: str
     process: subprocess.Popen[bytes]
 
-    def break_(self, fault: str) -> None:
-        """Only of the fake: see fake.py."""
-        request = urllib.request.Request(f"{self.url}fake/{fault}", method="POST")
-        urllib.request.urlopen(request, timeout=10).close()
-
 
 def start(command: list[str], port: int, root: Path, log: Path, ready: str) -> Server:
     """Start a server of our own and wait until `ready` answers."""

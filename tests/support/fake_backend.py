@@ -1,8 +1,9 @@
-"""A model without torch: frames in the colour the prompt names, at a cost that a test chooses.
+"""A backend without torch: frames in the colour the prompt names, at a cost that a test chooses.
 
 A chunk is 12 frames; the frame's index is painted into its first pixels (see `read_index`), so a test can tell which
-frame it sees. Options come in the model's name: "fake?step=0.02&decode=0.01". rich=1: a texture in motion that costs
-bits, so that an encoder uses the rate it is given.
+frame it sees. Options come in the model's name: "fake?step=0.02&decode=0.01"; `size=128`, `height=64` where it is not
+square, `rich=1` for a texture in motion that costs an encoder bits, `too_many=50` for renders that fail at so many
+steps.
 
 Words in a prompt cause faults in the unit that takes it up: "explode" (an error of the model), "die" (the process
 ends).
@@ -28,6 +29,13 @@ from stream.types import Mix, Pixels
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 60), "blue": (40, 60, 220), "white": (240, 240, 240)}
 GREY = (128, 128, 128)
+EXAMPLES = (
+    "a big red circle bouncing on a navy background",
+    "a small yellow star spinning on a black background",
+    "a green square drifting on a white background",
+    "a blue triangle orbiting on a gray background",
+)
+Colour = tuple[int, int, int]
 CHUNK = 12
 
 
@@ -37,8 +45,14 @@ class FakeUnit:
     cost_key: Hashable = ()
 
 
-def colour_of(text: str) -> tuple[int, int, int]:
+def colour_of(text: str) -> Colour:
     return next((rgb for name, rgb in COLOURS.items() if name in text), GREY)
+
+
+def mixed(mix: Mix) -> Colour:
+    """The colours of several prompts, by weight."""
+    r, g, b = sum(weight * np.array(colour_of(text)) for text, weight in mix) / sum(weight for _, weight in mix)
+    return int(r), int(g), int(b)
 
 
 def paint(size: int, colour: tuple[int, int, int], index: int) -> Pixels:
@@ -76,6 +90,7 @@ class FakeRollout:
         self.sigma = 1.0
         self.colour = GREY
         self.wanted: str | None = text
+        self.mix: Mix = ()  # in place of `wanted`, which then is its heaviest prompt
         self.pending_image = image
         self.decoded = False
         self.history: list[int] = []
@@ -97,7 +112,8 @@ class FakeRollout:
                 raise RuntimeError("the fake model explodes")
             if "die" in self.wanted.split():
                 os._exit(3)
-            self.colour, self.wanted = colour_of(self.wanted), None
+            self.colour = mixed(self.mix) if self.mix else colour_of(self.wanted)
+            self.wanted = None
         elif unit.kind == "encode":
             assert self.pending_image is not None
             self.colour = tuple(int(c) for c in self.pending_image.mean((0, 1)))  # type: ignore[assignment]
@@ -109,8 +125,9 @@ class FakeRollout:
         elif unit.kind == "decode":
             self.decoded = True
             count = CHUNK if self.chunk else 1
-            size, colour, first = self.model.facts.width, self.colour, self.frame
-            return np.stack([self.model.paint(size, colour, first + i) for i in range(count)])
+            facts, colour, first = self.model.facts, self.colour, self.frame
+            frames = [self.model.paint(facts.width, colour, first + i)[-facts.height :] for i in range(count)]
+            return np.stack(frames)
         else:
             self.history.append(self.frame)
             self.frame += CHUNK if self.chunk else 1
@@ -123,6 +140,7 @@ class FakeRollout:
         return None if self.wanted is None else PromptApplied(((self.wanted, 1.0),), self.transition)
 
     def prompt(self, text: str | Mix, *, transition: int = 0) -> None:
+        self.mix = () if isinstance(text, str) else text
         if not isinstance(text, str):
             text = max(text, key=lambda part: part[1])[0]
         self.transition = transition
@@ -146,15 +164,17 @@ class FakeRollout:
 
 
 class FakeModel:
-    def __init__(self, size: int, costs: dict[str, float], *, textured: bool = False) -> None:
+    def __init__(
+        self, size: int, costs: dict[str, float], *, height: int | None = None, textured: bool = False
+    ) -> None:
         self.costs = costs
         self.paint = rich if textured else paint
-        self.facts = ModelFacts("fake", size, size, 16.0, CHUNK, ("a red circle", "a blue star"), "cpu", 5.0)
+        self.facts = ModelFacts("fake", size, height or size, 16.0, CHUNK, EXAMPLES, "cpu", 5.0)
 
     def open(self, request: Open) -> FakeRollout:
         if "forbidden" in request.prompt:
             raise PromptError("This prompt is forbidden. Ask for something else.")
-        return FakeRollout(self, request.prompt, request.image)
+        return FakeRollout(self, request.prompt, request.image if request.clip is None else request.clip[-1])
 
     def save(self, rollout: FakeRollout) -> bytes | None:
         state = {"chunk": rollout.chunk, "frame": rollout.frame, "colour": rollout.colour, "history": rollout.history}
@@ -176,7 +196,8 @@ def open_model(source: str | None, device: str, threads: int, execution: str = "
     options = {key: float(values[0]) for key, values in parse_qs(query).items()}
     size = int(options.pop("size", 64))
     time.sleep(options.pop("load", 0.0))
-    return FakeModel(size, options, textured=bool(options.pop("rich", 0.0)))
+    height, textured = int(options.pop("height", size)), bool(options.pop("rich", 0.0))
+    return FakeModel(size, options, height=height, textured=textured)
 
 
 @dataclass(frozen=True)
@@ -192,12 +213,14 @@ def open_renderer(source: str | None, device: str, threads: int, score: Score) -
     def render(take: Score, steps: int | None) -> Iterator[FakeChunk]:
         if "unrenderable" in take.prompt_words:
             raise ScoreError("The score was made with another model.", code="other_model")
+        if steps == options.get("too_many"):
+            raise ScoreError("The device ran out of memory; render with fewer steps.", code="out_of_memory")
         if "die" in take.prompt_words:
             os._exit(3)
         for chunk in range(take.chunks):
             time.sleep(options.get("render", 0.0) * (steps or 1))
             count = CHUNK if chunk else 1
-            frames = np.stack([paint(take.width, colour_of(take.prompt_words), i) for i in range(count)])
-            yield FakeChunk(frames, True if steps is None else None)
+            pictures = [paint(take.width, colour_of(take.prompt_words), i)[-take.height :] for i in range(count)]
+            yield FakeChunk(np.stack(pictures), True if steps is None else None)
 
     return render

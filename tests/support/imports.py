@@ -17,7 +17,7 @@ STREAM_FLOORS: Sequence[Sequence[str]] = (
     ("stream.ice", "stream.metrics", "stream.governor"),
     ("stream.config",),
     ("stream.engine", "stream.video"),
-    ("stream.recording", "stream.score"),
+    ("stream.recording", "stream.score", "stream.state"),
     ("stream.session",),
     ("stream.webrtc",),
     ("stream.api",),

@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 from PIL import Image
 
-from tests.e2e.fake_session import film
 from tests.support.browser_page import Tab
 
 Tabs = Callable[..., Tab]
@@ -18,11 +17,6 @@ def picture(colour: tuple[int, int, int] = GREEN, size: int = 200) -> bytes:
     out = io.BytesIO()
     Image.new("RGB", (size, size), colour).save(out, "PNG")
     return out.getvalue()
-
-
-def clip() -> bytes:
-    """A short MP4 in green."""
-    return film([("a green green", 1.0)], 0.8)
 
 
 def greenish(r: int, g: int, b: int) -> bool:

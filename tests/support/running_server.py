@@ -18,6 +18,7 @@ from fastapi import FastAPI
 from stream.api.control import MAX_MESSAGE
 from stream.app import create_app
 from stream.config import ServerConfig
+from stream.server import Server
 
 FAKE = "tests.support.fake_backend:open_model"
 FAKE_RENDERER = "tests.support.fake_backend:open_renderer"
@@ -30,6 +31,7 @@ class Running:
     url: str
     app: FastAPI
     loop: asyncio.AbstractEventLoop
+    server: uvicorn.Server | None = None
 
     @property
     def manager(self) -> Any:
@@ -48,21 +50,30 @@ class Running:
     def delete(self, created: dict[str, Any]) -> None:
         httpx.delete(self.url + created["urls"]["session"], headers=self.headers(created), timeout=20)
 
+    def stop(self) -> None:
+        """Begin to shut down, as on SIGTERM."""
+        assert self.server is not None
+        self.server.should_exit = True
+
     def socket(self, created: dict[str, Any]) -> str:
         return f"ws{self.url[4:]}{created['urls']['control']}?token={created['token']}"
 
 
 @contextmanager
-def running(model: str = "fake?step=0.002", at: int = 0, **options: Any) -> Iterator[Running]:
-    """A server with the mock model, ready, and gone afterwards. `at`: its port, 0 = any."""
-    settings = {"start_grace": 0.1, "max_sessions": 8, "renderer": FAKE_RENDERER, **options}
-    config = ServerConfig(port=0, model=model, engine=FAKE, **settings)
+def running(
+    model: str = "fake?step=0.002", at: int = 0, wrap: Callable[[Any], Any] = lambda app: app, **options: Any
+) -> Iterator[Running]:
+    """A server with the fake backend, ready, and gone afterwards. `at`: its port, 0 = any. `wrap`: puts ASGI layers
+    around the app."""
+    settings = {"start_grace": 0.1, "max_sessions": 8, "engine": FAKE, "renderer": FAKE_RENDERER, **options}
+    config = ServerConfig(port=0, model=model, **settings)
     app = create_app(config)
     sock = socket.create_server(("127.0.0.1", at))
-    server = uvicorn.Server(
+    server = Server(
         uvicorn.Config(
-            app, log_config=None, ws="websockets-sansio", ws_max_size=MAX_MESSAGE, timeout_graceful_shutdown=1
-        )
+            wrap(app), log_config=None, ws="websockets-sansio", ws_max_size=MAX_MESSAGE, timeout_graceful_shutdown=1
+        ),
+        drain=app.state.manager.drain,
     )
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=lambda: loop.run_until_complete(server.serve(sockets=[sock])), daemon=True)
@@ -70,7 +81,7 @@ def running(model: str = "fake?step=0.002", at: int = 0, **options: Any) -> Iter
     url = f"http://127.0.0.1:{sock.getsockname()[1]}"
     try:
         wait_for(lambda: server.started, 20)
-        yield Running(url, app, loop)
+        yield Running(url, app, loop, server)
     finally:
         server.should_exit = True
         thread.join(20)

@@ -1,4 +1,4 @@
-"""The graph of imports finds what is hidden in functions and under TYPE_CHECKING, and stream/ keeps its floors."""
+"""The graph of imports finds what is hidden in functions and under TYPE_CHECKING."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.imports import STREAM_FLOORS, cycles, import_graph, rooms, upward
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.imports import cycles, import_graph, rooms, upward
 
 
 @pytest.fixture
@@ -53,10 +51,3 @@ def test_upward_imports_are_named(package: Path) -> None:
         "pack.low.one imports pack.high.two",
     ]
     assert "pack.alone is on no floor" in upward(graph, [["pack.low"], ["pack.high"]])
-
-
-def test_stream_has_no_cycle_and_no_upward_import() -> None:
-    graph = import_graph(ROOT / "stream")
-    assert cycles(graph) == []
-    assert cycles(rooms(graph)) == []
-    assert upward(graph, STREAM_FLOORS) == []

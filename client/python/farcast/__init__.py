@@ -14,8 +14,11 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ._version import __version__
+
 if TYPE_CHECKING:
     from . import events, protocol, sync
+    from .client import connect
     from .errors import (
         AnswerTimeout,
         CommandFailed,
@@ -29,11 +32,12 @@ if TYPE_CHECKING:
         SessionEnded,
     )
     from .frames import Frame
-    from .live import Live, Stats, connect
+    from .live import Live, Stats
     from .protocol import Dial
 
 _HOME = {
-    **dict.fromkeys(("connect", "Live", "Stats"), "live"),
+    "connect": "client",
+    **dict.fromkeys(("Live", "Stats"), "live"),
     "Frame": "frames",
     "Dial": "protocol",
     **dict.fromkeys(
@@ -59,6 +63,7 @@ __all__ = [
     "RequestRefused",
     "SessionEnded",
     "Stats",
+    "__version__",
     "connect",
     "events",
     "protocol",

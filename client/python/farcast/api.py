@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
+from base64 import b64encode
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -26,6 +29,9 @@ from .protocol import (
 )
 
 Body = TypeVar("Body", bound=BaseModel)
+Auth = tuple[str, str]
+Verify = bool | ssl.SSLContext
+TOKEN_HEADER = "Farcast-Token"
 
 
 def base_url(url: str) -> str:
@@ -46,17 +52,57 @@ def websocket_url(url: str) -> str:
 class Api:
     """One server. `token` is set by `create` and goes with every request after it."""
 
-    def __init__(self, url: str, *, token: str | None = None, timeout: float = 90.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: str | None = None,
+        timeout: float = 90.0,
+        headers: Mapping[str, str] | None = None,
+        auth: Auth | None = None,
+        verify: Verify = True,
+    ) -> None:
         self.url = base_url(url)
         self.token = token
+        self.verify = verify
+        self._own = dict(headers or {})
+        if auth is not None:
+            self._own["Authorization"] = f"Basic {b64encode(f'{auth[0]}:{auth[1]}'.encode()).decode()}"
         # A server whose model is still loading answers late; one that is not there must be noticed at once.
-        self._http = httpx.AsyncClient(timeout=httpx.Timeout(timeout, connect=10.0), follow_redirects=True)
+        self._http = httpx.AsyncClient(
+            timeout=httpx.Timeout(timeout, connect=10.0), follow_redirects=True, verify=verify
+        )
 
     @property
     def headers(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        """What goes with every request: the caller's headers and the session's token.
+
+        Where the caller uses `Authorization` for a proxy, the token goes in a header of its own."""
+        if not self.token:
+            return self._own
+        if any(name.lower() == "authorization" for name in self._own):
+            return {**self._own, TOKEN_HEADER: self.token}
+        return {**self._own, "Authorization": f"Bearer {self.token}"}
+
+    @property
+    def tls(self) -> ssl.SSLContext | None:
+        """For the WebSocket: how certificates are verified; None for an address without TLS."""
+        if not self.url.startswith("https:"):
+            return None
+        if isinstance(self.verify, ssl.SSLContext):
+            return self.verify
+        context = ssl.create_default_context()
+        if not self.verify:
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        return context
 
     def absolute(self, url: str) -> str:
+        """`url` as the server gave it, under the address that this client uses.
+
+        A server behind a proxy that strips a path prefix does not know the prefix: a path that lacks it gets it."""
+        prefix = urlsplit(self.url).path
+        if url.startswith("/") and not url.startswith("//") and not url.startswith(prefix):
+            url = url.lstrip("/")
         return urljoin(self.url, url)
 
     async def create(

@@ -1,7 +1,7 @@
-"""The `farcast` command: finds a command by its name, loads it, runs it, and turns errors into one line.
+"""The `farcast` command: finds a command by its name, loads it, runs it, and prints an error as one line.
 
-Commands announce themselves in the entry-point group `farcast.commands`, so this file knows nothing of the server, and
-`farcast watch` does not pay for importing torch.
+Commands are entry points of the group `farcast.commands`: farcast brings watch, score and schema, farcast-server the
+others. This file imports neither, so `farcast watch` does not import torch.
 """
 
 from __future__ import annotations
@@ -9,10 +9,15 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
-from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
+from ._version import __version__
+from .errors import FarcastError
+
 GROUP = "farcast.commands"
+SERVER = "Install farcast-server: pip install ./client/python . in a checkout of Farcast, or `make run` there."
+BENCHES = "Benches come with the repository: git clone it, cd into it, `make run` once, then .venv/bin/farcast bench."
 _SUMMARIES = {
     "serve": "Start the server and its page.",
     "generate": "Write a clip to a file.",
@@ -38,10 +43,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(usage(commands))
         raise SystemExit(0 if args else 2)
     if args[0] in ("-V", "--version"):
-        print(f"farcast {installed_version()}")
+        print(f"farcast {__version__}")
         raise SystemExit(0)
     name, rest = args[0], args[1:]
     if name not in commands:
+        if name in _SUMMARIES:  # one of the server's, which is not installed here
+            _fail(f"the command {name!r} comes with the server. {SERVER}")
         known = ", ".join(sorted(commands)) or "none; install farcast first"
         _fail(f"no command {name!r}. Commands: {known}.", status=2)
     try:
@@ -63,7 +70,7 @@ def run(command: Callable[..., Any], args: list[str], *, prog: str) -> None:
     except Exception as error:
         if os.environ.get("FARCAST_DEBUG"):
             raise
-        if isinstance(getattr(error, "code", None), str):  # one of ours: its message says what to do
+        if isinstance(error, FarcastError):  # its message says what to do
             _fail(str(error))
         if isinstance(error, ImportError):
             _fail(str(_missing(error)))
@@ -77,16 +84,18 @@ def discover() -> dict[str, EntryPoint]:
 
 def load(entry: EntryPoint) -> Callable[..., Any]:
     """The command behind an entry point. Raises Unavailable when its packages are not installed."""
-    import typer
-
     try:
         target = entry.load()
     except ModuleNotFoundError as error:
+        if error.name == "bench":  # never part of a wheel
+            raise Unavailable(BENCHES) from None
         if error.name == entry.module or (error.name or "").startswith("stream.cli"):
             raise Unavailable(f"the command {entry.name!r} is not part of this version.") from None
         raise _missing(error) from None
     except ImportError as error:
         raise _missing(error) from None
+    import typer
+
     if isinstance(target, typer.Typer):
         return target
     app = typer.Typer(add_completion=False)
@@ -102,16 +111,9 @@ def usage(commands: dict[str, EntryPoint]) -> str:
     return "\n".join([*lines, "Commands:", *rows, "", "farcast COMMAND --help tells the options of a command."])
 
 
-def installed_version() -> str:
-    try:
-        return version("farcast")
-    except PackageNotFoundError:  # run from a checkout without installing
-        return "0 (not installed)"
-
-
 def _missing(error: ImportError) -> Unavailable:
     what = error.name or str(error)
-    return Unavailable(f"this command needs {what}. Install the server parts: pip install 'farcast[server]'.")
+    return Unavailable(f"this command needs {what}, which is not installed. {SERVER}")
 
 
 def _fail(message: str, *, status: int = 1) -> None:

@@ -20,6 +20,7 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
+from .api import Api
 from .errors import (
     AnswerTimeout,
     CommandFailed,
@@ -50,12 +51,10 @@ class Pending:
 
 
 class Control:
-    """One session's control socket. `emit` gets every event; `patience`: seconds to keep trying to reconnect."""
+    """One session's control socket. `emit` gets every event; `reconnect_timeout`: seconds to try to reconnect."""
 
-    def __init__(
-        self, url: str, headers: dict[str, str], *, emit: Callable[[Event], None], patience: float = 30.0
-    ) -> None:
-        self._url, self._headers, self._emit, self._patience = url, headers, emit, patience
+    def __init__(self, url: str, api: Api, *, emit: Callable[[Event], None], reconnect_timeout: float = 30.0) -> None:
+        self._url, self._api, self._emit, self._reconnect_timeout = url, api, emit, reconnect_timeout
         self._ids = (f"{secrets.token_hex(4)}-{n}" for n in itertools.count())
         self._pending: dict[str, Pending] = {}
         self._unclaimed: OrderedDict[str, ServerMessage] = OrderedDict()
@@ -75,7 +74,7 @@ class Control:
         opened = asyncio.ensure_future(self._opened.wait())
         waiting: set[asyncio.Future[Any]] = {opened, self.ended}
         try:
-            await asyncio.wait(waiting, timeout=self._patience, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(waiting, timeout=self._reconnect_timeout, return_when=asyncio.FIRST_COMPLETED)
         finally:
             opened.cancel()
         if self.ended.done():
@@ -124,7 +123,7 @@ class Control:
             self._pending.pop(re, None)
 
     async def _guarded(self) -> None:
-        """A bug of ours must end the session in words, not leave the user waiting."""
+        """A bug here must end the session with an error, not leave the caller waiting."""
         try:
             await self._run()
         except Exception as error:
@@ -132,15 +131,16 @@ class Control:
             self._end(FarcastError(f"internal error in the control connection: {error}"))
 
     async def _run(self) -> None:
-        """Connect, read, and after a break connect again, until the session ends or patience runs out."""
+        """Connect, read, and after a break connect again, until the session ends or `reconnect_timeout` has passed."""
         lost_at: float | None = None
         delay = 0.1
         while not self.ended.done():
             reason = "closed by the server"
             try:
                 async with connect(
-                    self._url, additional_headers=self._headers, max_size=limits.MESSAGE_BYTES * 4,
-                    open_timeout=10, ping_interval=_PING_S, ping_timeout=_PING_S, close_timeout=1,
+                    self._url, additional_headers=self._api.headers, ssl=self._api.tls,
+                    max_size=limits.MESSAGE_BYTES * 4, open_timeout=10,
+                    ping_interval=_PING_S, ping_timeout=_PING_S, close_timeout=1,
                 ) as socket:  # fmt: skip
                     self._socket = socket
                     opened_at = time.monotonic()
@@ -171,8 +171,9 @@ class Control:
             if lost_at is None:
                 lost_at = time.monotonic()
                 self._emit(Disconnected("control", reason))
-            if time.monotonic() - lost_at > self._patience:
-                self._end(ConnectionFailed(f"The server did not come back within {self._patience:g} s: {reason}"))
+            if time.monotonic() - lost_at > self._reconnect_timeout:
+                waited = f"{self._reconnect_timeout:g} s"
+                self._end(ConnectionFailed(f"The server did not come back within {waited}: {reason}"))
                 return
             await asyncio.sleep(delay)
             delay = min(delay * 2, 2.0)

@@ -1,9 +1,9 @@
-"""A live session: frames and events out, prompts and the dial in."""
+"""`Live`, one session: frames and events out, prompts and the dial in. `client.connect` makes it."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import logging
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -22,7 +22,6 @@ from .events import Event
 from .fanout import Fanout, Reader
 from .frames import Frame
 from .protocol import (
-    Dial,
     DialApplied,
     ImageApplied,
     Pause,
@@ -36,19 +35,20 @@ from .protocol import (
     ServerMessage,
     Session,
     SessionInfo,
-    SessionRequest,
     SetDial,
     Stop,
 )
 from .protocol.parse import checked
 from .recorder import Recorder
 from .renders import follow, writable
-from .uploads import Picture, encoded, read
+from .uploads import Picture, encoded
 from .whep import MediaStats, Player
 
-_FRAMES = 32  # frames kept for a slow reader: two seconds at 16 fps
+FRAMES = 32  # frames kept for a slow reader: two seconds at 16 fps
 _RECORD = 128  # and for a recorder, whose disk may pause
 _EVENTS = 256
+log = logging.getLogger(__name__)
+_GONE = (404, 409, 410)  # no such session any more
 _KEEP: Any = object()
 Answer = TypeVar("Answer", bound=BaseModel)
 Mix = Mapping[str, float] | Sequence[tuple[str, float]]
@@ -69,7 +69,13 @@ class Live:
     """One session, as `farcast.connect` gives it. All coroutines belong to the loop it was made on."""
 
     def __init__(
-        self, api: Api, info: SessionInfo, *, media: bool, patience: float, ice_servers: Sequence[RTCIceServer]
+        self,
+        api: Api,
+        info: SessionInfo,
+        *,
+        media: bool,
+        reconnect_timeout: float,
+        ice_servers: Sequence[RTCIceServer],
     ) -> None:
         self.info = info
         self._api = api
@@ -78,12 +84,12 @@ class Live:
         self._chunk: events.Chunk | None = None
         self._underruns = self._missed = 0
         control = websocket_url(api.absolute(info.urls.control))
-        self._control = Control(control, api.headers, emit=self._on_event, patience=patience)
+        self._control = Control(control, api, emit=self._on_event, reconnect_timeout=reconnect_timeout)
         self._player: Player | None = None
         if media:
             self._player = Player(
                 api, info.urls.whep, emit_frame=self._frames.put, emit=self._on_event, live=self._is_live,
-                ice_servers=ice_servers, patience=patience,
+                ice_servers=ice_servers, reconnect_timeout=reconnect_timeout,
             )  # fmt: skip
         self._guard: asyncio.Task[None] | None = None
 
@@ -98,13 +104,13 @@ class Live:
 
     @property
     def session(self) -> Session:
-        """The server's newest word on the session: state, prompt, dial, chunk, frame, viewers."""
+        """The newest `session` message of the server: state, prompt, dial, chunk, frame, viewers."""
         assert self._control.session is not None, "open() waits for it"
         return self._control.session
 
-    # -- out ---------------------------------------------------------------------------------------------------
+    # -- what the server sends ---------------------------------------------------------------------------------
 
-    def frames(self, *, buffer: int = _FRAMES) -> Reader[Frame]:
+    def frames(self, *, buffer: int = FRAMES) -> Reader[Frame]:
         """Decoded frames from now on: `async for frame in live.frames()`. A reader slower than the stream loses the
         oldest of `buffer` frames. Ends with the session; raises MediaFailed or ConnectionFailed when it is lost."""
         if self._player is None:
@@ -140,7 +146,7 @@ class Live:
         if isinstance(results[0], FarcastError):
             raise results[0]
 
-    async def save(self, path: str | Path, *, seconds: float) -> Recorder:
+    async def record_for(self, path: str | Path, *, seconds: float) -> Recorder:
         """Record `seconds` of video into `path`; ends early with the session."""
         async with self.record(path) as recorder:
             until = time.monotonic() + seconds
@@ -149,7 +155,7 @@ class Live:
                     break
         return recorder
 
-    # -- in ----------------------------------------------------------------------------------------------------
+    # -- commands ----------------------------------------------------------------------------------------------
 
     async def prompt(
         self, text: str | None = None, *, mix: Mix | None = None, transition: int = 0, timeout: float = 60.0
@@ -201,7 +207,7 @@ class Live:
         """End the session for everybody."""
         try:
             return await self._state(Stop(id=self._control.new_id()), timeout)
-        except SessionEnded as ended:  # the news that it is stopped may be sooner than the answer
+        except SessionEnded as ended:  # the `session` message may come before the answer
             if ended.code != "stopped":
                 raise
             return self.session
@@ -216,7 +222,7 @@ class Live:
         """The log of everything that decides this session's pixels, as `farcast render` takes it."""
         return await self._api.score(self.info.urls.score)
 
-    async def recording(self, path: str | Path) -> Path:
+    async def download_recording(self, path: str | Path) -> Path:
         """Download what the server has recorded of this session so far, as an MP4. Returns the file's place.
 
         Raises RequestRefused where the server keeps no recordings; `record` then still writes what is seen here."""
@@ -243,7 +249,7 @@ class Live:
         place = None if path is None else writable(path)
         return await follow(self._api, self.info.urls.renders, place, steps=steps, progress=progress, poll=poll)
 
-    # -- life --------------------------------------------------------------------------------------------------
+    # -- open and close ----------------------------------------------------------------------------------------
 
     async def open(self) -> None:
         await self._control.start()
@@ -258,12 +264,24 @@ class Live:
             await asyncio.gather(self._guard, return_exceptions=True)
         if self._player is not None:
             await self._player.close()
-        over = self._control.ended.done()
+        if delete and not self._control.ended.done():
+            await self._end_session()
         await self._control.close()
         self._end(None)
-        if delete and not over:
-            with contextlib.suppress(FarcastError):  # gone already, or the server with it
-                await self._api.delete(self.info.urls.session)
+
+    async def _end_session(self) -> None:
+        """End the session on the server; where a proxy refuses DELETE, with a `stop` on the control socket."""
+        try:
+            await self._api.delete(self.info.urls.session)
+        except RequestRefused as error:
+            if error.status in _GONE:
+                return
+            try:
+                await self.stop(timeout=3.0)
+            except FarcastError as failure:
+                log.warning("session %s could not be ended: %s %s", self.id, error.message, failure.message)
+        except FarcastError as error:  # the server is gone; if it comes back, it ends sessions nobody watches
+            log.debug("session %s: %s", self.id, error)
 
     async def _watch_over(self) -> None:
         """End the readers when the session or the video is over for good."""
@@ -274,7 +292,7 @@ class Live:
         error = self._control.ended.result() if self._control.ended in done else next(iter(done)).result()
         if self._control.ended in done and self._player is not None:
             await self._player.close()
-        # A session that was stopped ends its readers; anything else is an error they should hear of.
+        # A stopped session ends its readers without an error; any other end is raised in them.
         self._end(None if isinstance(error, SessionEnded) and error.code == "stopped" else error)
 
     def _end(self, error: FarcastError | None) -> None:
@@ -296,50 +314,6 @@ class Live:
 
     async def _state(self, message: Pause | Resume | Rewind | Stop, timeout: float) -> Session:
         return _expect(Session, await self._control.ask(message, timeout=timeout))
-
-
-@asynccontextmanager
-async def connect(
-    url: str = "http://127.0.0.1:8000",
-    *,
-    prompt: str | None = None,
-    image: Picture | None = None,
-    clip: str | Path | bytes | None = None,
-    seed: int | None = None,
-    dial: Dial | None = None,
-    guidance: float | None = None,
-    session: str | None = None,
-    token: str | None = None,
-    media: bool = True,
-    keep: bool = False,
-    patience: float = 30.0,
-    ice_servers: Sequence[RTCIceServer] = (),
-) -> AsyncIterator[Live]:
-    """Start a session from `prompt` (and an image or a clip), or join one by `session` and `token`.
-
-    media=False: control only. keep=True: the session goes on when the block ends; a joined one always does.
-    patience: seconds to keep trying when the connection is lost. Raises ConnectionFailed when nothing answers,
-    RequestRefused when the server says no (full, bad image ...), ProtocolError for impossible arguments.
-    """
-    if (prompt is None) == (session is None):
-        raise FarcastError("Give either prompt=... to start a session, or session=... and token=... to join one.")
-    if image is not None and clip is not None:
-        raise FarcastError("Give an image or a clip to start from, not both.")
-    async with Api(url, token=token) as api:
-        if session is not None:
-            info = await api.info(session)
-        else:
-            given = {"prompt": prompt, "seed": seed, "dial": dial or Dial(), "guidance": guidance}
-            request = checked(SessionRequest, **given)
-            picture = None if image is None else await asyncio.to_thread(encoded, image)
-            video = None if clip is None else clip if isinstance(clip, bytes) else await asyncio.to_thread(read, clip)
-            info = await api.create(request, image=picture, clip=video)
-        live = Live(api, info, media=media, patience=patience, ice_servers=ice_servers)
-        try:
-            await live.open()
-            yield live
-        finally:
-            await live.close(delete=session is None and not keep)
 
 
 def _expect(kind: type[Answer], message: ServerMessage) -> Answer:

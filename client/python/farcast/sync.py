@@ -1,30 +1,34 @@
-"""The client without `async`: a loop in a thread of its own does the work. For notebooks, scripts and the REPL.
+"""The client without `async`: an event loop in a thread runs the coroutines. For notebooks, scripts, the REPL.
 
 with farcast.sync.connect("http://127.0.0.1:8000", prompt="a green square drifting") as live:
     live.prompt("a blue star spinning on a cream background")
     for frame in live.frames():
         ...
+
+Every method has the parameters and the types of the one in `farcast.Live` that it calls.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
-from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from . import client
 from . import live as aio
 from .errors import SessionEnded
 from .events import Event
 from .fanout import Reader
 from .frames import Frame
-from .protocol import DialApplied, ImageApplied, PromptApplied, RenderInfo, Session
+from .protocol import Session
 from .recorder import Recorder
-from .uploads import Picture
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 
 class _Loop:
@@ -53,8 +57,18 @@ class _Loop:
         self._loop.close()
 
 
+def _blocking(method: Callable[Concatenate[aio.Live, P], Coroutine[Any, Any, T]]) -> Callable[Concatenate[Live, P], T]:
+    """A method of `Live` that waits for this coroutine method of `farcast.Live`."""
+
+    def call(self: Live, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._loop.run(method(self._live, *args, **kwargs))
+
+    functools.update_wrapper(call, method)
+    return call
+
+
 class Live:
-    """`farcast.Live`, blocking. Safe to use from one thread at a time."""
+    """`farcast.Live`, blocking. Use it from one thread at a time."""
 
     def __init__(self, live: aio.Live, loop: _Loop) -> None:
         self._live, self._loop = live, loop
@@ -71,71 +85,42 @@ class Live:
     def session(self) -> Session:
         return self._live.session
 
-    def frames(self, *, buffer: int = 32) -> Iterator[Frame]:
+    prompt = _blocking(aio.Live.prompt)
+    dial = _blocking(aio.Live.dial)
+    image = _blocking(aio.Live.image)
+    pause = _blocking(aio.Live.pause)
+    resume = _blocking(aio.Live.resume)
+    rewind = _blocking(aio.Live.rewind)
+    stop = _blocking(aio.Live.stop)
+    ping = _blocking(aio.Live.ping)
+    stats = _blocking(aio.Live.stats)
+    score = _blocking(aio.Live.score)
+    render = _blocking(aio.Live.render)
+    record_for = _blocking(aio.Live.record_for)
+    download_recording = _blocking(aio.Live.download_recording)
+
+    def frames(self, *, buffer: int = aio.FRAMES) -> Iterator[Frame]:
         """Decoded frames from now on; `break` when you have enough."""
         return self._iterate(self._call(lambda: self._live.frames(buffer=buffer)))
 
     def events(self) -> Iterator[Event]:
+        """Everything that happens from now on, as typed events."""
         return self._iterate(self._call(self._live.events))
-
-    def prompt(
-        self, text: str | None = None, *, mix: aio.Mix | None = None, transition: int = 0, timeout: float = 60.0
-    ) -> PromptApplied:
-        return self._loop.run(self._live.prompt(text, mix=mix, transition=transition, timeout=timeout))
-
-    def dial(self, latency_ms: float | None = None, **change: Any) -> DialApplied:
-        return self._loop.run(self._live.dial(latency_ms, **change))
-
-    def image(self, picture: Picture, *, timeout: float = 60.0) -> ImageApplied:
-        return self._loop.run(self._live.image(picture, timeout=timeout))
-
-    def pause(self) -> Session:
-        return self._loop.run(self._live.pause())
-
-    def resume(self) -> Session:
-        return self._loop.run(self._live.resume())
-
-    def rewind(self, chunk: int) -> Session:
-        return self._loop.run(self._live.rewind(chunk))
-
-    def stop(self) -> Session:
-        return self._loop.run(self._live.stop())
-
-    def ping(self) -> float:
-        return self._loop.run(self._live.ping())
-
-    def stats(self) -> aio.Stats:
-        return self._loop.run(self._live.stats())
-
-    def score(self) -> dict[str, Any]:
-        return self._loop.run(self._live.score())
-
-    def recording(self, path: str | Path) -> Path:
-        """Download what the server has recorded of this session so far."""
-        return self._loop.run(self._live.recording(path))
-
-    def render(self, path: str | Path | None = None, *, steps: int | None = None) -> RenderInfo:
-        """Let the server make the take so far again, and save it. `steps=None`: bit for bit as it was live."""
-        return self._loop.run(self._live.render(path, steps=steps))
 
     @contextmanager
     def record(self, path: str | Path) -> Iterator[Recorder]:
         """Write what is shown to an MP4 while the block runs."""
         recording = self._live.record(path)
-        recorder = self._loop.run(recording.__aenter__())
+        recorder = self._loop.run(_enter(recording))
         try:
             yield recorder
         finally:
-            self._loop.run(recording.__aexit__(None, None, None))
+            self._loop.run(_leave(recording))
 
-    def save(self, path: str | Path, *, seconds: float) -> Recorder:
-        """Record `seconds` of video into an MP4."""
-        return self._loop.run(self._live.save(path, seconds=seconds))
-
-    def _call(self, make: Any) -> Any:
+    def _call(self, make: Callable[[], T]) -> T:
         """Run a plain function on the loop's thread: readers belong to it."""
 
-        async def call() -> Any:
+        async def call() -> T:
             return make()
 
         return self._loop.run(call())
@@ -155,16 +140,34 @@ class Live:
                 self._call(reader.close)
 
 
-@contextmanager
-def connect(url: str = "http://127.0.0.1:8000", **options: Any) -> Iterator[Live]:
-    """As `farcast.connect`, with the same options."""
-    loop = _Loop()
-    try:
-        session = aio.connect(url, **options)
-        live = loop.run(session.__aenter__())
+def _connecting(
+    connect: Callable[P, AbstractAsyncContextManager[aio.Live]],
+) -> Callable[P, AbstractContextManager[Live]]:
+    """The blocking form of `farcast.connect`."""
+
+    @contextmanager
+    @functools.wraps(connect)
+    def blocking(*args: P.args, **kwargs: P.kwargs) -> Iterator[Live]:
+        loop = _Loop()
         try:
-            yield Live(live, loop)
+            session = connect(*args, **kwargs)
+            live = loop.run(_enter(session))
+            try:
+                yield Live(live, loop)
+            finally:
+                loop.run(_leave(session))
         finally:
-            loop.run(session.__aexit__(None, None, None))
-    finally:
-        loop.close()
+            loop.close()
+
+    return blocking
+
+
+async def _enter(context: AbstractAsyncContextManager[T]) -> T:
+    return await context.__aenter__()
+
+
+async def _leave(context: AbstractAsyncContextManager[Any]) -> None:
+    await context.__aexit__(None, None, None)
+
+
+connect = _connecting(client.connect)

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
@@ -58,7 +58,7 @@ class MediaStats:
 class Player:
     """Watches one WHEP address. `emit_frame` gets every decoded frame, `emit` what happens to the connection.
 
-    `live()` says whether frames are due: silence of a paused session is no reason to reconnect.
+    `live()` says whether frames are due: a paused session sends none, and that is no reason to reconnect.
     """
 
     def __init__(
@@ -70,9 +70,9 @@ class Player:
         emit: Callable[[Event], None],
         live: Callable[[], bool],
         ice_servers: Sequence[RTCIceServer] = (),
-        patience: float = 30.0,
+        reconnect_timeout: float = 30.0,
     ) -> None:
-        self._api, self._url, self._patience = api, api.absolute(url), patience
+        self._api, self._url, self._reconnect_timeout = api, api.absolute(url), reconnect_timeout
         self._emit_frame, self._emit, self._live = emit_frame, emit, live
         self._ice_servers = list(ice_servers)
         self._task: asyncio.Task[None] | None = None
@@ -89,7 +89,7 @@ class Player:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def measured(self) -> MediaStats:
-        """The counters, with those of RTCP filled in."""
+        """The counters, those of RTCP included."""
         if self._peer is not None:
             for report in (await self._peer.getStats()).values():
                 if report.type == "inbound-rtp":
@@ -100,7 +100,7 @@ class Player:
         return self.stats
 
     async def _run(self) -> None:
-        """Watch, and after a break watch again, until closed or out of patience."""
+        """Watch, and after a break watch again, until closed or `reconnect_timeout` has passed."""
         started = time.monotonic()
         lost_at: float | None = None
         delay = 0.1
@@ -121,8 +121,8 @@ class Player:
             if lost_at is None:
                 lost_at = time.monotonic()
                 self._emit(Disconnected("media", reason))
-            if time.monotonic() - lost_at > self._patience:
-                self.failed.set_result(MediaFailed(f"No video within {self._patience:g} s: {reason}."))
+            if time.monotonic() - lost_at > self._reconnect_timeout:
+                self.failed.set_result(MediaFailed(f"No video within {self._reconnect_timeout:g} s: {reason}."))
                 return
             self.stats.reconnects += 1
             await asyncio.sleep(delay)
@@ -159,7 +159,7 @@ class Player:
         except Exception as error:  # aiortc has no error type of its own for a bad answer
             raise MediaFailed(f"The server's SDP answer cannot be used: {error}.") from None
         location = answer.headers.get("Location")
-        return urljoin(self._url, location) if location else None
+        return self._api.absolute(location) if location else None
 
     async def _pump(self, track: MediaStreamTrack, started: float, lost_at: float | None) -> None:
         first = True

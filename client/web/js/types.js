@@ -1,9 +1,9 @@
-// The shapes that travel between the page and its server, as JSDoc types. Nothing here runs.
+// Types of the messages between page and server, as JSDoc. No code.
 
 /** @typedef {{latency_ms: number, floor: number, ceiling: number, steps: number | null}} Dial */
 
 /**
- * What the server says about the loaded model. Limits it does not name are simply not shown.
+ * GET /v1/model: the loaded model. A limit that is missing is not shown.
  * @typedef {object} ModelCard
  * @property {string} name
  * @property {number} width
@@ -15,12 +15,12 @@
  */
 
 /**
- * A session as created or joined. `token` may be the right to steer or only the right to watch.
+ * A session as created or joined. `token` allows to steer, or only to watch.
  * @typedef {object} SessionInfo
  * @property {string} id
  * @property {string} token
  * @property {string} [view_token]
- * @property {"steer" | "watch"} [role]  what the token allows
+ * @property {"steer" | "watch"} [role]  what `token` allows
  * @property {string} state
  * @property {number} width
  * @property {number} height
@@ -30,11 +30,11 @@
  * @property {number} seed
  * @property {Dial} dial
  * @property {number} [viewers]
- * @property {Record<string, string | null>} urls  where its parts are; what the server does not have is missing
+ * @property {Record<string, string | null>} urls  addresses of its parts; what the server does not offer is missing
  */
 
 /**
- * What a new take starts from.
+ * What a new session starts from.
  * @typedef {object} Start
  * @property {string} prompt
  * @property {number} [seed]
@@ -45,33 +45,33 @@
  */
 
 /**
- * What the user asks to see: words, or several with weights (then `text` is the mix as people read it).
- * @typedef {object} Wish
+ * A prompt, or a mix of prompts with weights (then `text` is the mix as text).
+ * @typedef {object} PromptRequest
  * @property {string} text
  * @property {[string, number][]} [mix]
- * @property {number} [transition]  blend over so many chunks; 0 or missing = cut
+ * @property {number} [transition]  chunks to blend over; 0 or missing = cut
  */
 
 /**
- * A shot that began from a picture; null where someone else gave it.
+ * A shot that began from a picture; null if another client sent it.
  * @typedef {{chunk: number, picture: Blob | null}} Shot
  */
 
 /**
- * A take being rendered again.
+ * GET /v1/renders/{id}: a render of a session.
  * @typedef {object} Render
  * @property {string} id
  * @property {"queued" | "running" | "done" | "failed" | "cancelled"} state
  * @property {number} progress  0..1
- * @property {number | null} steps  null = as it was live
+ * @property {number | null} steps  null = the live steps
  * @property {number} [frames]
  * @property {string | null} [url]
  * @property {string | null} [error]
- * @property {boolean | null} [exact]  every chunk equals the live one
+ * @property {boolean | null} [exact]  every chunk is equal to the live one
  */
 
 /**
- * One finished chunk, as the server reports it.
+ * A `chunk` message: one finished chunk.
  * @typedef {object} Chunk
  * @property {number} index
  * @property {number} frame
@@ -86,12 +86,12 @@
  */
 
 /**
- * Any control message from the server; `type` says which fields are there.
+ * Any message of the control socket; `type` decides the other fields.
  * @typedef {{type: string, re?: string} & Record<string, any>} Message
  */
 
 /**
- * The life of one prompt on this page.
+ * A change in the state of one prompt.
  * @typedef {object} PromptEvent
  * @property {string} id
  * @property {string} text

@@ -54,7 +54,7 @@ class Maker:
 
     def chunks(self, rollout: Rollout, steps: int) -> Iterator[np.ndarray]:
         """The take's chunks without end, uint8 (n, H, W, 3)."""
-        sigmas = flowmap.schedule(steps, self.bundle.shift)
+        sigmas = flowmap.schedule_for(self.bundle, steps)
         while True:
             yield rollout.next_chunk(sigmas)
 
@@ -72,7 +72,7 @@ class Maker:
         renoise = self.sampler == "renoise"
         return batch_takes(self.bundle, prompts, seeds, frames, steps, guidance=self.scale, renoise=renoise)
 
-    def through_codec(self, frames: np.ndarray) -> np.ndarray:
+    def through_vae(self, frames: np.ndarray) -> np.ndarray:
         """A clip encoded and decoded chunk by chunk, as a take that starts from it would show it."""
         bundle = self.bundle
         fitted = fit_clip(frames, None, width=bundle.width, height=bundle.height, fps=bundle.fps)

@@ -45,7 +45,7 @@ def run(
 ) -> list[Column]:
     """A column for the truth, one for the truth through the VAE, one for each number of steps."""
     borders = maker.borders(FRAMES)
-    coded = (maker.through_codec(real) for real in truth_clips(tasks, seed, maker.side))
+    coded = (maker.through_vae(real) for real in truth_clips(tasks, seed, maker.side))
     columns = [
         read(TRUTH, truth_clips(tasks, seed, maker.side), borders, progress, readers),
         read(CEILING, coded, borders, progress, readers),

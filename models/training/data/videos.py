@@ -41,7 +41,7 @@ def encode_videos(
 
     Several processes share the work: each takes the videos whose number is `part` modulo `parts`. Raises MediaError.
     """
-    codec = WanVAE(vae)
+    wan_vae = WanVAE(vae)
     latents, captions = [], []
     chosen = [pair for number, pair in enumerate(captioned(folder)) if number % parts == part]
     for path, caption in tqdm(chosen, desc="encode", mininterval=5):
@@ -49,7 +49,7 @@ def encode_videos(
         pixels = fit_clip(clip, own_fps, width=width, height=height, fps=fps)
         if len(pixels) < frames:
             continue
-        latents.append(codec.encode(codec.start_encoder(), pixels[:frames])[0].to("cpu", torch.float16))
+        latents.append(wan_vae.encode(wan_vae.start_encoder(), pixels[:frames])[0].to("cpu", torch.float16))
         captions.append(caption)
     if not latents:
         raise MediaError(f"no video in {folder} has {frames} frames at {fps} a second; see [videos] frames")

@@ -76,7 +76,7 @@ def add_adapters(transformer: Any, lora: Lora) -> None:
     try:
         from peft import LoraConfig
     except ImportError:
-        raise ModelError("adapters need peft: pip install 'farcast[train]'") from None
+        raise ModelError("adapters need peft: pip install '.[train]' in the checkout") from None
     names = [
         name
         for name, module in transformer.named_modules()

@@ -8,6 +8,7 @@ from bench.commands import interference
 from tests.support.running_server import FAKE, FAKE_RENDERER
 
 
+@pytest.mark.slow
 async def test_it_watches_alone_and_beside_a_render(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(interference, "SETTLE", 0.5)
     options = ["--model", "fake?step=0.002&render=0.05", "--engine", FAKE, "--renderer", FAKE_RENDERER, "--no-record"]

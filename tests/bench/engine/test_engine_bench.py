@@ -14,6 +14,7 @@ from bench.engine.plots import draw
 from models.checkpoint.bundle import Bundle
 
 
+@pytest.mark.slow
 def test_engine_bench_measures_everything_it_promises(bundle: Bundle, tmp_path: Path) -> None:
     result = bench_engine(
         bundle, larger=replace(bundle, guidance=2.0, name="guided"), steps=1, early=8, late=10, chunks=20,
@@ -36,6 +37,7 @@ def test_engine_bench_measures_everything_it_promises(bundle: Bundle, tmp_path: 
     assert figures["slid_window_deviation"]["exact"] < 1e-5
 
 
+@pytest.mark.slow
 def test_gpu_bench_proves_itself_on_a_cpu(bundle: Bundle) -> None:
     result = bench_gpu(bundle, steps=(1, 2), ways=("eager", "graphs"), repeats=1)
     json.dumps(result["figures"])

@@ -23,6 +23,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(figures, "prompt_to_pixel", lambda seeds, targets: whole(seeds, targets[:1]))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small")
 def test_json_has_the_agreed_keys() -> None:
     result = CliRunner().invoke(app, ["--json", "--quick"])
@@ -33,6 +34,7 @@ def test_json_has_the_agreed_keys() -> None:
     assert [set(bar) for bar in printed["bars"]] == [{"name", "value", "op", "bound", "holds"}] * 3
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small")
 def test_without_json_there_is_a_table() -> None:
     result = CliRunner().invoke(app, ["--quick"])
@@ -58,6 +60,7 @@ def test_bars_say_whether_they_hold() -> None:
     assert [bar.holds for bar in figures.bars(rows)] == [False, True, True]
 
 
+@pytest.mark.slow
 def test_plots_are_drawn_and_small(tmp_path: Path) -> None:
     cells = list(study.cells([101], 20, targets=[1500.0], fixed=[4]))
     figures = {"all": study.summary(cells), "prompt_to_pixel": study.prompt_to_pixel([101], [500.0])}

@@ -24,6 +24,7 @@ def film(scene: Scene, seed: int, frames: int = 40) -> np.ndarray:
     return render(simulate([(0, scene)], frames, np.random.default_rng(seed)), 64)
 
 
+@pytest.mark.slow
 def test_a_take_is_like_itself_and_unlike_another() -> None:
     a, stretches = film(RED, 1), [Stretch(0, 40, RED)]
     same = compare(a, a, stretches)
@@ -40,6 +41,7 @@ def test_a_take_is_like_itself_and_unlike_another() -> None:
     assert good.fidelity[0] > 20
 
 
+@pytest.mark.slow
 def test_the_bench_writes_its_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -44,6 +44,7 @@ def test_encoding_costs_something() -> None:
     assert all(0 <= ms < 1000 for ms in cost.values())
 
 
+@pytest.mark.slow
 async def test_viewers_come_and_go_and_leave_nothing() -> None:
     async with serving(128, 128) as lab, fan(lab.whep, lab.session["token"]) as viewers:
         await viewers.ask("cycle")

@@ -11,7 +11,9 @@ import torch
 from diffusers import AnyFlowFARTransformer3DModel, AnyFlowTransformer3DModel
 from safetensors.torch import load_file, save_file
 
-from models.checkpoint.bundle import Bundle, check_sizes, open_bundle, pick_device, save_bundle
+from models.checkpoint.bundle import Bundle, check_sizes, open_bundle, save_bundle
+from models.checkpoint.device import pick_device
+from models.checkpoint.families import ANYFLOW
 from models.checkpoint.lora import fuse_lora
 from models.checkpoint.random_weights import TRANSFORMERS, random_bundle
 from models.errors import ModelError
@@ -170,7 +172,7 @@ def test_bidirectional_checkpoints_generate_but_do_not_stream(tmp_path: Path) ->
     transformer = AnyFlowTransformer3DModel(
         num_attention_heads=2, attention_head_dim=24, text_dim=32, freq_dim=32, ffn_dim=96, num_layers=2
     ).eval()
-    save_bundle(replace(small_bundle(), transformer=transformer, streams=False, name="bidirectional"), tmp_path)
+    save_bundle(replace(small_bundle(), transformer=transformer, family=ANYFLOW, name="bidirectional"), tmp_path)
     opened = open_bundle(tmp_path, device="cpu")
     assert not opened.streams
     clip = frames(opened)
@@ -236,6 +238,7 @@ def test_bidirectional_sizes_on_the_meta_device(size: str, width: int, layers: i
     assert sum(p.numel() for p in module.parameters()) == pytest.approx(total, rel=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "width", "layers", "ffn", "total"), PUBLISHED)
 def test_published_sizes_on_the_meta_device(size: str, width: int, layers: int, ffn: int, total: float) -> None:
     """Every name and shape of the published configs, and a step and an append through them, without their memory."""

@@ -32,6 +32,7 @@ def result(bundle: Bundle) -> Result:
     return examine(maker, PLAN, lambda text: None, {"student": Maker(bundle, "renoise")})
 
 
+@pytest.mark.slow  # the first of these pays for `result`
 def test_figures_and_bars(result: Result) -> None:
     assert list(result.figures["t2v"]) == ["truth", "vae", "1", "4", "8"]
     assert result.figures["t2v"]["truth"]["all"]["value"] == 1.0
@@ -46,6 +47,7 @@ def test_figures_and_bars(result: Result) -> None:
     assert len(table(result.figures).splitlines()) == 6
 
 
+@pytest.mark.slow  # the first of these pays for `result`
 def test_pictures(result: Result, tmp_path: Path) -> None:
     from models.evaluation import plots
 
@@ -91,6 +93,7 @@ def test_takes_made_together_are_the_takes_made_alone(bundle: Bundle, sampler: s
         assert np.abs(clip.astype(int) - alone).max() <= 2
 
 
+@pytest.mark.slow
 def test_readers_beside_read_the_same() -> None:
     clip = next(t2v.truth_clips(draw("t2v", 1, 0), 0))
     with Readers(1) as readers:

@@ -100,7 +100,7 @@ def test_what_is_no_clip_is_refused(tmp_path: Path) -> None:
         with pytest.raises(MediaError, match="clip"):
             read_clip(data)
     with pytest.raises(MediaError, match="no picture track"):
-        read_clip(clip_file(tmp_path / "sound.wav", 0, 0, audio=True))
+        read_clip(clip_file(tmp_path / "sound.mov", 0, 0, audio=True))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Every quick way of running a pass against the plain one."""
+"""Every execution of a pass against the eager one."""
 
 from __future__ import annotations
 
@@ -48,13 +48,14 @@ def with_way(bundle: Bundle, execution: Eager) -> Bundle:
 
 
 def take(bundle: Bundle, chunks: int, **options: Any) -> Tensor:
-    """Latents of a take that changes its prompt and its step count on the way."""
+    """Latents of a rollout whose prompt and step count change."""
     rollout = Rollout(bundle, prompt="a red star", seed=5, **options)
     made = rollout_latents(rollout, flowmap.schedule(1, 5.0), chunks // 2)
     rollout.prompt("a big blue circle bouncing on a navy background")
     return torch.cat([*made, *rollout_latents(rollout, flowmap.schedule(3, 5.0), chunks - chunks // 2)], 1)
 
 
+@pytest.mark.slow
 def test_compiled_layers_compute_what_plain_ones_do(bundle: Bundle) -> None:
     """aot_eager takes the same graphs out of the code as inductor, without half a minute of g++."""
     compiled = with_way(bundle, Compiled("aot_eager"))

@@ -64,18 +64,18 @@ def test_slerp_keeps_the_length_that_linear_loses() -> None:
 def test_a_transition_takes_its_chunks_and_then_is_over(bundle: Bundle) -> None:
     encoder = bundle.prompts
     start, end = encoder.encode("a red star"), encoder.encode("a blue moon")
-    steering = PromptState().wished("a red star").opened(encoder)
-    assert not steering.due
-    steering = steering.wished("a blue moon", transition=2)
+    prompt = PromptState().request("a red star").apply(encoder)
+    assert not prompt.due
+    prompt = prompt.request("a blue moon", transition=2)
     seen = []
-    while steering.due:
-        steering = steering.opened(encoder)
-        seen.append(steering.embedding)
+    while prompt.due:
+        prompt = prompt.apply(encoder)
+        seen.append(prompt.embedding)
     assert len(seen) == 3
     torch.testing.assert_close(seen[0], blend([(start, 2.0), (end, 1.0)]))
     torch.testing.assert_close(seen[1], blend([(start, 1.0), (end, 2.0)]))
     torch.testing.assert_close(seen[2], end)
     with pytest.raises(PromptError, match="transition is 65"):
-        steering.wished("a star", transition=65)
+        prompt.request("a star", transition=65)
     with pytest.raises(PromptError, match="linear or slerp"):
-        steering.wished("a star", kind="cubic")  # type: ignore[arg-type]
+        prompt.request("a star", kind="cubic")  # type: ignore[arg-type]

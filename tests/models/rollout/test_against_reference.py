@@ -130,10 +130,10 @@ def test_a_window_that_slid_reads_like_one_encoded_anew_by_rotation_alone(bundle
 
 
 def test_chunks_decode_as_the_whole_video(bundle: Bundle) -> None:
-    codec, latents = bundle.wan_vae, torch.randn(1, 8, *bundle.latent_shape)
-    state = codec.start()
-    parts = [codec.decode_float(state, latents[:, a:b]) for a, b in ((0, 1), (1, 4), (4, 5), (5, 8))]
-    z = latents.transpose(1, 2) * codec.std + codec.mean
+    wan_vae, latents = bundle.wan_vae, torch.randn(1, 8, *bundle.latent_shape)
+    state = wan_vae.start()
+    parts = [wan_vae.decode_float(state, latents[:, a:b]) for a, b in ((0, 1), (1, 4), (4, 5), (5, 8))]
+    z = latents.transpose(1, 2) * wan_vae.std + wan_vae.mean
     with torch.no_grad():
         whole = bundle.vae.decode(z).sample[0].permute(1, 2, 3, 0)
     assert relative_error(torch.cat(parts), whole) < 1e-5

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.errors import RequestError
-from models.rollout.flowmap import check_steps, schedule, shifted, sigma_after, step, unshifted
+from models.rollout.flowmap import check_steps, schedule, shifted, step, unshifted
 from models.rollout.noise import chunk_noise
 
 
@@ -32,13 +32,6 @@ def test_step_is_the_reference_one() -> None:
 def test_step_budgets_out_of_range_are_refused(steps: object) -> None:
     with pytest.raises(RequestError, match="1 to 50"):
         check_steps(steps)  # type: ignore[arg-type]
-
-
-@given(st.integers(1, 50), st.floats(1.0, 10.0))
-def test_sigma_after_walks_the_schedule(steps: int, shift: float) -> None:
-    sigmas = schedule(steps, shift)
-    for done in range(steps):
-        assert sigma_after(sigmas[done], steps - done, shift) == pytest.approx(sigmas[done + 1], abs=1e-9)
 
 
 @given(st.floats(0, 1), st.floats(1.0, 10.0))

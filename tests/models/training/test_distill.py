@@ -177,6 +177,7 @@ def test_only_the_fake_network_learns_at_first(tmp_path: Path) -> None:
     assert torch.equal(trainer.network.transformer.proj_out.weight, before)
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_exactly(tmp_path: Path) -> None:
     distiller(tmp_path / "whole").train()
     distiller(tmp_path / "parts", replace(STAGE, steps=2)).train()
@@ -188,6 +189,7 @@ def test_a_stopped_run_goes_on_exactly(tmp_path: Path) -> None:
             torch.testing.assert_close(whole[key], parts[key], rtol=0, atol=0, msg=key)
 
 
+@pytest.mark.slow
 def test_forward_training_lowers_its_loss(tmp_path: Path) -> None:
     stage = Stage(
         steps=30, windows=(0.5, 0.5), batch=(8, 4), rate=3e-3, pairs=(0.5, 0.25, 0.25), guidance=3.0, weight="beta08",

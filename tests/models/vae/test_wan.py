@@ -47,9 +47,9 @@ def test_pieces_decode_as_diffusers_decodes_the_whole(name: str, split: tuple[in
             torch.tensor(v).view(1, -1, 1, 1, 1) for v in (model.config.latents_mean, model.config.latents_std)
         )
         whole = model.decode(z * std + mean).sample[0].permute(1, 2, 3, 0)
-    codec = WanVAE(model)
-    state = codec.start()
-    ours = torch.cat([codec.decode_float(state, part) for part in latents.split(split, dim=1)])
+    wan_vae = WanVAE(model)
+    state = wan_vae.start()
+    ours = torch.cat([wan_vae.decode_float(state, part) for part in latents.split(split, dim=1)])
     assert ours.shape == whole.shape
     assert (ours - whole).abs().max() < 1e-5 * whole.abs().max()
 
@@ -57,28 +57,28 @@ def test_pieces_decode_as_diffusers_decodes_the_whole(name: str, split: tuple[in
 def test_half_precision_rounds_where_diffusers_rounds() -> None:
     model = vae(CONFIGS["residual"], torch.bfloat16)
     latents = torch.randn(1, 4, 16, 4, 4, dtype=torch.bfloat16)
-    codec = WanVAE(model)
-    z = latents.transpose(1, 2) * codec.std.to(latents) + codec.mean.to(latents)
+    wan_vae = WanVAE(model)
+    z = latents.transpose(1, 2) * wan_vae.std.to(latents) + wan_vae.mean.to(latents)
     whole = model.decode(z).sample[0].permute(1, 2, 3, 0)
-    difference = (codec.decode_float(codec.start(), latents) - whole).float()
+    difference = (wan_vae.decode_float(wan_vae.start(), latents) - whole).float()
     assert difference.square().mean().sqrt() < 0.02 * whole.float().square().mean().sqrt()
 
 
 def test_a_state_is_a_value() -> None:
-    codec = WanVAE(vae(CONFIGS["residual"]))
-    state, latents = codec.start(), torch.randn(1, 4, 16, 4, 4)
-    codec.decode(state, latents)
+    wan_vae = WanVAE(vae(CONFIGS["residual"]))
+    state, latents = wan_vae.start(), torch.randn(1, 4, 16, 4, 4)
+    wan_vae.decode(state, latents)
     twin, kept = state.clone(), [slot.clone() for slot in state.cache]
-    first = codec.decode(state, latents)
+    first = wan_vae.decode(state, latents)
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(twin.cache, kept, strict=True))
-    assert torch.equal(codec.decode(twin, latents), first)
+    assert torch.equal(wan_vae.decode(twin, latents), first)
     assert state.nbytes == sum(slot.nbytes for slot in kept) > 0
 
 
 def test_every_slot_is_used() -> None:
     for config in CONFIGS.values():
-        codec = WanVAE(vae(config))
-        state = codec.start()
-        assert len(state.cache) == wan_decoder.slots(codec.vae.decoder)
-        codec.decode(state, torch.randn(1, 2, 16, 2, 2))
+        wan_vae = WanVAE(vae(config))
+        state = wan_vae.start()
+        assert len(state.cache) == wan_decoder.slots(wan_vae.vae.decoder)
+        wan_vae.decode(state, torch.randn(1, 2, 16, 2, 2))
         assert all(isinstance(slot, torch.Tensor) for slot in state.cache)

@@ -57,6 +57,7 @@ def test_a_session_that_is_half_asked_for_is_not_made(server: Running) -> None:
     assert len(server.manager.sessions) == before
 
 
+@pytest.mark.slow
 async def test_the_client_says_that_an_upload_broke_off(server: Running) -> None:
     """Through a relay that cuts the line after a few bytes of the picture."""
     parts = urlsplit(server.url)
@@ -99,11 +100,12 @@ async def test_the_client_says_that_an_upload_broke_off(server: Running) -> None
     await asyncio.wait(relays, timeout=10)
 
 
+@pytest.mark.slow
 async def test_a_server_that_restarts_ends_the_session_in_words() -> None:
     with running() as first:
         port = int(first.url.rsplit(":", 1)[1])
         await asyncio.to_thread(wait_for, lambda: httpx.get(f"{first.url}/readyz").status_code == 200, 30)
-        context = farcast.connect(first.url, prompt="a red circle", media=False, patience=60)
+        context = farcast.connect(first.url, prompt="a red circle", media=False, reconnect_timeout=60)
         live = await context.__aenter__()
         happenings = live.events()
     with running(at=port) as second:

@@ -54,6 +54,7 @@ async def steering(server: Running, prompt: str = "a red circle", **more: Any) -
         await asyncio.to_thread(server.delete, made)
 
 
+@pytest.mark.slow
 async def test_a_prompt_is_pending_and_then_applied_at_a_frame(server: Running) -> None:
     async with steering(server) as wire:
         await wire.until(lambda m: m["type"] == "chunk" and m["index"] >= 1)
@@ -70,6 +71,7 @@ async def test_a_prompt_is_pending_and_then_applied_at_a_frame(server: Running) 
         assert chunk["prompt"] == "a blue star"
 
 
+@pytest.mark.slow
 async def test_of_many_prompts_the_last_is_applied_and_every_one_is_answered(server: Running) -> None:
     async with steering(server) as wire:
         for i in range(150):
@@ -177,6 +179,7 @@ async def test_stop_ends_the_session_and_the_connection(server: Running) -> None
         await asyncio.wait_for(wire.socket.wait_closed(), 5)
 
 
+@pytest.mark.slow
 async def test_an_image_cuts_to_a_new_shot(server: Running) -> None:
     async with steering(server) as wire:
         state = await wire.until(lambda m: m["type"] == "chunk")
@@ -213,6 +216,7 @@ async def test_a_message_over_the_limit_ends_that_connection_only(server: Runnin
         await wire.answer("1")
 
 
+@pytest.mark.slow
 async def test_two_people_steer_one_session_and_each_gets_their_own_answers(server: Running) -> None:
     made = await asyncio.to_thread(server.create)
     async with connect(server.socket(made)) as one, connect(server.socket(made)) as two:
@@ -226,6 +230,7 @@ async def test_two_people_steer_one_session_and_each_gets_their_own_answers(serv
     await asyncio.to_thread(server.delete, made)
 
 
+@pytest.mark.slow
 async def test_a_session_that_explodes_fails_alone() -> None:
     with running() as server:
         async with steering(server) as good, steering(server) as bad:
@@ -238,6 +243,7 @@ async def test_a_session_that_explodes_fails_alone() -> None:
             await good.until(lambda m: m["type"] == "chunk" and m["index"] > index)
 
 
+@pytest.mark.slow
 async def test_after_an_engine_crash_the_sessions_go_on_from_their_last_chunk() -> None:
     with running() as server:
         async with steering(server) as good, steering(server) as bad:

@@ -37,6 +37,7 @@ def get(server: Running, url: str, token: str | None, **headers: str) -> httpx.R
     return httpx.get(server.url + url, headers=headers, timeout=20)
 
 
+@pytest.mark.slow
 def test_downloaded_while_it_runs_and_after(recorded: Running) -> None:
     made = recorded.create()
     url = made["urls"]["recording"]
@@ -91,6 +92,7 @@ def test_only_who_may_watch_may_have_it(recorded: Running) -> None:
     recorded.delete(made)
 
 
+@pytest.mark.slow
 def test_pauses_and_prompts_are_in_it(recorded: Running) -> None:
     made = recorded.create()
     session = recorded.manager.sessions[made["id"]]
@@ -166,6 +168,7 @@ def test_a_folder_that_cannot_be_used_is_said_at_once(tmp_path: Path) -> None:
         Recordings(ServerConfig(record_dir=str(tmp_path / "file" / "films")), Metrics())
 
 
+@pytest.mark.slow
 def test_what_a_kill_leaves_behind_plays(tmp_path: Path, root: Path) -> None:
     command = [sys.executable, "-m", "farcast", "serve", "--port", "0", "--engine", FAKE, "--model", "fake"]
     path = os.pathsep.join([str(root), str(root / "client" / "python")])

@@ -67,6 +67,7 @@ def person(slow: Running) -> Iterator[Person]:
     person.leave()
 
 
+@pytest.mark.slow
 def test_a_take_is_rendered_and_can_be_downloaded(person: Person, tmp_path: Path) -> None:
     url = person.render(None)
     running = person.until(url, "running", "done")
@@ -85,6 +86,7 @@ def test_a_take_is_rendered_and_can_be_downloaded(person: Person, tmp_path: Path
     assert part.status_code == 200, "whoever may watch the take may have it"
 
 
+@pytest.mark.slow
 def test_one_at_a_time_and_a_short_queue(person: Person) -> None:
     urls = [person.render(3)]
     person.until(urls[0], "running")
@@ -101,6 +103,7 @@ def test_one_at_a_time_and_a_short_queue(person: Person) -> None:
     assert person.ask("DELETE", urls[0]).status_code == 204
 
 
+@pytest.mark.slow
 def test_a_cancelled_render_makes_room_and_leaves_nothing(person: Person) -> None:
     long, next_one = person.render(50), person.render(1)
     person.until(long, "running")
@@ -113,6 +116,7 @@ def test_a_cancelled_render_makes_room_and_leaves_nothing(person: Person) -> Non
     assert [path.suffix for path in renders._folder.iterdir()].count(".part") == 0
 
 
+@pytest.mark.slow
 def test_a_render_outlives_its_session_and_asks_for_its_token(slow: Running) -> None:
     person = Person(slow)
     url = person.render(1)
@@ -140,6 +144,7 @@ def test_nonsense_is_refused_in_words(person: Person, body: Any, says: str) -> N
     assert says in answer.json()["detail"]
 
 
+@pytest.mark.slow
 def test_what_goes_wrong_in_the_process_is_told(slow: Running) -> None:
     refused = Person(slow, "unrenderable red")
     failed = refused.until(refused.render(2), "failed", "done")
@@ -149,6 +154,7 @@ def test_what_goes_wrong_in_the_process_is_told(slow: Running) -> None:
     refused.leave()
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_fails_its_render_only(slow: Running) -> None:
     person = Person(slow)
     renders = slow.app.state.renders
@@ -166,6 +172,7 @@ def test_a_process_that_dies_fails_its_render_only(slow: Running) -> None:
     person.leave()
 
 
+@pytest.mark.slow
 def test_a_server_may_render_nothing_or_only_short_takes() -> None:
     with running(renders=False) as server:
         made = server.create()

@@ -237,6 +237,7 @@ def test_the_page_is_served_and_nothing_beside_it(http: httpx.Client) -> None:
         assert http.get(path).status_code == 404
 
 
+@pytest.mark.slow
 def test_the_limit_on_sessions_is_a_503_with_a_time_to_come_back() -> None:
     with running(max_sessions=1) as server:
         made = server.create()
@@ -247,6 +248,7 @@ def test_the_limit_on_sessions_is_a_503_with_a_time_to_come_back() -> None:
         server.delete(server.create())
 
 
+@pytest.mark.slow
 def test_while_the_model_loads_the_page_answers_and_readiness_says_no() -> None:
     with running("fake?load=2", start_timeout=0.3) as server:
         assert httpx.get(server.url).status_code == 200
@@ -255,6 +257,7 @@ def test_while_the_model_loads_the_page_answers_and_readiness_says_no() -> None:
         wait_for(lambda: httpx.get(f"{server.url}/readyz").status_code == 200)
 
 
+@pytest.mark.slow
 def test_a_model_that_cannot_be_opened_is_said_to_whoever_asks() -> None:
     with running("broken") as server:
         wait_for(lambda: "broken" in httpx.get(f"{server.url}/readyz").text)

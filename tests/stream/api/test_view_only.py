@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import httpx
+import pytest
 from websockets.sync.client import connect
 
 from tests.support.running_server import Running, running, wait_for
@@ -49,6 +50,7 @@ def test_who_may_only_watch_is_told_so_and_refused(server: Running) -> None:
         server.delete(made)
 
 
+@pytest.mark.slow
 def test_a_session_paused_for_want_of_viewers_makes_room() -> None:
     with running(max_sessions=1, viewer_grace=0.1) as server:
         old = server.create("a red circle")

@@ -145,6 +145,7 @@ async def test_fragments_that_are_none(http: httpx.AsyncClient, take: dict[str, 
     await peer.peer.close()
 
 
+@pytest.mark.slow
 async def test_a_session_that_is_over_and_one_that_is_full(http: httpx.AsyncClient, turning: Running) -> None:
     made = await asyncio.to_thread(turning.create)
     first, _ = await post(http, made)

@@ -20,6 +20,7 @@ def _small(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "opened", lambda model, device: bundle)
 
 
+@pytest.mark.slow
 def test_json(tmp_path: Path) -> None:
     args = ["--quick", "--prompts", "1", "--steps", "1", "--minutes", "0", "--json", "--out", str(tmp_path / "out")]
     done = RUNNER.invoke(command.app, args, catch_exceptions=False)
@@ -63,6 +64,7 @@ def test_rivals() -> None:
     assert command.rival("both=x@g3@renoise", kinds) == ("both", "x", "renoise", 3.0)
 
 
+@pytest.mark.slow
 def test_four_checkpoints_in_one_plot(tmp_path: Path) -> None:
     names = ["teacher=a@g2", "flowmap=b", "anyflow=c", "consistency=d@renoise"]
     args = ["--prompts", "2", "--steps", "1,4", "--out", str(tmp_path / "out"), "--json", "--compare", *names]

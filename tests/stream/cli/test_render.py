@@ -17,7 +17,7 @@ import av
 import farcast
 import numpy as np
 import pytest
-from farcast import events
+from farcast import cli, events
 
 pytest.importorskip("torch", reason="the server's packages are not installed")
 
@@ -29,6 +29,13 @@ def command(*args: str, timeout: float = 170) -> subprocess.CompletedProcess[str
     return subprocess.run(
         [sys.executable, "-m", "farcast", *args], capture_output=True, text=True, timeout=timeout, check=False
     )
+
+
+def here(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str]:
+    """Exit status and stderr of a command run in this process: another would import torch again for each."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main(list(args))
+    return int(ended.value.code or 0), capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +132,7 @@ def score_file(path: Path, **change: Any) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "args", "says"),
     [
@@ -138,23 +146,22 @@ def score_file(path: Path, **change: Any) -> Path:
     ],
 )
 def test_what_cannot_be_rendered_is_refused_in_one_line(
-    tmp_path: Path, change: dict[str, Any], args: tuple[str, ...], says: str
+    tmp_path: Path, change: dict[str, Any], args: tuple[str, ...], says: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file, out = score_file(tmp_path / "score.json", **change), tmp_path / "out.mp4"
-    done = command("render", str(file), "-o", str(out), *args)
-    assert done.returncode == 1
-    assert says in done.stderr.splitlines()[-1]
-    assert "Traceback" not in done.stderr
+    status, said = here(capsys, "render", str(file), "-o", str(out), *args)
+    assert status == 1
+    assert says in said.splitlines()[-1]
+    assert "Traceback" not in said
     assert not out.exists()
 
 
-def test_a_file_that_is_none_or_no_score(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_file_that_is_none_or_no_score(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "x.json").write_text("{")
     for name, says in (("nothing.json", "cannot be read: No such file"), ("x.json", "not JSON, so it is no score")):
-        for done in (
-            command("score", "show", str(tmp_path / name)),
-            command("render", str(tmp_path / name), "-o", str(tmp_path / "o.mp4")),
-        ):
-            assert done.returncode == 1
-            assert says in done.stderr
-            assert len(done.stderr.splitlines()) == 1
+        for args in (("score", "show"), ("render", "-o", str(tmp_path / "o.mp4"))):
+            status, said = here(capsys, *args, str(tmp_path / name))
+            assert status == 1
+            assert says in said
+            assert len(said.splitlines()) == 1

@@ -45,6 +45,7 @@ def opening(**more: object) -> Open:
     return Open("s", "a red circle", 3, Dial(steps=2), **more)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_chunks_of_one_and_then_twelve_frames_with_the_budget_asked_for(model: TorchModel) -> None:
     s = slot(model, opening())
     first, second = chunk(s), chunk(s)
@@ -56,6 +57,7 @@ def test_chunks_of_one_and_then_twelve_frames_with_the_budget_asked_for(model: T
     assert second.sigmas[-1] == 0.0
 
 
+@pytest.mark.slow
 def test_a_prompt_is_carried_by_the_next_chunk(model: TorchModel) -> None:
     s = slot(model, opening())
     chunk(s)
@@ -77,6 +79,7 @@ def test_a_picture_begins_a_new_shot(model: TorchModel) -> None:
     assert len(made.frames) == 1
 
 
+@pytest.mark.slow
 def test_a_snapshot_goes_on_as_if_nothing_had_happened(model: TorchModel) -> None:
     s = slot(model, opening())
     chunk(s)

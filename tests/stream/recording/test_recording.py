@@ -96,7 +96,7 @@ async def show(recording: Recording, broadcast: Broadcast, indices: range) -> No
         recording.showing(i * STEP)
         broadcast.show(paint(64, (200, 30, 30), i), i * STEP)
         for _ in range(400):
-            if not recording._coming:
+            if not recording._coming or recording.stopped:  # one that has stopped takes nothing more
                 break
             await asyncio.sleep(0.005)
 
@@ -212,6 +212,7 @@ async def test_a_disk_that_hangs_stops_nobody_and_costs_what_waits(tmp_path: Pat
     assert len(times) >= 14
 
 
+@pytest.mark.slow
 async def test_it_ends_at_its_bounds(tmp_path: Path, broadcast: Broadcast) -> None:
     with ThreadPoolExecutor(1) as disk:
         recording = begin(tmp_path, broadcast, disk, seconds=1.0)
@@ -228,6 +229,7 @@ async def test_it_ends_at_its_bounds(tmp_path: Path, broadcast: Broadcast) -> No
     assert film(other.path.read_bytes())
 
 
+@pytest.mark.slow
 async def test_a_full_disk_ends_the_recording_and_nothing_else(tmp_path: Path, broadcast: Broadcast) -> None:
     with ThreadPoolExecutor(1) as disk:
         recording = Recording(Path("/dev/full/film.mp4"), broadcast, disk, Metrics(), Limits(3600.0, 2**30))

@@ -74,7 +74,7 @@ def test_all_moves_of_the_dial_are_answered_with_where_it_stands() -> None:
     made, person = replies()
     for serial, steps in ((1, 2), (2, 4), (3, 8)):
         made.wait_dial(serial, Dial(steps=steps), f"d{serial}", 0.0, person)
-    assert made.dial_taken(DialTaken("s", 2, 5, 49)) == Dial(steps=4)
+    assert made.dial_taken(DialTaken("s", 2, 5, 49, 1500.0)) == Dial(steps=4)
     assert [(m.re, m.dial.steps) for m in person.received] == [("d1", 4), ("d2", 4)]  # type: ignore[union-attr]
 
 

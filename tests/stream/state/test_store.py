@@ -37,7 +37,8 @@ def test_what_is_written_is_read_again(store: StateStore) -> None:
 def test_any_fsspec_file_system_will_do() -> None:
     store = StateStore("memory://farcast-test-state")
     store.write(RECORD, b"data")
-    assert list(store.read_all()) == [(RECORD, b"data")]
+    assert list(store.records()) == [RECORD]
+    assert store.read(RECORD.id) == (RECORD, b"data")
     store.delete(RECORD.id)
     assert store.kept() == []
 
@@ -80,9 +81,10 @@ def test_what_cannot_be_read_is_left_out(store: StateStore, caplog: pytest.LogCa
     (Path(store.url) / "sessions/cut/session.json").write_bytes(b'{"version": 1, "id"')
     store.write(replace(RECORD, id="gone"), b"data")
     next(Path(store.url).glob("sessions/gone/*.safetensors")).unlink()
-    assert [record.id for record, _ in store.read_all()] == ["abc-1"]
+    assert {record.id for record in store.records()} == {"abc-1", "gone"}
+    with pytest.raises(StateError, match="the snapshot after chunk 3 is gone"):
+        store.read("gone")
     assert "cut cannot be continued: the record is not JSON" in caplog.text
-    assert "gone cannot be continued: the snapshot after chunk 3 is gone" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["../abc", "a/b", "", ".", "x" * 65])

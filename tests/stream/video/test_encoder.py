@@ -57,6 +57,7 @@ def test_the_rate_is_right_at_sixteen_frames_a_second(codec: str, target: int) -
     assert kilobits(encoder, 0, 96) == pytest.approx(target / 1000, rel=0.15)
 
 
+@pytest.mark.slow
 def test_h264_changes_its_rate_without_a_keyframe_and_vp8_says_it_cannot() -> None:
     encoder = VideoEncoder("H264", 256, 256, 16.0, 260_000)
     kilobits(encoder, 0, 32)

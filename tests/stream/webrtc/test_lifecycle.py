@@ -80,6 +80,7 @@ async def watcher(server: Running, made: dict[str, Any]) -> AsyncIterator[subpro
         process.stdout.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
 async def test_a_process_that_is_killed_or_stops_reading_is_noticed_within_five_seconds(
     strict: Running, take: dict[str, Any], how: signal.Signals
@@ -99,6 +100,7 @@ async def test_a_process_that_is_killed_or_stops_reading_is_noticed_within_five_
         assert await asyncio.to_thread(gone, strict, "silent") == silent + 1
 
 
+@pytest.mark.slow
 async def test_who_loses_the_connection_has_the_picture_back_within_two_seconds(
     strict: Running, take: dict[str, Any]
 ) -> None:
@@ -115,6 +117,7 @@ async def test_who_loses_the_connection_has_the_picture_back_within_two_seconds(
         assert came - cut < 2.0 * slack() + TICK
 
 
+@pytest.mark.slow
 async def test_a_peer_that_never_answers_goes_in_time(strict: Running, take: dict[str, Any]) -> None:
     before = await asyncio.to_thread(gone, strict, "no_ice")
     shy = Peer()
@@ -129,6 +132,7 @@ async def test_a_peer_that_never_answers_goes_in_time(strict: Running, take: dic
     assert await asyncio.to_thread(gone, strict, "no_ice") == before + 1
 
 
+@pytest.mark.slow
 async def test_a_dtls_handshake_that_stalls_goes_in_time(strict: Running, take: dict[str, Any]) -> None:
     before = await asyncio.to_thread(gone, strict, "no_dtls")
     tasks = len(asyncio.all_tasks(strict.loop))
@@ -151,6 +155,7 @@ async def test_a_dtls_handshake_that_stalls_goes_in_time(strict: Running, take: 
     await asyncio.to_thread(wait_for, lambda: len(asyncio.all_tasks(strict.loop)) <= tasks, 10, "tasks left behind")
 
 
+@pytest.mark.slow
 async def test_who_waits_for_the_first_frame_is_not_taken_for_gone() -> None:
     with running("fake?step=7", record=False) as server:
         made = await asyncio.to_thread(server.create, dial={"steps": 1})

@@ -16,6 +16,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [(), ("audio",)])
 def test_it_sees_the_picture_in_its_colour_and_leaves(server: Running, options: tuple[str, ...]) -> None:
     made = server.create()
@@ -31,6 +32,7 @@ def test_it_sees_the_picture_in_its_colour_and_leaves(server: Running, options: 
     server.delete(made)
 
 
+@pytest.mark.slow
 def test_an_ice_restart_is_refused_and_the_picture_goes_on(server: Running) -> None:
     made = server.create()
     lines = watch(server.url + made["urls"]["whep"], made["token"], 4, "restart")
@@ -48,6 +50,7 @@ def test_a_wrong_token_is_told(server: Running) -> None:
     server.delete(made)
 
 
+@pytest.mark.slow
 async def test_two_makers_watch_the_same_take(server: Running) -> None:
     made = await asyncio.to_thread(server.create)
     async with watching(server, made) as ours:

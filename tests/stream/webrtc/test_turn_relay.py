@@ -53,12 +53,14 @@ def take(net: Net) -> dict[str, Any]:
     return made
 
 
+@pytest.mark.slow
 def test_the_viewer_cannot_reach_the_server(net: Net) -> None:
     reach = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=2)"
     assert net.run("server", sys.executable, "-c", reach, SERVER, str(PORT)).returncode == 0
     assert net.run("viewer", sys.executable, "-c", reach, SERVER, str(PORT)).returncode != 0
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not INSTALLED, reason="npm's whip-whep and @roamhq/wrtc are not installed")
 def test_libwebrtc_sees_the_picture_through_the_relay(net: Net, take: dict[str, Any]) -> None:
     url = f"http://{TO_VIEWER}:{PORT}{take['urls']['whep']}"
@@ -70,6 +72,7 @@ def test_libwebrtc_sees_the_picture_through_the_relay(net: Net, take: dict[str, 
     assert answered["servers"][0]["username"].partition(":")[0].isdigit(), "credentials that expire"
 
 
+@pytest.mark.slow
 def test_our_own_client_sees_the_picture_through_the_relay(net: Net, take: dict[str, Any]) -> None:
     done = net.run("viewer", sys.executable, "-c", OURS, f"http://{TO_VIEWER}:{PORT}/", take["id"], take["token"])
     assert done.returncode == 0, done.stderr
@@ -78,6 +81,7 @@ def test_our_own_client_sees_the_picture_through_the_relay(net: Net, take: dict[
     assert max(abs(a - b) for a, b in zip(seen["rgb"], (220, 30, 30), strict=True)) < 30
 
 
+@pytest.mark.slow
 def test_a_server_that_nobody_can_reach_sends_through_a_relay_of_its_own(net: Net) -> None:
     port = PORT + 1
     serve(net, "--ice-server", f"turn:{TO_VIEWER}:3478", "--relay", port=port)

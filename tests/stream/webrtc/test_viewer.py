@@ -30,6 +30,7 @@ async def test_a_viewer_sees_the_colour_that_was_asked_for(server: Running, made
         await peer.colour((220, 30, 30))
 
 
+@pytest.mark.slow
 async def test_frames_are_spaced_as_the_model_made_them(server: Running, made: dict[str, Any]) -> None:
     async with watching(server, made) as peer:
         await peer.frame()
@@ -144,6 +145,7 @@ async def test_offers_that_cannot_work_are_refused_and_leave_nothing_behind(
     assert server.app.state.viewers == {} or all(v.session.id != made["id"] for v in server.app.state.viewers.values())
 
 
+@pytest.mark.slow
 async def test_a_peer_that_never_connects_and_one_that_falls_silent_are_dropped() -> None:
     with running(connect_timeout=1.0, silence_timeout=2.0) as server:
         made = await asyncio.to_thread(server.create)
@@ -165,6 +167,7 @@ async def test_a_peer_that_never_connects_and_one_that_falls_silent_are_dropped(
             await asyncio.to_thread(wait_for, lambda: session.viewers == 0, 8, "the silence is not noticed")
 
 
+@pytest.mark.slow
 async def test_a_session_nobody_watches_pauses_and_a_viewer_wakes_it() -> None:
     with running(viewer_grace=0.5, idle_lifetime=60) as server:
         made = await asyncio.to_thread(server.create)
@@ -178,6 +181,7 @@ async def test_a_session_nobody_watches_pauses_and_a_viewer_wakes_it() -> None:
             await asyncio.to_thread(wait_for, lambda: session.state == "live" and session.frame > frame + 5, 10)
 
 
+@pytest.mark.slow
 async def test_a_session_left_alone_is_deleted() -> None:
     with running(viewer_grace=0.2, idle_lifetime=1.0, tombstone=0.5) as server:
         made = await asyncio.to_thread(server.create)

@@ -11,8 +11,9 @@ from typing import Annotated
 
 import typer
 
+from ..client import connect
 from ..errors import FarcastError
-from ..live import Live, connect
+from ..live import Live
 from ..protocol import Dial
 from ..protocol.parse import checked
 from ..recorder import Recorder

@@ -25,10 +25,10 @@ def shown(value: Any) -> str:
 
 
 def check_prompt(value: Any) -> str:
-    """A prompt as the model will read it: trimmed, 1..2000 characters, no control characters."""
+    """A prompt as the model will read it: trimmed, in NFC (UAX 15), 1..2000 characters, no control characters."""
     if not isinstance(value, str):
         raise invalid(f"The prompt must be text, not {type(value).__name__}.")
-    text = value.strip()
+    text = unicodedata.normalize("NFC", value.strip()) if len(value) <= limits.MESSAGE_BYTES else value
     if len(text) > limits.PROMPT_CHARS:
         raise invalid(f"The prompt has {len(text)} characters; the most is {limits.PROMPT_CHARS}. Shorten it.")
     if any(unicodedata.category(c) in ("Cc", "Cs") and c not in "\t\n\r" for c in text):

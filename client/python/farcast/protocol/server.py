@@ -66,11 +66,16 @@ class PromptRejected(Outbound):
 
 
 class DialApplied(Outbound):
-    """The dial stands here from `chunk` on."""
+    """The dial stands here from `chunk` on.
+
+    kept_ms: the latency that the server really keeps. It is less than the target where the server bounds how much video
+    may wait to be shown.
+    """
 
     type: Literal["dial_applied"] = "dial_applied"
     re: str
     dial: Dial
+    kept_ms: float | None = None
     chunk: int
     frame: int
 

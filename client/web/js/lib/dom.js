@@ -1,4 +1,4 @@
-// Typed helpers over the document.
+// Typed helpers for the document.
 
 /**
  * The element with this id, known to be of this class.
@@ -29,7 +29,7 @@ export function make(tag, attributes = {}, ...children) {
 }
 
 /**
- * Offer a blob or an address as a download under this name.
+ * Download a blob or a URL under this name.
  * @param {Blob | string} what
  * @param {string} name
  */
@@ -43,7 +43,7 @@ export function download(what, name) {
 }
 
 /**
- * A name for something kept now.
+ * A file name with the present time.
  * @param {string} [ending]
  * @param {string} [about]
  */
@@ -56,7 +56,7 @@ export function fileName(ending = "", about = "") {
 export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /**
- * Seconds as m:ss, the way a player counts.
+ * Seconds as m:ss.
  * @param {number} seconds
  */
 export function clock(seconds) {
@@ -65,7 +65,7 @@ export function clock(seconds) {
 }
 
 /**
- * Milliseconds for people: 640 ms, 1.5 s, 12 s.
+ * Milliseconds as text: 640 ms, 1.5 s, 12 s.
  * @param {number} ms
  */
 export function duration(ms) {

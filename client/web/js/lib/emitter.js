@@ -1,4 +1,4 @@
-// A typed event emitter, small enough to read at a glance.
+// A typed event emitter.
 
 /** @template {Record<string, any>} Events */
 export class Emitter {
@@ -9,7 +9,7 @@ export class Emitter {
    * @template {keyof Events} K
    * @param {K} name
    * @param {(value: Events[K]) => void} listener
-   * @returns {() => void} takes the listener off again
+   * @returns {() => void} removes the listener
    */
   on(name, listener) {
     const set = this.#listeners.get(name) ?? new Set();

@@ -1,15 +1,16 @@
-// What the page remembers between loads: the draft, earlier prompts, the take it was steering. Storage may be refused; then it forgets.
+// What the page stores between loads, in localStorage and sessionStorage: the draft, earlier prompts, the session it steered.
+// A browser may refuse storage; then nothing is stored and the page works without.
 
 /**
  * @template T
- * @param {Storage} storage
+ * @param {Storage} area
  * @param {string} key
  * @param {T} otherwise
  * @returns {T}
  */
-function read(storage, key, otherwise) {
+function read(area, key, otherwise) {
   try {
-    const text = storage.getItem(`farcast.${key}`);
+    const text = area.getItem(`farcast.${key}`);
     return text === null ? otherwise : JSON.parse(text);
   } catch {
     return otherwise;
@@ -17,74 +18,74 @@ function read(storage, key, otherwise) {
 }
 
 /**
- * @param {Storage} storage
+ * @param {Storage} area
  * @param {string} key
  * @param {unknown} value
  */
-function write(storage, key, value) {
+function write(area, key, value) {
   try {
-    storage.setItem(`farcast.${key}`, JSON.stringify(value));
+    area.setItem(`farcast.${key}`, JSON.stringify(value));
   } catch {
-    // full or forbidden: the page works on without
+    // the quota is used up or storage is refused
   }
 }
 
 const HISTORY = 50;
 const LEASE_MS = 10_000;
 
-/** @typedef {{id: string, token: string, view_token?: string}} Taken */
+/** @typedef {{id: string, token: string, view_token?: string}} SessionKey */
 /** @typedef {{token: string, at: number}} Lease */
-/** @typedef {{url: string, token: string, steps: number | null, name: string}} Kept */
+/** @typedef {{url: string, token: string, steps: number | null, name: string}} RenderRecord */
 
-export const memory = {
+export const storage = {
   /** @returns {string[]} oldest first */
   history: () => read(localStorage, "history", /** @type {string[]} */ ([])),
 
   /** @param {string} text */
-  remember(text) {
-    const others = memory.history().filter((known) => known !== text);
+  addToHistory(text) {
+    const others = storage.history().filter((known) => known !== text);
     write(localStorage, "history", [...others, text].slice(-HISTORY));
   },
 
-  forgetHistory: () => write(localStorage, "history", []),
+  clearHistory: () => write(localStorage, "history", []),
 
   draft: () => read(localStorage, "draft", ""),
 
   /** @param {string} text */
-  keepDraft: (text) => write(localStorage, "draft", text),
+  setDraft: (text) => write(localStorage, "draft", text),
 
   /** The second prompt of a mix. */
   second: () => read(localStorage, "second", ""),
 
   /** @param {string} text */
-  keepSecond: (text) => write(localStorage, "second", text),
+  setSecond: (text) => write(localStorage, "second", text),
 
-  /** Renders asked for in this tab. @returns {Kept[]} */
-  renders: () => read(sessionStorage, "renders", /** @type {Kept[]} */ ([])),
+  /** Renders asked for in this tab. @returns {RenderRecord[]} */
+  renders: () => read(sessionStorage, "renders", /** @type {RenderRecord[]} */ ([])),
 
-  /** @param {Kept[]} renders */
-  keepRenders: (renders) => write(sessionStorage, "renders", renders),
+  /** @param {RenderRecord[]} renders */
+  setRenders: (renders) => write(sessionStorage, "renders", renders),
 
-  /** The take of this tab, so that a reload goes on with it. */
-  take: () => read(sessionStorage, "take", /** @type {Taken | null} */ (null)),
+  /** The session of this tab, so that a reload joins it again. */
+  session: () => read(sessionStorage, "take", /** @type {SessionKey | null} */ (null)),
 
-  /** @param {Taken | null} take */
-  keepTake: (take) => write(sessionStorage, "take", take),
+  /** @param {SessionKey | null} session */
+  setSession: (session) => write(sessionStorage, "take", session),
 
   /**
-   * Say that this tab still steers its take, or (alive = false) that it is being closed.
-   * @param {{id: string, token: string}} take
+   * Renew the lease of the session that this tab steers; alive = false ends it, when the tab is closed.
+   * @param {{id: string, token: string}} session
    */
-  touch({ id, token }, alive = true) {
+  renewLease({ id, token }, alive = true) {
     const all = read(localStorage, "takes", /** @type {Record<string, Lease>} */ ({}));
     all[id] = { token, at: alive ? Date.now() : 0 };
     write(localStorage, "takes", all);
   },
 
-  /** Takes whose tab was closed: they hold room on the server that a new one may need. Forgotten here by asking. */
-  abandoned() {
+  /** Sessions whose lease has run out: their tab was closed and they still hold a slot on the server. Removes them from the list. */
+  takeAbandoned() {
     const all = read(localStorage, "takes", /** @type {Record<string, Lease>} */ ({}));
-    const own = memory.take()?.id;
+    const own = storage.session()?.id;
     const left = Object.entries(all).filter(([id, { at }]) => id !== own && Date.now() - at > LEASE_MS);
     write(localStorage, "takes", Object.fromEntries(Object.entries(all).filter(([id]) => !left.some(([old]) => old === id))));
     return left.map(([id, { token }]) => ({ id, token }));

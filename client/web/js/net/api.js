@@ -1,6 +1,6 @@
-// The HTTP side of the wire. Every failure becomes a Problem with a sentence fit to show.
+// HTTP requests. Every failure is thrown as a Problem whose message can be shown to the user.
 
-import { learn } from "./ice.js";
+import { updateIceServers } from "./ice.js";
 
 /** @import { ModelCard, Render, SessionInfo, Start } from "../types.js" */
 
@@ -12,19 +12,19 @@ export class Problem extends Error {
   constructor(message, { status = 0, code = "network", retryAfter = 0 } = {}) {
     super(message);
     this.name = "Problem";
-    this.status = status; // 0: nothing came back at all
+    this.status = status; // 0: no answer
     this.code = code;
-    this.retryAfter = retryAfter; // seconds, 0 where the server named none
+    this.retryAfter = retryAfter; // seconds; 0 if the server named none
   }
 
-  /** The session is not there any more (or not ours): asking again cannot help. */
+  /** The session does not exist any more, or the token is not valid: a retry cannot help. */
   get gone() {
     return [401, 403, 404, 409, 410].includes(this.status);
   }
 }
 
 /**
- * fetch, but anything other than success throws a Problem.
+ * fetch that throws a Problem for any status but success.
  * @param {string} url
  * @param {RequestInit} [init]
  * @returns {Promise<Response>}
@@ -36,7 +36,7 @@ export async function call(url, init) {
   } catch {
     throw new Problem("The server does not answer. It may be restarting, or the network is down.");
   }
-  learn(response.headers.get("Link"));
+  updateIceServers(response.headers.get("Link"));
   if (response.ok) return response;
   const retryAfter = Number(response.headers.get("Retry-After")) || 0;
   let code = `http_${response.status}`;
@@ -85,7 +85,7 @@ export async function describeSession(id, token) {
 }
 
 /**
- * Ask the server to end a session; used when leaving it for a new one, so failures do not matter.
+ * End a session. Failures are ignored: a session without viewers is ended by the server.
  * @param {{id: string, token: string}} info
  */
 export async function endSession(info) {
@@ -112,10 +112,10 @@ export async function sendImage(info, image) {
 export const getBlob = async (url, token) => (await call(url, { headers: bearer(token) })).blob();
 
 /**
- * Ask for the take to be made again.
+ * Start a render of the session.
  * @param {SessionInfo} info
- * @param {number | null} steps  null = as many as it had live, which gives the same pixels
- * @returns {Promise<string>} where it is followed
+ * @param {number | null} steps  null = the live steps, which gives the same pixels
+ * @returns {Promise<string>} the address of the render
  */
 export async function startRender(info, steps) {
   const url = info.urls.renders ?? `v1/sessions/${encodeURIComponent(info.id)}/renders`;

@@ -1,11 +1,11 @@
-// Exponential backoff with jitter, so that many pages do not return in step after a restart.
+// Exponential backoff with jitter, so that the pages of many users do not reconnect at the same moment after a restart.
 
 export class Backoff {
   #tries = 0;
 
   /**
    * @param {number} first  milliseconds before the second try
-   * @param {number} most   milliseconds it never exceeds
+   * @param {number} most   upper bound in milliseconds
    * @param {() => number} random
    */
   constructor(first = 250, most = 8000, random = Math.random) {

@@ -1,19 +1,19 @@
-// One WebSocket: typed messages out with an id each, messages in, and a heartbeat that measures the round trip.
+// One control WebSocket: sends messages with ids, receives messages, and measures the round trip with a ping.
 
 import { Emitter } from "../lib/emitter.js";
 
 /** @import { Message } from "../types.js" */
 
 const HEARTBEAT_MS = 2000;
-const SILENCE_MS = 9000; // so long without a word, and the socket counts as dead even if TCP has not noticed
+const SILENCE_MS = 9000; // without a message for so long the socket is closed: TCP may notice a dead peer much later
 
 /** @extends {Emitter<{message: Message, open: null, close: {code: number}, roundtrip: number}>} */
 export class Control extends Emitter {
   /** @type {WebSocket | null} */
   #socket = null;
-  #heard = 0;
+  #lastMessageAt = 0;
   /** @type {ReturnType<typeof setInterval> | undefined} */
-  #heart;
+  #heartbeat;
   static #count = 0;
 
   /** @param {string} url  address of the control socket, http or ws, token included */
@@ -28,14 +28,14 @@ export class Control extends Emitter {
     const socket = new WebSocket(this.url);
     this.#socket = socket;
     socket.onopen = () => {
-      this.#heard = performance.now();
-      this.#heart = setInterval(() => this.#beat(), HEARTBEAT_MS);
+      this.#lastMessageAt = performance.now();
+      this.#heartbeat = setInterval(() => this.#ping(), HEARTBEAT_MS);
       this.emit("open", null);
     };
     socket.onmessage = (event) => this.#receive(event);
     socket.onclose = (event) => {
-      clearInterval(this.#heart);
-      if (this.#socket !== socket) return; // closed by us
+      clearInterval(this.#heartbeat);
+      if (this.#socket !== socket) return; // closed by this page
       this.#socket = null;
       this.emit("close", { code: event.code });
     };
@@ -44,7 +44,7 @@ export class Control extends Emitter {
   close() {
     const socket = this.#socket;
     this.#socket = null;
-    clearInterval(this.#heart);
+    clearInterval(this.#heartbeat);
     socket?.close();
   }
 
@@ -57,7 +57,7 @@ export class Control extends Emitter {
   }
 
   /**
-   * Send one message; false where the socket is not open (the caller keeps what matters).
+   * Send one message; false if the socket is not open.
    * @param {string} type
    * @param {Record<string, unknown>} [fields]
    * @param {string} [id]
@@ -68,8 +68,8 @@ export class Control extends Emitter {
     return true;
   }
 
-  #beat() {
-    if (performance.now() - this.#heard > SILENCE_MS) {
+  #ping() {
+    if (performance.now() - this.#lastMessageAt > SILENCE_MS) {
       const socket = this.#socket;
       this.close();
       if (socket) this.emit("close", { code: 1006 });
@@ -80,13 +80,13 @@ export class Control extends Emitter {
 
   /** @param {MessageEvent} event */
   #receive(event) {
-    this.#heard = performance.now();
+    this.#lastMessageAt = performance.now();
     /** @type {Message} */
     let message;
     try {
       message = JSON.parse(event.data);
     } catch {
-      return; // not ours; a proxy's banner, say
+      return; // not JSON; for example a proxy's page
     }
     if (message.type === "pong") this.emit("roundtrip", performance.now() - message.t);
     else this.emit("message", message);

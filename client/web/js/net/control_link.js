@@ -1,4 +1,4 @@
-// Keeps one control socket open to a session, as media.js keeps the picture coming: lost, it is opened again.
+// Keeps the control socket of a session open: reopens it after it is lost.
 
 import { Problem, describeSession } from "./api.js";
 import { Backoff } from "./backoff.js";
@@ -10,7 +10,7 @@ import { isOver } from "./status_model.js";
 /** @import { Message, SessionInfo } from "../types.js" */
 
 /** @extends {Emitter<{message: Message, up: null, down: null, over: string, problem: Problem, roundtrip: number}>} */
-export class Line extends Emitter {
+export class ControlLink extends Emitter {
   #backoff = new Backoff();
   #closed = false;
 
@@ -35,7 +35,7 @@ export class Line extends Emitter {
   }
 
   /**
-   * False where the socket is not open: the caller keeps what matters.
+   * Send one message; false if the socket is not open.
    * @param {string} type
    * @param {Record<string, unknown>} [fields]
    */

@@ -1,13 +1,13 @@
-// The STUN and TURN servers that the server names in its answers, for peers made from then on.
+// STUN and TURN servers from the Link headers of the server's answers; used by peers made after that.
 
 /** @type {RTCIceServer[]} */
 let known = [];
 
-/** The newest ones: credentials are short-lived, so what came last counts. */
+/** The newest ones: credentials are short-lived. */
 export const iceServers = () => known;
 
-/** @param {string | null} header  the Link headers of an answer */
-export function learn(header) {
+/** @param {string | null} header  the Link header of an answer */
+export function updateIceServers(header) {
   const named = header ? parseLinks(header) : [];
   if (named.length) known = named;
 }

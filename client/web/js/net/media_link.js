@@ -1,4 +1,4 @@
-// Keeps one picture coming: a peer, its first frame, and a new peer when the old one is lost.
+// Keeps the video of a session coming: one peer, and a new peer when the old one fails.
 
 import { Problem } from "./api.js";
 import { Backoff } from "./backoff.js";
@@ -7,8 +7,8 @@ import { Emitter } from "../lib/emitter.js";
 import { Peer } from "./whep.js";
 
 /** @extends {Emitter<{stream: MediaStream, up: null, down: null, problem: Problem}>} */
-export class Media extends Emitter {
-  #peer = new Peer(); // gathers at once, before there is a session
+export class MediaLink extends Emitter {
+  #peer = new Peer(); // gathers ICE candidates before the session exists
   #backoff = new Backoff();
   #stopped = false;
 
@@ -51,14 +51,14 @@ export class Media extends Emitter {
     if (!this.#stopped && next === this.#peer) await this.#attempt(next);
   }
 
-  /** A frame has been shown: the picture is up. */
-  seen() {
+  /** A frame of this peer has been shown. */
+  frameShown() {
     this.#backoff.reset();
     this.emit("up", null);
   }
 
-  /** Drop the current peer and make a new one, as after a freeze. */
-  renew() {
+  /** Close the current peer and connect a new one, as after a freeze. */
+  reconnect() {
     return this.#lost(this.#peer);
   }
 

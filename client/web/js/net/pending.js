@@ -1,39 +1,39 @@
-// What the user asked for and the server has not answered yet: kept, and said again after a lost connection.
+// Prompts and dial moves that the server has not answered yet: kept, and sent again after a reconnect.
 
 import { Control } from "./control.js";
 
-/** @import { Dial, Message, PromptEvent, Wish } from "../types.js" */
+/** @import { Dial, Message, PromptEvent, PromptRequest } from "../types.js" */
 
-export class Wishes {
-  /** Prompts without an answer; a prompt replaces the one before it, so this stays short. @type {Map<string, Wish>} */
+export class PendingCommands {
+  /** Prompts without an answer, by message id. At most one is sent while the socket is down. @type {Map<string, PromptRequest>} */
   #waiting = new Map();
   /** @type {Partial<Dial> | null} */
   #dial = null;
 
-  /** @param {(event: PromptEvent) => void} tell */
-  constructor(tell) {
-    this.tell = tell;
+  /** @param {(event: PromptEvent) => void} onEvent */
+  constructor(onEvent) {
+    this.onEvent = onEvent;
   }
 
-  /** The newest prompt nobody has answered. @returns {Wish | null} */
+  /** The newest prompt without an answer. @returns {PromptRequest | null} */
   get newest() {
     return [...this.#waiting.values()].at(-1) ?? null;
   }
 
   /**
    * @param {Control | null} control
-   * @param {Wish} wish
+   * @param {PromptRequest} request
    */
-  prompt(control, wish) {
+  prompt(control, request) {
     const id = Control.nextId();
-    if (!control?.ready) this.#replaceAll(); // a server that hears both says itself that the older is superseded
-    this.#waiting.set(id, wish);
-    this.tell({ id, text: wish.text, status: "pending" });
-    control?.send("prompt", spoken(wish), id);
+    if (!control?.ready) this.#replaceAll(); // while connected the server itself reports the older one as superseded
+    this.#waiting.set(id, request);
+    this.onEvent({ id, text: request.text, status: "pending" });
+    control?.send("prompt", toMessage(request), id);
   }
 
   #replaceAll() {
-    for (const [id, { text }] of this.#waiting) this.tell({ id, text, status: "replaced" });
+    for (const [id, { text }] of this.#waiting) this.onEvent({ id, text, status: "replaced" });
     this.#waiting.clear();
   }
 
@@ -46,16 +46,16 @@ export class Wishes {
   }
 
   /**
-   * The connection is back: say again what has no answer.
+   * After a reconnect: send again what has no answer.
    * @param {Control} control
    */
-  repeat(control) {
+  resend(control) {
     if (this.#dial) this.dial(control, this.#dial);
-    for (const [id, wish] of this.#waiting) control.send("prompt", spoken(wish), id);
+    for (const [id, request] of this.#waiting) control.send("prompt", toMessage(request), id);
   }
 
   /** @param {string | undefined} id */
-  waitsFor(id) {
+  has(id) {
     return id !== undefined && this.#waiting.has(id);
   }
 
@@ -63,20 +63,20 @@ export class Wishes {
    * @param {Message} message
    * @param {Omit<PromptEvent, "id" | "text">} outcome
    */
-  answer(message, outcome) {
+  settle(message, outcome) {
     const id = message.re ?? "";
-    const wish = this.#waiting.get(id);
-    const text = message.text || wish?.text || "";
+    const request = this.#waiting.get(id);
+    const text = message.text || request?.text || "";
     this.#waiting.delete(id);
-    this.tell({ id, text, ...outcome });
+    this.onEvent({ id, text, ...outcome });
   }
 }
 
 /**
- * A wish as it goes over the wire.
- * @param {Wish} wish
+ * The fields of the `prompt` message.
+ * @param {PromptRequest} request
  * @returns {Record<string, unknown>}
  */
-function spoken({ text, mix, transition }) {
+function toMessage({ text, mix, transition }) {
   return { ...(mix ? { mix } : { text }), ...(transition ? { transition } : {}) };
 }

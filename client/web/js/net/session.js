@@ -1,13 +1,13 @@
-// One take, seen from the page: created or joined, told what the user wants, and told by the server how it goes.
+// One session as the page sees it: created or joined, its commands, its events, its status.
 
 import { Problem, createSession, describeSession, endSession, sendImage } from "./api.js";
 import { Emitter } from "../lib/emitter.js";
-import { Line } from "./control_link.js";
-import { Media } from "./media_link.js";
-import { ending, fatal, isOver, standing, stranded } from "./status_model.js";
-import { Wishes } from "./pending.js";
+import { ControlLink } from "./control_link.js";
+import { MediaLink } from "./media_link.js";
+import { endStatus, fatalProblem, isOver, problemStatus, statusOf } from "./status_model.js";
+import { PendingCommands } from "./pending.js";
 
-/** @import { Chunk, Dial, Message, PromptEvent, SessionInfo, Shot, Start, Status, Wish } from "../types.js" */
+/** @import { Chunk, Dial, Message, PromptEvent, SessionInfo, Shot, Start, Status, PromptRequest } from "../types.js" */
 
 /**
  * @typedef {object} SessionEvents
@@ -18,40 +18,40 @@ import { Wishes } from "./pending.js";
  * @property {Chunk} chunk
  * @property {Shot} shot         a new shot began from a picture
  * @property {Message} message
- * @property {string} notice     something to tell the user, not fatal
+ * @property {string} notice     a message for the user, not fatal
  * @property {number} roundtrip
  */
 
 /** @extends {Emitter<SessionEvents>} */
 export class Session extends Emitter {
-  /** Why it was refused or lost. @type {Problem | null} */
+  /** Why the session was refused or lost. @type {Problem | null} */
   problem = null;
-  /** Someone's take that this page came to later, over a link or after a reload. */
+  /** The session existed before this page: opened by a link or after a reload. */
   joined = false;
   /** @type {SessionInfo | null} */
   info = null;
   /** @type {Status} */
   status = { state: "connecting", detail: "" };
-  wishes = new Wishes((event) => this.emit("prompt", event));
-  /** @type {Line | null} */
-  #line = null;
-  #media = new Media();
+  pending = new PendingCommands((event) => this.emit("prompt", event));
+  /** @type {ControlLink | null} */
+  #link = null;
+  #media = new MediaLink();
   #left = false;
   /** @type {Status | null} */
   #final = null;
   #facts = { known: false, controlDown: false, frameSeen: false, everSeen: false, server: "starting", reason: "" };
-  /** The picture this page sent last, to show where its shot begins. @type {Blob | null} */
+  /** The last uploaded picture, shown where its shot begins. @type {Blob | null} */
   #picture = null;
 
   constructor() {
     super();
     this.#media.on("stream", (stream) => this.emit("stream", stream));
-    this.#media.on("up", () => this.#know({}));
-    this.#media.on("down", () => this.#know({ frameSeen: false }));
+    this.#media.on("up", () => this.#update({}));
+    this.#media.on("down", () => this.#update({ frameSeen: false }));
     this.#media.on("problem", (problem) => this.#finish(problem));
   }
 
-  // --- its life ---
+  // --- start and end ---
 
   /** @param {Start} start */
   async start(start) {
@@ -61,10 +61,10 @@ export class Session extends Emitter {
   }
 
   /**
-   * Watch or go on steering a session that exists.
+   * Watch or steer an existing session.
    * @param {string} id
    * @param {string} token
-   * @param {string} [view_token]  known from when this page made it
+   * @param {string} [view_token]  known if this page created the session
    */
   async join(id, token, view_token) {
     this.joined = true;
@@ -89,25 +89,25 @@ export class Session extends Emitter {
   /** @param {SessionInfo} info */
   #attach(info) {
     this.info = info;
-    const line = new Line(info);
-    this.#line = line;
-    line.on("message", (message) => this.#receive(message));
-    line.on("roundtrip", (ms) => this.emit("roundtrip", ms));
-    line.on("down", () => this.#know({ controlDown: true }));
-    line.on("over", (state) => this.#close(ending(state, "")));
-    line.on("problem", (problem) => this.#finish(problem));
-    line.on("up", () => {
-      this.wishes.repeat(line.control);
-      this.#know({ controlDown: false });
+    const link = new ControlLink(info);
+    this.#link = link;
+    link.on("message", (message) => this.#onMessage(message));
+    link.on("roundtrip", (ms) => this.emit("roundtrip", ms));
+    link.on("down", () => this.#update({ controlDown: true }));
+    link.on("over", (state) => this.#close(endStatus(state, "")));
+    link.on("problem", (problem) => this.#finish(problem));
+    link.on("up", () => {
+      this.pending.resend(link.control);
+      this.#update({ controlDown: false });
     });
-    line.open();
+    link.open();
     this.emit("info", info);
-    this.#know({ known: true, server: info.state });
+    this.#update({ known: true, server: info.state });
     this.#media.connect(info.urls.whep ?? `v1/sessions/${encodeURIComponent(info.id)}/whep`, info.token);
   }
 
   /**
-   * The page could not even ask for a take.
+   * The page could not ask for a session.
    * @param {Problem} problem
    */
   refuse(problem) {
@@ -115,7 +115,7 @@ export class Session extends Emitter {
   }
 
   /**
-   * The server is there but needs a while before it can take a session.
+   * The server answers but cannot start a session yet.
    * @param {string} detail
    */
   warming(detail) {
@@ -124,60 +124,60 @@ export class Session extends Emitter {
 
   /**
    * Leave for good.
-   * @param {{end: boolean}} how  end: the server should drop the session as well
+   * @param {{end: boolean}} how  end: also end the session on the server
    */
   leave({ end }) {
     this.#left = true;
-    this.#line?.close();
+    this.#link?.close();
     this.#media.stop();
     if (end && this.info && this.canSteer) endSession(this.info);
   }
 
-  // --- what the user wants ---
+  // --- commands ---
 
   get canSteer() {
     return this.info !== null && this.info.role !== "watch" && !this.#final;
   }
 
   /**
-   * Ask for this to be seen from now on. Kept until the server has answered, across a lost connection too.
-   * @param {Wish} wish
+   * Show this prompt from the next chunk on. Kept until the server has answered, also across a lost connection.
+   * @param {PromptRequest} request
    */
-  prompt(wish) {
-    this.wishes.prompt(this.#line?.control ?? null, wish);
+  prompt(request) {
+    this.pending.prompt(this.#link?.control ?? null, request);
   }
 
   /** @param {Partial<Dial>} dial */
   setDial(dial) {
-    this.wishes.dial(this.#line?.control ?? null, dial);
+    this.pending.dial(this.#link?.control ?? null, dial);
   }
 
   /**
-   * Wishes that make no sense later: said now, or refused with a word.
+   * Commands that are not kept: sent now, or refused with a notice.
    * @param {"pause" | "resume" | "rewind"} what
    * @param {Record<string, unknown>} [fields]
    */
-  #now(what, fields) {
-    const sent = this.#line?.send(what, fields) ?? false;
+  #sendNow(what, fields) {
+    const sent = this.#link?.send(what, fields) ?? false;
     if (!sent) this.emit("notice", "Not while the connection is lost. Try again in a moment.");
     return sent;
   }
 
   pause() {
-    this.#now("pause");
+    this.#sendNow("pause");
   }
 
   resume() {
-    this.#now("resume");
+    this.#sendNow("resume");
   }
 
   /** @param {number} chunk */
   rewind(chunk) {
-    return this.#now("rewind", { chunk });
+    return this.#sendNow("rewind", { chunk });
   }
 
   stop() {
-    if (!this.#line?.send("stop") && this.info) endSession(this.info);
+    if (!this.#link?.send("stop") && this.info) endSession(this.info);
   }
 
   /** @param {Blob} image */
@@ -187,7 +187,7 @@ export class Session extends Emitter {
     return sendImage(this.info, image);
   }
 
-  // --- the picture ---
+  // --- video ---
 
   /** @returns {Promise<RTCStatsReport>} */
   stats() {
@@ -198,69 +198,69 @@ export class Session extends Emitter {
   frameShown() {
     if (this.#facts.frameSeen) return;
     Object.assign(this.#facts, { frameSeen: true, everSeen: true });
-    this.#media.seen();
+    this.#media.frameShown();
   }
 
-  /** The picture stands still although chunks arrive: ask for a new peer. */
+  /** No new frame although chunks are made: connect a new peer. */
   frozen() {
-    if (!this.#final && this.info) this.#media.renew();
+    if (!this.#final && this.info) this.#media.reconnect();
   }
 
-  // --- what the server says ---
+  // --- messages of the server ---
 
   /** @param {Message} message */
-  #receive(message) {
-    if (message.type === "session") this.#hear(message);
+  #onMessage(message) {
+    if (message.type === "session") this.#onSession(message);
     else if (message.type === "chunk") this.emit("chunk", /** @type {any} */ (message));
     else if (message.type === "prompt_applied") {
       const { chunk, frame, latency_ms: latencyMs } = message;
-      this.wishes.answer(message, { status: "live", chunk, frame, latencyMs });
+      this.pending.settle(message, { status: "live", chunk, frame, latencyMs });
     } else if (message.type === "prompt_rejected") {
       const status = message.code === "superseded" ? "replaced" : "refused";
-      this.wishes.answer(message, { status, message: message.message });
+      this.pending.settle(message, { status, message: message.message });
     } else if (message.type === "image_applied") {
       this.emit("shot", { chunk: message.chunk, picture: this.#picture });
       this.#picture = null;
-    } else if (message.type === "error") this.#trouble(message);
+    } else if (message.type === "error") this.#onError(message);
     this.emit("message", message);
   }
 
   /** @param {Message} message  of type error */
-  #trouble(message) {
-    if (this.wishes.waitsFor(message.re)) this.wishes.answer(message, { status: "refused", message: message.message });
-    else if (message.fatal) this.#finish(new Problem(message.message, fatal(message.code)));
+  #onError(message) {
+    if (this.pending.has(message.re)) this.pending.settle(message, { status: "refused", message: message.message });
+    else if (message.fatal) this.#finish(new Problem(message.message, fatalProblem(message.code)));
     else this.emit("notice", message.message);
   }
 
   /** @param {Message} message  of type session */
-  #hear({ state, reason, prompt, seed, dial, viewers }) {
+  #onSession({ state, reason, prompt, seed, dial, viewers }) {
     if (this.info) this.emit("info", Object.assign(this.info, { state, prompt, seed, dial, viewers }));
-    if (isOver(state)) this.#close(ending(state, reason ?? ""));
-    else this.#know({ server: state, reason: reason ?? "" });
+    if (isOver(state)) this.#close(endStatus(state, reason ?? ""));
+    else this.#update({ server: state, reason: reason ?? "" });
   }
 
   /**
    * @param {Problem} problem
-   * @param {boolean} [starting]  the server would not even begin
+   * @param {boolean} [starting]  the session could not be started
    */
   #finish(problem, starting = false) {
     if (this.#left || this.#final) return;
     this.problem = problem;
-    this.#close(stranded(problem, starting));
+    this.#close(problemStatus(problem, starting));
   }
 
-  /** @param {Status} status  the last one */
+  /** @param {Status} status  the final one */
   #close(status) {
     this.#final ??= status;
-    this.#set(this.#final); // said while the last picture is still there
+    this.#set(this.#final); // emitted while the last frame is still in the video element
     this.#media.stop();
-    this.#line?.close();
+    this.#link?.close();
   }
 
   /** @param {Partial<import("./status_model.js").Facts>} news */
-  #know(news) {
+  #update(news) {
     Object.assign(this.#facts, news);
-    if (!this.#final && !this.#left) this.#set(standing(this.#facts));
+    if (!this.#final && !this.#left) this.#set(statusOf(this.#facts));
   }
 
   /** @param {Status} status */

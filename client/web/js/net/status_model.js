@@ -1,4 +1,4 @@
-// How a take stands, from what is known about it. Pure: no sockets, no page.
+// The status that the page shows, computed from what is known about a session. No sockets, no DOM.
 
 /** @import { Problem } from "./api.js" */
 /** @import { Status } from "../types.js" */
@@ -10,19 +10,19 @@ export const isOver = (server) => ENDED.has(server);
 
 /**
  * @typedef {object} Facts
- * @property {boolean} known        the server has named the session
- * @property {boolean} controlDown  the control socket is gone
+ * @property {boolean} known        the server has answered with the session
+ * @property {boolean} controlDown  the control socket is lost
  * @property {boolean} frameSeen    the current peer has shown a frame
  * @property {boolean} everSeen     some peer has
  * @property {string} server        the session's state as the server names it
- * @property {string} reason        and why, where it says
+ * @property {string} reason        and its reason, if it gives one
  */
 
 /**
  * @param {Facts} facts
  * @returns {Status}
  */
-export function standing({ known, controlDown, frameSeen, everSeen, server, reason }) {
+export function statusOf({ known, controlDown, frameSeen, everSeen, server, reason }) {
   if (!known) return { state: "connecting", detail: "" };
   if (controlDown || (everSeen && !frameSeen && server !== "paused")) {
     return { state: "reconnecting", detail: "The connection was lost. The take goes on; trying again." };
@@ -33,26 +33,26 @@ export function standing({ known, controlDown, frameSeen, everSeen, server, reas
 }
 
 /**
- * The server ended the take.
+ * The session is over.
  * @param {string} server
  * @param {string} reason
  * @returns {Status}
  */
-export const ending = (server, reason) => (server === "failed" ? { state: "refused", detail: reason } : { state: "ended", detail: "" });
+export const endStatus = (server, reason) => (server === "failed" ? { state: "refused", detail: reason } : { state: "ended", detail: "" });
 
 /**
- * A problem that ends it for this page.
+ * A problem after which this page cannot go on.
  * @param {Problem} problem
- * @param {boolean} starting  the server would not even begin
+ * @param {boolean} starting  the session could not be started
  * @returns {Status}
  */
-export function stranded(problem, starting) {
+export function problemStatus(problem, starting) {
   if (starting || !problem.gone) return { state: "refused", detail: problem.message };
   return { state: "lost", detail: "This take is no longer on the server; it may have been restarted." };
 }
 
 /**
- * A fatal message says with its code what HTTP would say with a status.
+ * The HTTP status that corresponds to the code of a fatal `error` message.
  * @param {string} code
  */
-export const fatal = (code) => ({ code, status: { no_session: 404, unauthorised: 401 }[code] ?? 0 });
+export const fatalProblem = (code) => ({ code, status: { no_session: 404, unauthorised: 401 }[code] ?? 0 });

@@ -1,17 +1,18 @@
-// One viewer over WHEP: offer, POST, answer, trickle. Gathering starts before the session exists, which saves half the wait.
+// One WHEP viewer (draft-ietf-wish-whep): offer, POST, answer, trickled candidates. Gathering starts before the session exists,
+// which saves about half of the time to the first frame.
 
 import { call } from "./api.js";
 import { Emitter } from "../lib/emitter.js";
 import { iceServers } from "./ice.js";
 
-const GATHER_MS = 120; // what has been found by then goes into the offer, the rest is trickled
-const HEAL_MS = 2500; // "disconnected" often mends itself
+const GATHER_MS = 120; // candidates found by then are in the offer, later ones are trickled
+const DISCONNECTED_MS = 2500; // "disconnected" often ends by itself
 
 /** @extends {Emitter<{stream: MediaStream, failed: null}>} */
 export class Peer extends Emitter {
   #pc = new RTCPeerConnection({ iceServers: iceServers(), bundlePolicy: "max-bundle" });
-  /** Began to gather before the server had named its ICE servers. */
-  #early = iceServers().length === 0;
+  /** Made before the server had named its ICE servers. */
+  #withoutServers = iceServers().length === 0;
   /** @type {string | null} */
   #resource = null;
   #etag = "*";
@@ -27,7 +28,7 @@ export class Peer extends Emitter {
     super();
     this.#pc.addTransceiver("video", { direction: "recvonly" });
     this.#pc.ontrack = ({ track, streams, receiver }) => {
-      if ("jitterBufferTarget" in receiver) receiver.jitterBufferTarget = 0; // an instrument: newest picture first
+      if ("jitterBufferTarget" in receiver) receiver.jitterBufferTarget = 0; // lowest latency: show the newest frame
       this.emit("stream", streams[0] ?? new MediaStream([track]));
     };
     this.#pc.onicecandidate = ({ candidate }) => {
@@ -38,7 +39,7 @@ export class Peer extends Emitter {
   }
 
   get outdated() {
-    return this.#early && iceServers().length > 0;
+    return this.#withoutServers && iceServers().length > 0;
   }
 
   async #gather() {
@@ -71,7 +72,7 @@ export class Peer extends Emitter {
     const answer = await response.text();
     if (this.#closed) return this.#leave();
     await this.#pc.setRemoteDescription({ type: "answer", sdp: answer });
-    // A server that closes says so over DTLS, and Chromium lets only this transport know.
+    // A server that closes sends a DTLS alert; Chromium reports it only on this transport.
     const dtls = this.#pc.getReceivers()[0]?.transport;
     dtls?.addEventListener("statechange", () => {
       if (!this.#closed && (dtls.state === "closed" || dtls.state === "failed")) this.emit("failed", null);
@@ -96,7 +97,7 @@ export class Peer extends Emitter {
       Authorization: `Bearer ${this.#token}`,
       "If-Match": this.#etag,
     };
-    // A lost candidate only matters if no other pair works, and then the connection fails and is made anew.
+    // A candidate that is lost matters only if no other pair works; then the connection fails and a new peer is made.
     call(this.#resource, { method: "PATCH", headers, body: fragment }).catch(() => {});
   }
 
@@ -107,7 +108,7 @@ export class Peer extends Emitter {
     if (state === "disconnected") {
       setTimeout(() => {
         if (!this.#closed && this.#pc.connectionState === "disconnected") this.emit("failed", null);
-      }, HEAL_MS);
+      }, DISCONNECTED_MS);
     }
   }
 

@@ -1,7 +1,7 @@
-// What lay after a chunk the take went back to: a row under the strip, hanging from its fork. Choosing one takes that turn again.
+// Branches: the chunks that a rewind dropped, as rows under the strip at the chunk they start from.
 
 import { byId, make } from "../lib/dom.js";
-import { nameOf, wishOf } from "./mix.js";
+import { mixTitle, parseMix } from "./mix.js";
 
 /** @import { Session } from "../net/session.js" */
 /** @import { Tile } from "./tile.js" */
@@ -37,14 +37,14 @@ export class Branches {
     const prompt = tiles[0].prompt;
     const last = tiles.at(-1)?.prompt ?? prompt;
     const count = `${tiles.length} ${tiles.length === 1 ? "chunk" : "chunks"}`;
-    const words = make("span", { class: "branch-words" }, make("span", {}, nameOf(last)), make("small", {}, `left, ${count}`));
+    const words = make("span", { class: "branch-words" }, make("span", {}, mixTitle(last)), make("small", {}, `left, ${count}`));
     const button = make("button", { type: "button", class: "branch" }, ...pictures, words);
-    const label = `Branch left at chunk ${from}, ${count}, ${nameOf(last)}: take that turn again`;
+    const label = `Branch left at chunk ${from}, ${count}, ${mixTitle(last)}: take that turn again`;
     button.setAttribute("aria-label", label);
     button.title = label;
     button.disabled = !this.#session?.canSteer;
     button.addEventListener("click", () => {
-      if (this.#session?.rewind(from)) this.#session.prompt(wishOf(last));
+      if (this.#session?.rewind(from)) this.#session.prompt(parseMix(last));
     });
     this.#branches.unshift({ from, row: button, anchor: before?.button });
     this.#area.prepend(button);

@@ -1,4 +1,4 @@
-// A picture from the webcam: a small dialog, a preview, one moment taken. Nothing leaves the page before that.
+// A picture from the webcam: a dialog with a preview. Nothing is sent before the button is pressed.
 
 import { byId } from "../lib/dom.js";
 

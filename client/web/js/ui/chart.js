@@ -1,4 +1,4 @@
-// One small chart that explains itself: a title, the value now, the last minute, and what it means.
+// One chart: title, present value, the values of the last minute, and one sentence of explanation.
 
 import { make } from "../lib/dom.js";
 
@@ -15,7 +15,7 @@ export class Chart {
 
   /**
    * @param {{title: string, meaning: string, say: (value: number) => string, against?: (value: number, limit: number) => string, bars?: boolean, least?: number}} about
-   *   against: what the value means beside its limit; least: the scale never shows less than this, so that small noise stays small
+   *   against: text that compares a value with its limit; least: the smallest range of the vertical scale
    */
   constructor(about) {
     this.about = about;
@@ -45,7 +45,7 @@ export class Chart {
   }
 
   /**
-   * Say one value; the newest, unless the pointer asks for another.
+   * Show one value as text: the newest, or the one under the pointer.
    * @param {number} i
    */
   #read(i) {
@@ -56,7 +56,7 @@ export class Chart {
     this.#now.replaceChildren(...(beside ? [make("small", {}, beside), " "] : []), this.about.say(value));
   }
 
-  /** @param {number} x  where the pointer is */
+  /** @param {number} x  position of the pointer in pixels */
   #point(x) {
     const fromRight = ((this.#canvas.clientWidth - 5 - x) * (POINTS - 1)) / (this.#canvas.clientWidth - 6);
     this.#read(Math.max(0, Math.min(this.#values.length - 1, Math.round(this.#values.length - 1 - fromRight))));
@@ -69,7 +69,7 @@ export class Chart {
     this.#dirty = true;
   }
 
-  /** Draw if there is something new; called once a second, and not while out of sight. */
+  /** Draw if there are new values; called once a second while the panel is open. */
   draw(force = false) {
     if (!this.#dirty && !force) return;
     this.#dirty = false;
@@ -97,7 +97,7 @@ export class Chart {
   }
 
   /**
-   * How high the highest is.
+   * The largest value as a label of the scale.
    * @param {CanvasRenderingContext2D} brush
    * @param {CSSStyleDeclaration} style
    * @param {number} most

@@ -1,4 +1,4 @@
-// The instruments: six charts fed by chunk messages, the picture itself, the peer's statistics and the heartbeat.
+// Six charts of chunk messages, shown frames, WebRTC statistics and the ping of the control socket.
 
 import { Chart } from "./chart.js";
 import { byId, duration } from "../lib/dom.js";

@@ -1,4 +1,4 @@
-// The row of buttons under the picture: pause, stop, snapshot, record; and at the top who watches and the link to watch by.
+// The buttons under the picture (pause, stop, snapshot, record) and, at the top, the number of viewers and the share button.
 
 import { byId, download, fileName } from "../lib/dom.js";
 import { Recorder } from "./recorder.js";
@@ -9,10 +9,10 @@ import { Recorder } from "./recorder.js";
 
 const button = (/** @type {string} */ id) => byId(id, HTMLButtonElement);
 
-/** There has been a picture on this page. */
+/** A frame has been shown on this page. */
 const stageLit = () => "lit" in document.body.dataset;
 
-export class Transport {
+export class Controls {
   #pause = button("pause");
   #stop = button("stop");
   #snapshot = button("snapshot");
@@ -24,7 +24,7 @@ export class Transport {
 
   /**
    * @param {Stage} stage
-   * @param {(text: string) => void} say  a short word to the user
+   * @param {(text: string) => void} say  shows a short message
    */
   constructor(stage, say) {
     this.say = say;

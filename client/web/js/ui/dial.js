@@ -1,4 +1,4 @@
-// The dial from "now" to "good", and beside it what it buys as measured on the running take.
+// The dial from "now" to "good", and what it costs and gives as measured on the running session.
 
 import { byId, duration } from "../lib/dom.js";
 
@@ -10,7 +10,7 @@ export const MOST_MS = 30_000;
 const SEND_EVERY_MS = 120;
 
 /**
- * Slider position 0..100 to a latency target in ms; equal moves multiply equally, and the result is a round number.
+ * Slider position 0..100 to a latency target in ms; the scale is logarithmic and the result is rounded.
  * @param {number} position
  */
 export function toLatency(position) {
@@ -41,14 +41,14 @@ export class DialView {
   #measured = 0; // the last prompt-to-pixel time under the present dial, ms
 
   constructor() {
-    this.#slider.addEventListener("input", () => this.#turned());
+    this.#slider.addEventListener("input", () => this.#moved());
     for (const field of [this.#floor, this.#ceiling, this.#fixed]) {
-      field.addEventListener("change", () => this.#turned());
+      field.addEventListener("change", () => this.#moved());
     }
     this.#show();
   }
 
-  /** @returns {Dial} what the controls say */
+  /** @returns {Dial} the values of the controls */
   get dial() {
     const number = (/** @type {HTMLInputElement} */ { value }, /** @type {number} */ otherwise) =>
       Math.min(50, Math.max(1, Math.round(Number(value)) || otherwise));
@@ -71,11 +71,11 @@ export class DialView {
     this.#session = session;
     this.#measured = 0;
     session.on("info", (info) => {
-      if (info.dial) this.#adopt(info.dial);
+      if (info.dial) this.#showDial(info.dial);
       this.#slider.disabled = info.role === "watch";
     });
     session.on("message", (message) => {
-      if (message.type === "dial_applied") this.#adopt(message.dial);
+      if (message.type === "dial_applied") this.#showDial(message.dial);
     });
     session.on("prompt", (event) => {
       if (event.status !== "live" || event.latencyMs === undefined) return;
@@ -85,9 +85,9 @@ export class DialView {
     session.on("chunk", (chunk) => this.#bought(chunk));
   }
 
-  #turned() {
+  #moved() {
     this.#touched = performance.now();
-    this.#measured = 0; // was measured under another dial
+    this.#measured = 0; // was measured at another dial setting
     this.#show();
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined;
@@ -96,10 +96,10 @@ export class DialView {
   }
 
   /**
-   * The server's word counts, except while the user's hand is on the dial.
+   * Show the server's dial, unless the user has moved a control within the last 1.5 s.
    * @param {Dial} dial
    */
-  #adopt(dial) {
+  #showDial(dial) {
     if (performance.now() - this.#touched < 1500) return;
     this.#slider.value = String(toPosition(dial.latency_ms));
     this.#floor.value = String(dial.floor);

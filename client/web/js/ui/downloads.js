@@ -1,4 +1,4 @@
-// What stays of a take: the film as it was shown, the score, and the take rendered again with more steps.
+// Downloads of a take: the recording, the score, and renders with more steps.
 
 import { getBlob } from "../net/api.js";
 import { byId, download, fileName } from "../lib/dom.js";
@@ -9,7 +9,7 @@ import { Renders } from "./renders.js";
 
 const BUDGETS = [2, 4, 8, 16, 32, 50];
 
-export class Keep {
+export class Downloads {
   #film = byId("recording", HTMLButtonElement);
   #score = byId("score", HTMLButtonElement);
   #steps = byId("render-steps", HTMLSelectElement);
@@ -31,7 +31,7 @@ export class Keep {
     this.#render.addEventListener("click", () => this.#rerender());
   }
 
-  /** @param {number} most  the most steps the model takes */
+  /** @param {number} most  the model's largest number of steps */
   limit(most) {
     const options = BUDGETS.filter((steps) => steps <= most).map((steps) => new Option(`${steps} steps`, String(steps), false, steps === Math.min(32, most)));
     this.#steps.replaceChildren(new Option("the steps it had live", ""), ...options);
@@ -40,15 +40,15 @@ export class Keep {
   /** @param {Session} session */
   attach(session) {
     this.#session = session;
-    this.#offer(null);
-    session.on("info", (info) => this.#offer(info));
+    this.#update(null);
+    session.on("info", (info) => this.#update(info));
   }
 
   /** @param {SessionInfo | null} info */
-  #offer(info) {
+  #update(info) {
     this.#film.hidden = info !== null && !info.urls.recording;
     this.#film.disabled = !info;
-    this.#score.hidden = info?.role === "watch"; // it is for those who may steer
+    this.#score.hidden = info?.role === "watch"; // only for clients that may steer
     this.#score.disabled = !info?.urls.score;
     this.#again.hidden = info !== null && !info.urls.renders;
     this.#render.disabled = this.#steps.disabled = !info;
@@ -59,7 +59,7 @@ export class Keep {
    * @param {"recording" | "score"} what
    * @param {string} ending
    * @param {HTMLButtonElement} button
-   * @returns {Promise<string>} the name it was saved under, empty where it was not
+   * @returns {Promise<string>} the file name; empty if it failed
    */
   async #save(what, ending, button) {
     const info = this.#session?.info;
@@ -71,7 +71,7 @@ export class Keep {
       download(await getBlob(url, info.token), name);
       return name;
     } catch (error) {
-      this.#tell(error);
+      this.#report(error);
       return "";
     } finally {
       button.disabled = false;
@@ -86,14 +86,14 @@ export class Keep {
     try {
       await this.#renders.start(info, steps, fileName("mp4", steps ? `-${steps}-steps` : "-live"));
     } catch (error) {
-      this.#tell(error);
+      this.#report(error);
     } finally {
       this.#render.disabled = false;
     }
   }
 
   /** @param {unknown} error */
-  #tell(error) {
+  #report(error) {
     this.say(error instanceof Error ? error.message : String(error));
   }
 }

@@ -1,7 +1,7 @@
-// The prompts of earlier, on this page and before: a list to choose from, for those without an arrow-up key at hand.
+// A dialog with earlier prompts of this browser, to choose from.
 
 import { byId, make } from "../lib/dom.js";
-import { memory } from "../lib/storage.js";
+import { storage } from "../lib/storage.js";
 
 export class History {
   #dialog = byId("history-dialog", HTMLDialogElement);
@@ -15,7 +15,7 @@ export class History {
     byId("history-close", HTMLButtonElement).addEventListener("click", () => this.#dialog.close());
     this.#dialog.addEventListener("click", (event) => event.target === this.#dialog && this.#dialog.close());
     this.#forget.addEventListener("click", () => {
-      memory.forgetHistory();
+      storage.clearHistory();
       this.#fill();
     });
   }
@@ -26,7 +26,7 @@ export class History {
   }
 
   #fill() {
-    const past = memory.history().reverse();
+    const past = storage.history().reverse();
     this.#forget.hidden = !past.length;
     this.#list.replaceChildren(...(past.length ? past.map((text) => this.#line(text)) : [make("li", { class: "help" }, "Nothing yet. What you send is kept here, on this device.")]));
   }

@@ -1,4 +1,4 @@
-// Pictures and clips, however they come: dropped, pasted, chosen, or from the camera. Looked at here before they are sent.
+// Pictures and clips: dropped, pasted, chosen or from the camera. Checked here before they are sent.
 
 import { Problem } from "../net/api.js";
 import { byId } from "../lib/dom.js";
@@ -19,12 +19,12 @@ export class ImageDrop {
   #text = byId("given-text", HTMLElement);
   /** @type {Session | null} */
   #session = null;
-  #waiting = ""; // id of the picture the server has not applied yet
-  #sending = false; // the server may apply it before its answer to the upload is here
-  /** What could not be sent for want of a connection, to be sent again. @type {Blob | null} */
+  #waiting = ""; // message id of the picture that the server has not applied yet
+  #sending = false; // image_applied may arrive before the answer to the upload
+  /** The file whose upload failed because the connection was lost. @type {Blob | null} */
   #unsent = null;
 
-  /** @param {{startFrom: (what: {image?: Blob, clip?: Blob}) => void}} actions  begin a new take from this */
+  /** @param {{startFrom: (what: {image?: Blob, clip?: Blob}) => void}} actions  start a new session from this */
   constructor({ startFrom }) {
     this.startFrom = startFrom;
     this.#file.addEventListener("change", () => {
@@ -69,7 +69,7 @@ export class ImageDrop {
       if (message.type === "image_applied" && mine) {
         this.#waiting = "";
         this.#text.textContent = "The shot goes on from this picture.";
-        setTimeout(() => (this.#given.hidden = this.#given.hidden || !this.#waiting), SAID_MS); // the timeline keeps it
+        setTimeout(() => (this.#given.hidden = this.#given.hidden || !this.#waiting), SAID_MS); // the timeline shows it from then on
       }
       if (message.type === "error" && message.re && message.re === this.#waiting) this.#refuse(message.message);
     });
@@ -77,7 +77,7 @@ export class ImageDrop {
 
   /** @param {Blob} file */
   async take(file) {
-    if (this.#session?.info?.role === "watch") return; // someone else's take: not ours to change
+    if (this.#session?.info?.role === "watch") return; // a viewer cannot change the session
     this.#error.hidden = true;
     this.#unsent = null;
     const name = file instanceof File && file.name ? `“${file.name}”` : "This";
@@ -110,7 +110,7 @@ export class ImageDrop {
 
   /** @param {Blob} clip */
   async #clip(clip) {
-    await playable(clip); // the running take is only given up for a clip that can be read
+    await playable(clip); // the running session is ended only for a clip that can be read
     this.#given.hidden = true;
     this.startFrom({ clip });
   }

@@ -1,6 +1,6 @@
-// A mix of prompts in words, as the server writes it ("0.70 a red star + 0.30 a blue heart"), and back. Pure.
+// A mix of prompts as text, as the server writes it ("0.70 a red star + 0.30 a blue heart"), and back.
 
-/** @import { Wish } from "../types.js" */
+/** @import { PromptRequest } from "../types.js" */
 
 const JOINT = / \+ (?=\d(?:\.\d+)? )/;
 const PART = /^(\d(?:\.\d+)?) (.+)$/s;
@@ -12,18 +12,18 @@ export function describe(mix) {
 }
 
 /**
- * The wish behind words that are or were on screen.
+ * The prompt or mix that this text stands for.
  * @param {string} text
- * @returns {Wish}
+ * @returns {PromptRequest}
  */
-export function wishOf(text) {
+export function parseMix(text) {
   const parts = text.split(JOINT).map((part) => PART.exec(part));
   if (parts.length < 2 || parts.some((part) => !part)) return { text };
   return { text, mix: parts.map((part) => [part?.[2] ?? "", Number(part?.[1])]) };
 }
 
 /**
- * What stays the same while the weights of a mix move: its prompts.
+ * The prompts of a mix without their weights; equal while only the weights change.
  * @param {string} text
  */
-export const nameOf = (text) => wishOf(text).mix?.map(([words]) => words).join(" ⇄ ") ?? text;
+export const mixTitle = (text) => parseMix(text).mix?.map(([words]) => words).join(" ⇄ ") ?? text;

@@ -1,12 +1,12 @@
-// Two prompts at once, and one slider between them: a crossfader. Moving it asks for the new mix while it moves.
+// Two prompts and one slider between them. Moving the slider sends the new mix, at most every 250 ms.
 
 import { byId } from "../lib/dom.js";
-import { memory } from "../lib/storage.js";
+import { storage } from "../lib/storage.js";
 import { describe } from "./mix.js";
 
-/** @import { Wish } from "../types.js" */
+/** @import { PromptRequest } from "../types.js" */
 
-const SEND_EVERY_MS = 250; // a prompt takes effect at a chunk: more often than this helps nobody
+const SEND_EVERY_MS = 250; // a prompt takes effect at a chunk boundary: more often has no effect
 
 export class Mixer {
   #toggle = byId("mix-toggle", HTMLButtonElement);
@@ -18,12 +18,12 @@ export class Mixer {
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
 
-  /** @param {{send: () => void, moved: (wish: Wish) => void}} actions */
+  /** @param {{send: () => void, moved: (request: PromptRequest) => void}} actions */
   constructor({ send, moved }) {
     this.moved = moved;
-    this.#second.value = memory.second();
+    this.#second.value = storage.second();
     this.#toggle.addEventListener("click", () => this.#open(this.#area.hidden));
-    this.#second.addEventListener("input", () => memory.keepSecond(this.#second.value));
+    this.#second.addEventListener("input", () => storage.setSecond(this.#second.value));
     this.#second.addEventListener("keydown", (event) => {
       if (event.isComposing || event.key !== "Enter" || event.shiftKey) return;
       event.preventDefault();
@@ -33,8 +33,8 @@ export class Mixer {
       this.#show();
       this.#timer ??= setTimeout(() => {
         this.#timer = undefined;
-        const wish = this.wish;
-        if (wish) this.moved(wish);
+        const request = this.request;
+        if (request) this.moved(request);
       }, SEND_EVERY_MS);
     });
     this.#show();
@@ -48,19 +48,19 @@ export class Mixer {
     else if (this.#first.value.trim()) this.moved({ text: this.#first.value.trim() });
   }
 
-  /** What the slider was about to ask for is asked for otherwise. */
-  settle() {
+  /** Cancel the delayed send: the mix is sent otherwise. */
+  cancel() {
     clearTimeout(this.#timer);
     this.#timer = undefined;
   }
 
-  /** How much of the second prompt, 0..1. */
+  /** The weight of the second prompt, 0..1. */
   get share() {
     return Number(this.#slider.value) / 100;
   }
 
-  /** What both prompts and the slider ask for; null where there are not two. @returns {Wish | null} */
-  get wish() {
+  /** The mix; null if there are not two prompts. @returns {PromptRequest | null} */
+  get request() {
     const [first, second] = [this.#first.value.trim(), this.#second.value.trim()];
     if (this.#area.hidden || !first || !second) return null;
     if (this.share === 0 || this.share === 1) return { text: this.share ? second : first };

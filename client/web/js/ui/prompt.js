@@ -1,33 +1,33 @@
-// The prompt box: Enter sends, arrow up goes back, examples to play with, two prompts mixed by a slider.
+// The prompt box: Enter sends, arrow up recalls earlier prompts; example prompts; the mix of two prompts.
 
 import { byId, make } from "../lib/dom.js";
 import { History } from "./history.js";
-import { memory } from "../lib/storage.js";
-import { wishOf } from "./mix.js";
+import { storage } from "../lib/storage.js";
+import { parseMix } from "./mix.js";
 import { Mixer } from "./mixer.js";
 import { PromptLog } from "./prompt_log.js";
 
 /** @import { Session } from "../net/session.js" */
-/** @import { Wish } from "../types.js" */
+/** @import { PromptRequest } from "../types.js" */
 
-const SHOWN = 6; // examples; the others come up by surprise
+const SHOWN = 6; // examples shown; "Surprise me" picks one of the others
 
 export class PromptBox {
   #box = byId("prompt", HTMLTextAreaElement);
   #form = byId("prompt-form", HTMLFormElement);
   #examples = byId("examples", HTMLUListElement);
   #transition = byId("transition", HTMLSelectElement);
-  #log = new PromptLog((text) => this.#fill(text), (text) => this.#light(text));
-  #mixer = new Mixer({ send: () => this.#form.requestSubmit(), moved: (wish) => this.#say(wish) });
+  #log = new PromptLog((text) => this.#fill(text), (text) => this.#highlight(text));
+  #mixer = new Mixer({ send: () => this.#form.requestSubmit(), moved: (request) => this.#request(request) });
   /** @type {Session | null} */
   #session = null;
-  #back = 0; // how far back in the history the box stands
+  #back = 0; // position in the history, 0 = the draft
   #draft = "";
 
-  /** @param {(wish: Wish) => void} restart  called to send a prompt when no take is running */
+  /** @param {(request: PromptRequest) => void} restart  called to send a prompt when no session is running */
   constructor(restart) {
     this.restart = restart;
-    this.#box.value = memory.draft();
+    this.#box.value = storage.draft();
     new History((text) => this.#fill(text));
     this.#form.addEventListener("submit", (event) => {
       event.preventDefault();
@@ -36,7 +36,7 @@ export class PromptBox {
     this.#box.addEventListener("keydown", (event) => this.#key(event));
     this.#box.addEventListener("input", () => {
       this.#back = 0;
-      memory.keepDraft(this.#box.value);
+      storage.setDraft(this.#box.value);
     });
   }
 
@@ -44,10 +44,10 @@ export class PromptBox {
     this.#box.focus({ preventScroll: true });
   }
 
-  /** What a new take should go on with: the newest wish, heard by the server or not. */
-  get wish() {
-    const unheard = this.#session?.wishes.newest;
-    return unheard ?? wishOf(this.#log.current);
+  /** What a new session starts with: the newest prompt, answered by the server or not. */
+  get request() {
+    const unanswered = this.#session?.pending.newest;
+    return unanswered ?? parseMix(this.#log.current);
   }
 
   /** @param {string[]} examples */
@@ -64,11 +64,11 @@ export class PromptBox {
     const chips = examples.slice(0, SHOWN).map((text) => chip(text, () => text));
     if (others.length) chips.push(chip("Surprise me", () => others[Math.floor(Math.random() * others.length)]));
     this.#examples.replaceChildren(...chips);
-    this.#light(this.#log.current);
+    this.#highlight(this.#log.current);
   }
 
-  /** @param {string} text  what is on screen: the example that says so is lit */
-  #light(text) {
+  /** @param {string} text  the prompt on screen; its example is highlighted */
+  #highlight(text) {
     for (const pad of this.#examples.querySelectorAll("button")) {
       if (pad.textContent === text) pad.setAttribute("aria-current", "true");
       else pad.removeAttribute("aria-current");
@@ -88,21 +88,21 @@ export class PromptBox {
       this.#log.say("Write what the video should show first.");
       return this.focus();
     }
-    memory.remember(text);
-    this.#mixer.settle();
+    storage.addToHistory(text);
+    this.#mixer.cancel();
     this.#back = 0;
-    if (document.activeElement === this.#box) this.#box.select(); // typing replaces it, arrows edit it
+    if (document.activeElement === this.#box) this.#box.select(); // typing replaces it
     const transition = Number(this.#transition.value);
-    this.#say({ ...(this.#mixer.wish ?? { text }), ...(transition && { transition }) });
+    this.#request({ ...(this.#mixer.request ?? { text }), ...(transition && { transition }) });
   }
 
-  /** @param {Wish} wish */
-  #say(wish) {
+  /** @param {PromptRequest} request */
+  #request(request) {
     const session = this.#session;
-    if (session?.canSteer) return session.prompt(wish);
+    if (session?.canSteer) return session.prompt(request);
     if (session?.info?.role === "watch") return;
-    if (session?.status.state === "connecting" || session?.status.state === "warming") return session.prompt(wish); // said when it is there
-    this.restart(wish);
+    if (session?.status.state === "connecting" || session?.status.state === "warming") return session.prompt(request); // sent when the session is open
+    this.restart(request);
   }
 
   /**
@@ -111,8 +111,8 @@ export class PromptBox {
    */
   #fill(text, focus = true) {
     this.#back = 0;
-    this.#box.value = wishOf(text).mix?.[0][0] ?? text;
-    memory.keepDraft(this.#box.value);
+    this.#box.value = parseMix(text).mix?.[0][0] ?? text;
+    storage.setDraft(this.#box.value);
     if (focus) this.focus();
   }
 
@@ -137,13 +137,13 @@ export class PromptBox {
    * @param {number} by
    */
   #recall(event, by) {
-    const history = memory.history().reverse();
+    const history = storage.history().reverse();
     if (this.#back === 0) this.#draft = this.#box.value;
-    if (this.#back === 0 && history[0] === this.#box.value.trim()) this.#back = 1; // the box still holds the newest
+    if (this.#back === 0 && history[0] === this.#box.value.trim()) this.#back = 1; // the box still shows the newest
     const to = Math.min(history.length, Math.max(0, this.#back + by));
     event.preventDefault();
     this.#back = to;
     this.#box.value = to === 0 ? this.#draft : history[to - 1];
-    memory.keepDraft(this.#box.value);
+    storage.setDraft(this.#box.value);
   }
 }

@@ -1,16 +1,16 @@
-// The prompts of this take, each followed from pending to live and past. A mix that only moves its weights is one line.
+// The prompts of this session and the state of each. A mix whose weights change stays one line.
 
 import { byId, clock, duration, make } from "../lib/dom.js";
-import { nameOf, wishOf } from "./mix.js";
+import { mixTitle, parseMix } from "./mix.js";
 
 /** @import { Session } from "../net/session.js" */
 /** @import { Chunk, PromptEvent } from "../types.js" */
 
-const KEPT = 4; // lines; the history has the others
+const KEPT = 4; // lines; older ones are in the history
 
 /**
  * @typedef {object} Entry
- * @property {string[]} ids  of the messages this line stands for, the newest last
+ * @property {string[]} ids  message ids of this line, the newest last
  * @property {string} text
  * @property {HTMLLIElement} line
  * @property {HTMLElement} words
@@ -26,13 +26,13 @@ export class PromptLog {
   #session = null;
   /** @type {Entry[]} */
   #entries = [];
-  #foreign = ""; // someone else's prompt that is about to be on screen
-  /** The words on screen now. */
+  #foreign = ""; // another client's prompt that will be on screen soon
+  /** The prompt on screen. */
   current = "";
 
   /**
-   * @param {(text: string) => void} again  a line was chosen
-   * @param {(text: string) => void} changed  something else is on screen
+   * @param {(text: string) => void} again  called with the text of a chosen line
+   * @param {(text: string) => void} changed  called when another prompt is on screen
    */
   constructor(again, changed) {
     this.again = again;
@@ -45,12 +45,12 @@ export class PromptLog {
     this.#entries = [];
     this.#list.replaceChildren();
     const seen = session.on("info", (info) => {
-      seen(); // only the first names the prompt the take began with
+      seen(); // only the first has the prompt that the session began with
       this.current = info.prompt;
-      if (info.prompt) this.#follow(session, { id: "", text: info.prompt, status: "live", frame: session.joined ? undefined : 0 });
+      if (info.prompt) this.#onPrompt(session, { id: "", text: info.prompt, status: "live", frame: session.joined ? undefined : 0 });
     });
-    session.on("prompt", (event) => this.#follow(session, event));
-    session.on("chunk", (chunk) => this.#notice(session, chunk));
+    session.on("prompt", (event) => this.#onPrompt(session, event));
+    session.on("chunk", (chunk) => this.#onChunk(session, chunk));
   }
 
   /** @param {string} text */
@@ -59,18 +59,18 @@ export class PromptLog {
   }
 
   /**
-   * A prompt in the chunks that was not said here: someone else steers too. It is on screen when what lies before it has played.
+   * A prompt in a chunk that this page did not send: another client steers too. It is on screen when the lead has been played.
    * @param {Session} session
    * @param {Chunk} chunk
    */
-  #notice(session, { index, prompt: text, frame, frames, lead_ms }) {
-    const known = text === this.current || this.#entries.some((entry) => entry.status === "pending" && nameOf(entry.text) === nameOf(text));
+  #onChunk(session, { index, prompt: text, frame, frames, lead_ms }) {
+    const known = text === this.current || this.#entries.some((entry) => entry.status === "pending" && mixTitle(entry.text) === mixTitle(text));
     if (known || !text || this.#foreign === text) return;
     this.#foreign = text;
     const wait = Math.max(0, lead_ms - (1000 * frames) / (session.info?.fps ?? 16));
     setTimeout(() => {
       if (this.#foreign === text) this.#foreign = "";
-      if (session === this.#session && text !== this.current) this.#follow(session, { id: `chunk ${index}`, text, status: "live", frame });
+      if (session === this.#session && text !== this.current) this.#onPrompt(session, { id: `chunk ${index}`, text, status: "live", frame });
     }, wait);
   }
 
@@ -78,9 +78,9 @@ export class PromptLog {
    * @param {Session} session
    * @param {PromptEvent} event
    */
-  #follow(session, event) {
+  #onPrompt(session, event) {
     const entry = this.#entries.find(({ ids }) => ids.includes(event.id)) ?? this.#moved(event) ?? this.#add(session, event);
-    if (event.id !== entry.ids.at(-1) && event.status !== "live") return; // of weights that have moved on since
+    if (event.id !== entry.ids.at(-1) && event.status !== "live") return; // an answer to older weights of the mix
     entry.status = event.status;
     entry.line.dataset.status = event.status;
     entry.text = event.text;
@@ -92,13 +92,13 @@ export class PromptLog {
   }
 
   /**
-   * The same prompts at other weights take over the line at the top.
+   * The same prompts with other weights reuse the first line.
    * @param {PromptEvent} event
    * @returns {Entry | null}
    */
   #moved(event) {
     const [top] = this.#entries;
-    if (!top || event.status !== "pending" || !wishOf(event.text).mix || nameOf(top.text) !== nameOf(event.text)) return null;
+    if (!top || event.status !== "pending" || !parseMix(event.text).mix || mixTitle(top.text) !== mixTitle(event.text)) return null;
     top.ids = [...top.ids.slice(-8), event.id];
     return top;
   }
@@ -119,7 +119,7 @@ export class PromptLog {
    * @param {number} fps
    */
   #live(entry, event, fps) {
-    const at = event.frame === undefined ? "before" : clock(event.frame / fps); // before this page came to it
+    const at = event.frame === undefined ? "before" : clock(event.frame / fps); // before this page joined
     for (const other of this.#entries) {
       if (other === entry || other.status !== "live") continue;
       other.status = "over";
@@ -151,7 +151,7 @@ export class PromptLog {
     const line = make("li", {}, words, mark);
     /** @type {Entry} */
     const entry = { ids: [event.id], text: event.text, line, words, mark, status: event.status, from: "" };
-    const opening = event.id === ""; // may be told of after the first wish was made
+    const opening = event.id === ""; // its event may come after the first prompt
     this.#entries[opening ? "push" : "unshift"](entry);
     this.#list[opening ? "append" : "prepend"](line);
     for (const old of this.#entries.splice(KEPT)) old.line.remove();
@@ -160,11 +160,11 @@ export class PromptLog {
 }
 
 /**
- * A prompt is one line, a mix one for each of its prompts.
+ * One line for a prompt, one for each prompt of a mix.
  * @param {string} text
  */
 function lines(text) {
-  const { mix } = wishOf(text);
+  const { mix } = parseMix(text);
   if (!mix) return [make("span", {}, text)];
   return mix.map(([words, weight]) => make("span", {}, make("b", {}, `${Math.round(100 * weight)} % `), words));
 }

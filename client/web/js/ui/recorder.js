@@ -1,4 +1,4 @@
-// Records what this page shows, with the browser's own recorder. Bounded: it stops by itself after ten minutes.
+// Records the video of this page with MediaRecorder. Stops after ten minutes.
 
 import { download } from "../lib/dom.js";
 
@@ -20,7 +20,7 @@ export class Recorder {
 
   /**
    * @param {MediaStream} stream
-   * @param {string} name  file name without its ending
+   * @param {string} name  file name without extension
    */
   start(stream, name) {
     const mimeType = KINDS.find((kind) => MediaRecorder.isTypeSupported(kind));

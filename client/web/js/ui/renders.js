@@ -1,14 +1,14 @@
-// Takes being rendered again on the server: asked for, followed, watched, saved. They outlive the take and a reload.
+// Renders on the server: started, polled, shown, saved. They outlive the session and a reload.
 
 import { Problem, cancelRender, getBlob, getRender, startRender } from "../net/api.js";
 import { byId, download, duration, make, sleep } from "../lib/dom.js";
-import { memory } from "../lib/storage.js";
+import { storage } from "../lib/storage.js";
 
-/** @import { Kept } from "../lib/storage.js" */
+/** @import { RenderRecord } from "../lib/storage.js" */
 /** @import { Render, SessionInfo } from "../types.js" */
 
 const POLL_MS = 700;
-const MOST = 8; // as many as the server keeps
+const MOST = 8; // the server keeps as many
 
 class Job {
   #say = make("span", { class: "mark" });
@@ -18,15 +18,15 @@ class Job {
   gone = false;
 
   /**
-   * @param {Kept} kept
+   * @param {RenderRecord} record
    * @param {number} fps
    * @param {(job: Job) => void} dropped
    */
-  constructor(kept, fps, dropped) {
-    this.kept = kept;
+  constructor(record, fps, dropped) {
+    this.record = record;
     this.fps = fps;
     this.dropped = dropped;
-    const title = kept.steps === null ? "as it was live" : `${kept.steps} ${kept.steps === 1 ? "step" : "steps"}`;
+    const title = record.steps === null ? "as it was live" : `${record.steps} ${record.steps === 1 ? "step" : "steps"}`;
     this.#bar.setAttribute("aria-label", `Rendering, ${title}`);
     this.element = make("li", {}, make("b", {}, title), this.#say, this.#action, this.#bar);
     this.#action.addEventListener("click", () => this.#cancel());
@@ -36,7 +36,7 @@ class Job {
   async #follow() {
     while (!this.gone) {
       try {
-        const render = await getRender(this.kept.url, this.kept.token);
+        const render = await getRender(this.record.url, this.record.token);
         this.#show(render);
         if (render.state !== "queued" && render.state !== "running") return;
       } catch (error) {
@@ -60,7 +60,7 @@ class Job {
       const length = frames ? `ready, ${(frames / this.fps).toFixed(1)} s` : "ready";
       this.#end(exact ? `${length}, every pixel the same` : length, "done");
       this.#action.textContent = "Watch";
-      this.#action.onclick = () => this.#watch(url ?? `${this.kept.url}/video.mp4`);
+      this.#action.onclick = () => this.#watch(url ?? `${this.record.url}/video.mp4`);
     }
   }
 
@@ -85,18 +85,18 @@ class Job {
   }
 
   async #cancel() {
-    if (this.element.dataset.state === "done") return; // then the button means something else
+    if (this.element.dataset.state === "done") return; // then the button has another action
     this.gone = true;
     this.element.remove();
     this.dropped(this);
-    await cancelRender(this.kept.url, this.kept.token).catch(() => {});
+    await cancelRender(this.record.url, this.record.token).catch(() => {});
   }
 
   /** @param {string} url */
   async #watch(url) {
     this.#action.disabled = true;
     try {
-      this.#open(await getBlob(url, this.kept.token));
+      this.#open(await getBlob(url, this.record.token));
     } catch (error) {
       this.#say.textContent = error instanceof Error ? error.message : String(error);
     } finally {
@@ -111,7 +111,7 @@ class Job {
     const url = URL.createObjectURL(file);
     video.src = url;
     byId("render-title", HTMLElement).textContent = `This take, ${this.element.firstElementChild?.textContent}`;
-    byId("render-save", HTMLButtonElement).onclick = () => download(file, this.kept.name);
+    byId("render-save", HTMLButtonElement).onclick = () => download(file, this.record.name);
     byId("render-close", HTMLButtonElement).onclick = () => dialog.close();
     dialog.onclose = () => {
       video.removeAttribute("src");
@@ -130,25 +130,25 @@ export class Renders {
   fps = 16;
 
   constructor() {
-    for (const kept of memory.renders()) this.#add(kept);
+    for (const record of storage.renders()) this.#add(record);
   }
 
   /**
    * @param {SessionInfo} info
    * @param {number | null} steps
-   * @param {string} name  what the file should be called
+   * @param {string} name  the file name
    */
   async start(info, steps, name) {
     this.fps = info.fps;
     this.#add({ url: await startRender(info, steps), token: info.token, steps, name });
-    this.#keep();
+    this.#save();
   }
 
-  /** @param {Kept} kept */
-  #add(kept) {
-    const job = new Job(kept, this.fps, (gone) => {
+  /** @param {RenderRecord} record */
+  #add(record) {
+    const job = new Job(record, this.fps, (gone) => {
       this.#jobs = this.#jobs.filter((other) => other !== gone);
-      this.#keep();
+      this.#save();
     });
     this.#jobs.unshift(job);
     this.#list.prepend(job.element);
@@ -158,7 +158,7 @@ export class Renders {
     }
   }
 
-  #keep() {
-    memory.keepRenders(this.#jobs.map(({ kept }) => kept).reverse());
+  #save() {
+    storage.setRenders(this.#jobs.map(({ record }) => record).reverse());
   }
 }

@@ -1,4 +1,4 @@
-// The live picture: plays the stream, notices frames and freezes, lights the stage, takes snapshots, keeps the last frame in sight.
+// The live picture: plays the stream, detects frames and freezes, draws the glow, takes snapshots, holds the last frame.
 
 import { byId, calm, duration } from "../lib/dom.js";
 
@@ -6,8 +6,8 @@ import { byId, calm, duration } from "../lib/dom.js";
 /** @import { SessionInfo } from "../types.js" */
 
 const GLOW_MS = 300;
-const FREEZE_MS = 6000; // chunks are made and none is seen for so long: the way is broken, not the model slow
-const BLANK_MS = 12_000; // the same before the first frame of a peer
+const FREEZE_MS = 6000; // chunks are made and no frame arrives for so long: the connection is broken
+const BLANK_MS = 12_000; // the same before the first frame
 const FPS_WINDOW_MS = 2000;
 
 export class Stage {
@@ -18,18 +18,18 @@ export class Stage {
   #brush = this.#glow.getContext("2d");
   /** @type {Session | null} */
   #session = null;
-  /** Arrival times of the frames of the last moments. @type {number[]} */
+  /** Arrival times of recent frames, ms. @type {number[]} */
   #times = [];
   #lastFrame = 0;
   #lastChunk = 0;
   #lastGlow = 0;
-  #fresh = false; // frames come from this session, not from the one before
-  #since = 0; // when the user (or the page load) asked for the picture; 0 once it came
+  #fresh = false; // the frames are of this session, not of the previous one
+  #since = 0; // performance.now() of the request for the picture; 0 after the first frame
 
   constructor() {
     const watch = () => {
       this.video.requestVideoFrameCallback(watch);
-      this.#shown(performance.now());
+      this.#onFrame(performance.now());
     };
     this.video.requestVideoFrameCallback(watch);
     setInterval(() => this.#checkFreeze(), 1000);
@@ -38,7 +38,7 @@ export class Stage {
 
   /**
    * @param {Session} session
-   * @param {number} since  performance.now() of the wish to see it
+   * @param {number} since  performance.now() of the request
    */
   attach(session, since) {
     this.#session = session;
@@ -48,14 +48,14 @@ export class Stage {
     session.on("stream", (stream) => {
       this.#fresh = true;
       this.video.srcObject = stream;
-      this.video.play().catch(() => {}); // muted: only a page being torn down refuses
+      this.video.play().catch(() => {}); // muted: refused only while the page is being closed
     });
-    session.on("info", (info) => this.#shape(info));
+    session.on("info", (info) => this.#setShape(info));
     session.on("chunk", () => (this.#lastChunk = performance.now()));
     session.on("status", ({ state }) => ["ended", "lost", "refused"].includes(state) && this.hold());
   }
 
-  /** Keep the picture of this moment in sight: a stream that ends leaves the video black. */
+  /** Copy the present frame to a canvas: a stream that ends leaves the video black. */
   hold() {
     const { videoWidth, videoHeight } = this.video;
     if (!videoWidth || !this.#fresh) return;
@@ -65,20 +65,20 @@ export class Stage {
   }
 
   /** @param {SessionInfo} info */
-  #shape({ width, height }) {
+  #setShape({ width, height }) {
     this.video.style.setProperty("--ratio", String(width / height));
     this.video.parentElement?.style.setProperty("--shape", String(width / height));
   }
 
   /** @param {number} now */
-  #shown(now) {
-    if (!this.#fresh) return; // the last moments of the take before
+  #onFrame(now) {
+    if (!this.#fresh) return; // frames of the previous session
     this.#lastFrame = now;
     this.#times.push(now);
     while (this.#times[0] < now - FPS_WINDOW_MS) this.#times.shift();
     if (this.#since) this.#announceFirst(now);
     this.#session?.frameShown();
-    if (now - this.#lastGlow > GLOW_MS) this.#light(now);
+    if (now - this.#lastGlow > GLOW_MS) this.#drawGlow(now);
   }
 
   /** @param {number} now */
@@ -93,10 +93,10 @@ export class Stage {
   }
 
   /**
-   * The stage takes on the picture's colours, slowly: blurred while small, which costs next to nothing.
+   * Draw the glow around the picture: blurred at a small size, which is cheap.
    * @param {number} now
    */
-  #light(now) {
+  #drawGlow(now) {
     this.#lastGlow = now;
     if (!this.#brush || !this.video.videoWidth) return;
     const { width, height } = this.#glow;
@@ -105,7 +105,7 @@ export class Stage {
     this.#brush.drawImage(this.video, -6, -6, width + 12, height + 12);
   }
 
-  /** Frames a second seen here over the last two seconds. */
+  /** Frames per second shown here, over the last two seconds. */
   get fps() {
     const now = performance.now();
     const recent = this.#times.filter((time) => time > now - FPS_WINDOW_MS);
@@ -124,7 +124,7 @@ export class Stage {
     }
   }
 
-  /** @returns {Promise<Blob | null>} the picture as it is now, as PNG; null before the first frame */
+  /** @returns {Promise<Blob | null>} the present frame as PNG; null before the first frame */
   snapshot() {
     const { videoWidth, videoHeight } = this.video;
     if (!videoWidth) return Promise.resolve(null);

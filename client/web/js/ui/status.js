@@ -1,4 +1,4 @@
-// Says how things stand: the badge, the veil over the picture when it cannot go on, the line of figures, the toast.
+// Shows the status: the badge, the overlay over the picture when it cannot go on, the line of figures, the toast.
 
 import { byId, clock, duration } from "../lib/dom.js";
 
@@ -40,7 +40,7 @@ export class StatusView {
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #retry;
 
-  /** @param {() => void} again  start a new take, from the veil's button */
+  /** @param {() => void} again  start a new session; the overlay's button */
   constructor(again) {
     this.#action.addEventListener("click", again);
   }
@@ -73,7 +73,7 @@ export class StatusView {
   }
 
   /**
-   * The server named a time: the page asks again by itself, and says so.
+   * The server named a time: retry after it, with a countdown on the button.
    * @param {number} seconds
    */
   #countDown(seconds) {

@@ -1,10 +1,10 @@
-// One chunk in the strip: its picture once it has been shown, and its steps.
+// One chunk in the timeline: its picture, once it has been shown, and its steps.
 
 import { clock, make } from "../lib/dom.js";
 
 /** @import { Chunk, SessionInfo } from "../types.js" */
 
-const SIDE = 92; // pixels of the picture, twice its size on the page
+const SIDE = 92; // pixels; twice the size on the page
 
 export class Tile {
   #canvas = make("canvas", { width: String(SIDE), height: String(SIDE), "aria-hidden": "true" });
@@ -35,7 +35,7 @@ export class Tile {
     this.button.title = label;
   }
 
-  /** The middle of the picture on screen now. @param {HTMLVideoElement} video */
+  /** Draw the middle of the present frame. @param {HTMLVideoElement} video */
   paint(video) {
     const { videoWidth: width, videoHeight: height } = video;
     const side = Math.min(width, height);
@@ -43,7 +43,7 @@ export class Tile {
     this.button.dataset.shown = "";
   }
 
-  /** The picture alone, to show it elsewhere; null if it never was on screen. */
+  /** The canvas with the picture; null if the chunk was never on screen. */
   get picture() {
     return "shown" in this.button.dataset ? this.#canvas : null;
   }

@@ -1,8 +1,8 @@
-// The take as a strip of chunks: a small picture of each, its steps, the prompts and pictures above. Choosing one goes back to it.
+// The timeline: a strip of chunks with picture and steps, prompts above. Choosing a chunk rewinds to it.
 
 import { Branches } from "./branches.js";
 import { byId, make } from "../lib/dom.js";
-import { nameOf } from "./mix.js";
+import { mixTitle } from "./mix.js";
 import { Tile } from "./tile.js";
 
 /** @import { Session } from "../net/session.js" */
@@ -22,8 +22,8 @@ export class Timeline {
   #pictures = new Map();
   /** @type {Session | null} */
   #session = null;
-  #follow = true; // keep the newest in sight, until the user scrolls away
-  #recovering = false; // chunks made anew after a fault are no branch
+  #follow = true; // scroll to the newest tile, until the user scrolls away
+  #recovering = false; // chunks made again after an engine crash are no branch
 
   /** @param {HTMLVideoElement} video  where the tiles' pictures come from */
   constructor(video) {
@@ -60,7 +60,7 @@ export class Timeline {
     tile.button.addEventListener("click", () => session.rewind(chunk.index));
     const before = this.#tiles.at(-1);
     const picture = this.#pictures.get(chunk.index);
-    if (!before || nameOf(before.prompt) !== nameOf(chunk.prompt) || picture !== undefined) this.#open(chunk.prompt);
+    if (!before || mixTitle(before.prompt) !== mixTitle(chunk.prompt) || picture !== undefined) this.#open(chunk.prompt);
     this.#tiles.push(tile);
     this.#strip.lastElementChild?.lastElementChild?.append(tile.button);
     if (picture !== undefined) this.#illustrate(tile, picture);
@@ -76,7 +76,7 @@ export class Timeline {
    * @param {string} prompt
    */
   #open(prompt) {
-    const label = make("p", { class: "shot-label", title: nameOf(prompt) }, make("span", {}, nameOf(prompt)));
+    const label = make("p", { class: "shot-label", title: mixTitle(prompt) }, make("span", {}, mixTitle(prompt)));
     const shot = make("div", { class: "shot" }, label, make("div", { class: "tiles" }));
     shot.style.setProperty("--hue", `hsl(${HUES[this.#shots++ % HUES.length]} 48% 48%)`);
     this.#strip.append(shot);

@@ -1,13 +1,13 @@
-// What a file is before it is sent: a picture of a size worth sending, a clip that plays, or a score that belongs elsewhere.
+// Checks of a file before it is sent: a picture (made smaller if needed), a playable clip, a score.
 
 import { Problem } from "../net/api.js";
 
-const MOST_SIDE = 1600; // larger pictures are made smaller here: the model works far below this
-const MOST_PIXELS = 100_000_000; // beyond this a browser may run out of memory over one picture
+const MOST_SIDE = 1600; // larger pictures are scaled down: models work far below this
+const MOST_PIXELS = 100_000_000; // above this a browser may run out of memory
 const SCORE_VERSION = 1;
 
 /**
- * The picture, no larger than worth sending; a Problem if the browser cannot read it.
+ * The picture, scaled down if it is large. Throws a Problem if the browser cannot read it.
  * @param {Blob} file
  * @param {string} name
  * @returns {Promise<Blob>}
@@ -33,7 +33,7 @@ export async function fit(file, name) {
 }
 
 /**
- * A Problem unless the browser can read this as a video with a picture.
+ * Throws a Problem unless the browser can read this as a video.
  * @param {Blob} clip
  * @returns {Promise<void>}
  */
@@ -66,7 +66,7 @@ export async function refuseScore(file, name) {
   if (!file.type.includes("json") && !name.includes(".json")) return;
   /** @type {Record<string, unknown>} */
   const score = await file.text().then(JSON.parse).catch(() => ({}));
-  const version = Number(score?.version);
+  const version = Number(score?.score);
   if (!version || !("seed" in score)) throw new Problem(`${name} is JSON, but no score. The page takes pictures and short clips.`, { code: "media" });
   if (version > SCORE_VERSION) throw new Problem(`${name} is a score of version ${version}, from a newer Farcast than this one. Bring this one up to date to render it.`, { code: "media" });
   throw new Problem(`${name} is a score. It is rendered on the command line: farcast render ${name.replace(/[“”]/g, "")} --steps 32 -o take.mp4`, { code: "media" });

@@ -12,6 +12,7 @@ from models.toyworld import SHAPES, Scene, Track, render, simulate
 SCENE = Scene("heart", "blue", "big", "spinning", "cream")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("degraded", [False, True])
 def test_reads_held_out_clips(degraded: bool) -> None:
     """At most one mistake an attribute in 24 clips, as drawn and as a small model draws them (0.958).

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from safetensors.torch import load_file
 
@@ -68,6 +69,7 @@ def test_a_frame_is_not_let_off_for_what_another_shows() -> None:
     assert torch.allclose(loss, by_frame.mean())
 
 
+@pytest.mark.slow
 def test_it_learns_to_read_and_to_tell_what_was_made(tmp_path: Path) -> None:
     own, rng = reading(tmp_path), np.random.default_rng(0)
     signs = torch.randn(4, 1, 4, 8, 8)  # what each caption looks like
@@ -97,6 +99,7 @@ def test_the_students_loss_reaches_the_samples_that_count_and_nothing_else(tmp_p
     assert all(p.grad is None for p in own.reader.parameters())
 
 
+@pytest.mark.slow
 def test_distillation_trains_it_and_goes_on_exactly(tmp_path: Path) -> None:
     def distiller(folder: str, steps: int) -> Distiller:
         torch.manual_seed(7)

@@ -38,6 +38,7 @@ def published() -> dict[str, Any]:
     return tomllib.loads(CONFIG.read_text())
 
 
+@pytest.mark.slow
 def test_the_config_is_the_published_model_at_full_size() -> None:
     config = published()
     arguments = {k: tuple(v) if isinstance(v, list) else v for k, v in config["transformer"].items()}
