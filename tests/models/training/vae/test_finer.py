@@ -47,7 +47,7 @@ def test_its_latents_are_those_of_the_averaged_picture(pair: tuple[WanVAE, WanVA
 def test_it_begins_with_the_same_pictures_at_twice_the_size(pair: tuple[WanVAE, WanVAE]) -> None:
     old, new = pair
     latents = torch.randn(1, 4, 5, 3, 4)
-    small, large = (codec.decode_float(codec.start(), latents) for codec in (old, new))
+    small, large = (vae.decode_float(vae.start(), latents) for vae in (old, new))
     assert large.shape == (13, 48, 64, 3)
     expected = small.repeat_interleave(2, 1).repeat_interleave(2, 2)
     torch.testing.assert_close(large, expected, rtol=1e-4, atol=1e-5)
