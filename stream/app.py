@@ -11,21 +11,21 @@ from farcast.protocol import RenderRequest, SessionRequest
 from fastapi import FastAPI, WebSocket
 from starlette.responses import JSONResponse, Response
 
-from stream.api.requests import token_of
+from stream.access.credentials import Access
+from stream.access.guard import Guard, origin_of
+from stream.access.limiter import Limiter
 from stream.score.render_queue import Renders
 from stream.session.manager import Manager
 from stream.webrtc.viewer import Viewer
 
-from .api import control, pages, problems, recordings, renders, sessions, uploads, whep
+from .api import control, operate, pages, problems, recordings, renders, sessions, uploads, whep
 from .api.frame_filter import watch_frames
+from .api.requests import BodyTimeout
 from .config import ServerConfig
-from .errors import StreamError
 from .metrics import Metrics
 
 log = logging.getLogger("farcast")
 
-POLICY_VIOLATION = 1008
-TRY_AGAIN_LATER = 1013
 DESCRIPTION = (
     "Live video that is being generated while you watch. Make a session, watch it over WebRTC (WHEP), "
     "steer it over one WebSocket at /v1/sessions/{id}/control."
@@ -38,7 +38,8 @@ def create_app(config: ServerConfig) -> FastAPI:
     manager = Manager(config, metrics)
     viewers: dict[str, Viewer] = {}
     again = Renders(config)
-    received = uploads.Uploads(config)
+    access, limiter = Access(config.api_keys, config.root_path), Limiter(config.rates)
+    received = uploads.Uploads(config, metrics)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -60,36 +61,32 @@ def create_app(config: ServerConfig) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
+    app.root_path = config.root_path
     app.state.manager, app.state.viewers, app.state.metrics = manager, viewers, metrics
     app.state.renders, app.state.uploads = again, received
     problems.install(app, metrics)
-    app.add_middleware(
-        whep.Cors,
-        allow_origins=["*"],  # no cookies: whoever has the token may use it from any page
-        allow_methods=["GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS"],
-        allow_headers=["Authorization", "Content-Type", "Farcast-Token", "If-Match"],
-        expose_headers=["Location", "Link", "ETag", "Accept-Patch", "Retry-After"],
-    )
-    app.include_router(sessions.routes(manager, config, received))
-    app.include_router(renders.routes(manager, again, config))
+    if config.allow_origins:
+        app.add_middleware(
+            whep.Cors,
+            allow_origins=[o if o == "*" else origin_of(o) for o in config.allow_origins],  # no cookies are used
+            allow_methods=["GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS"],
+            allow_headers=["Authorization", "Content-Type", "Farcast-Token", "If-Match"],
+            expose_headers=["Location", "Link", "ETag", "Accept-Patch", "Retry-After"],
+        )
+    app.add_middleware(BodyTimeout)
+    # The last one added is the outermost.
+    app.add_middleware(Guard, config=config, metrics=metrics, problem=problems.problem)
+    app.include_router(sessions.routes(manager, config, received, access, limiter))
+    app.include_router(operate.routes(manager, access))
+    app.include_router(renders.routes(manager, again, config, access))
     app.include_router(whep.routes(manager, config, metrics, viewers))
-    app.include_router(recordings.routes(manager))
+    app.include_router(recordings.routes(manager, access))
     _health(app, manager, viewers, metrics)
     _describe(app)
 
     @app.websocket("/v1/sessions/{session_id}/control")
     async def steer(socket: WebSocket, session_id: str) -> None:
-        try:
-            session = manager.get(session_id, token_of(socket), watch=True)
-        except StreamError as error:
-            # Accepted first: a page can read the reason of a closing, but not that of a refused handshake.
-            await socket.accept()
-            later = error.retry_after is not None
-            await socket.send_text(problems.message(error, fatal=not later).dump())
-            await socket.close(TRY_AGAIN_LATER if later else POLICY_VIOLATION, error.code)
-            return
-        steers = manager.may_steer(session, token_of(socket))
-        await control.serve(socket, session, metrics, steers=steers, filters=received.filters)
+        await control.serve(socket, session_id, manager, metrics, limiter, received.filters)
 
     pages.install(app)
     return app
@@ -139,6 +136,9 @@ def _describe(app: FastAPI) -> None:
         for operation in (operation for methods in schema["paths"].values() for operation in methods.values()):
             if "HTTPValidationError" in str(operation["responses"].get("422")):
                 del operation["responses"]["422"]
+            for status, answer in operation["responses"].items():
+                if status >= "400" and "application/json" in answer.get("content", {}):
+                    answer["content"] = {problems.MEDIA_TYPE: answer["content"]["application/json"]}
         for body in (SessionRequest, RenderRequest):
             if body.__name__ not in models:
                 request = body.model_json_schema(ref_template="#/components/schemas/{model}")

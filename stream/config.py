@@ -2,13 +2,61 @@
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
+from typing import Literal
+from urllib.parse import urlsplit
 
 from .errors import ConfigError
 from .ice import IceServer
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+
+
+Scope = Literal["create", "operate"]
+SCOPES: frozenset[Scope] = frozenset(("create", "operate"))
+
+
+@dataclass(frozen=True)
+class ApiKey:
+    """A key of the server: `create` starts sessions, `operate` lists and ends them. `name` stands for it in logs."""
+
+    key: str = field(repr=False)
+    scopes: frozenset[Scope] = SCOPES
+
+    @classmethod
+    def parse(cls, text: str) -> ApiKey:
+        """`KEY`, with every scope, or `create:KEY`, `operate:KEY`. Raises ConfigError."""
+        head, colon, rest = text.strip().partition(":")
+        scopes, key = (frozenset((head,)), rest) if colon and head in SCOPES else (SCOPES, text.strip())
+        if len(key) < 16 or not key.isprintable() or any(c.isspace() for c in key):
+            raise ConfigError("A key has 16 characters or more and no spaces. Make one with `openssl rand -hex 24`.")
+        return cls(key, scopes)
+
+    @property
+    def name(self) -> str:
+        return hashlib.sha256(self.key.encode()).hexdigest()[:8]
+
+
+@dataclass(frozen=True)
+class RateLimits:
+    """What one user (an address, with a key where one is used) may do, as `limits` writes rates: "20/minute"."""
+
+    sessions: int = 2  # at once
+    sockets: int = 32  # at once
+    creations: str = "20/minute"
+    prompts: str = "300/minute"  # prompts, dials, rewinds, pauses
+    pictures: str = "30/minute"
+    kilobytes: str = "262144/minute"
+
+    def __post_init__(self) -> None:
+        for rate in (self.creations, self.prompts, self.pictures, self.kilobytes):
+            if re.fullmatch(r"[1-9]\d*/(second|minute|hour|day)", rate) is None:
+                raise ConfigError(f"{rate!r} is no rate. Give one like 20/minute.")
+        if self.sessions < 1 or self.sockets < 1:
+            raise ConfigError("A user must be allowed one session and one socket at least.")
 
 
 @dataclass(frozen=True)
@@ -17,6 +65,11 @@ class ServerConfig:
 
     host: str = "127.0.0.1"
     port: int = 8000
+    api_keys: tuple[ApiKey, ...] = ()  # without one, everybody who reaches the server may start sessions
+    open: bool = False  # ... which has to be said where that is not only this machine
+    public_urls: tuple[str, ...] = ()  # addresses under which the page is served, by a proxy for one
+    root_path: str = ""  # path prefix of a proxy before the server, such as /farcast
+    allow_origins: tuple[str, ...] = ()  # of other pages that may use the server; "*" = all
     model: str | None = None  # folder or hub id; None = the embedded model
     device: str = "auto"
     # "module:function" that opens the model in the engine process
@@ -26,10 +79,13 @@ class ServerConfig:
     lora: tuple[str, ...] = ()  # adapters fused into the transformer, FILE or FILE:SCALE
     engine_threads: int = 0  # torch threads of the engine; 0 = chosen from the number of cores
 
+    rates: RateLimits | None = None  # of one user; None = no limit, for a server that one person uses
     max_sessions: int = 4
     max_viewers: int = 64  # a session
     viewer_grace: float = 20.0  # a session nobody watches is paused after this ...
     idle_lifetime: float = 600.0  # ... and deleted after this
+    lifetime: float = 0.0  # seconds after which a session ends, however it is used; 0 = never
+    pause_grace: float = 60.0  # how long a session that its user paused keeps its place while others wait for one
     tombstone: float = 120.0  # how long a stopped session is still known (409 instead of 404)
     start_grace: float = 3.0  # how long the first frame waits for the first viewer
     start_timeout: float = 60.0  # how long POST /v1/sessions waits for a model that is still loading
@@ -57,6 +113,8 @@ class ServerConfig:
     record_space: int = 4 * 1024 * 1024 * 1024  # of all recordings; the oldest finished ones make room
     record_keep: float = 3600.0  # how long a recording stays after its session
 
+    max_connections: int = 2048  # TCP connections at once, as far as the descriptors allow
+
     state_dir: str | None = None  # folder or fsspec URL where sessions are kept; None = they end with the server
     state_bytes: int = 4 * 1024 * 1024 * 1024  # of all of them; the oldest make room
     state_keep: float = 7 * 86400.0  # seconds since a session was last written
@@ -70,6 +128,17 @@ class ServerConfig:
     upload_waiting: int = 8  # uploads that wait for one of those; more are refused
 
     def __post_init__(self) -> None:
+        if not self.on_loopback and not self.api_keys and not self.open:
+            raise ConfigError(
+                f"With --host {self.host} others reach the server, and there is no key. Set one with --api-key-file or "
+                "FARCAST_API_KEY, or say --open to let everybody in."
+            )
+        for url in (*self.public_urls, *(origin for origin in self.allow_origins if origin != "*")):
+            parts = urlsplit(url)
+            if parts.scheme not in ("http", "https") or not parts.hostname:
+                raise ConfigError(f"{url!r} is no address of a page. Give one like https://video.example.org.")
+        if self.root_path and not re.fullmatch(r"(/[\w.~-]+)+", self.root_path):
+            raise ConfigError(f"--root-path must be like /farcast, without a slash at its end, not {self.root_path!r}.")
         if not 0 <= self.port <= 65535:
             raise ConfigError(f"The port must be from 0 to 65535, not {self.port}.")
         if self.render_seconds <= 0:

@@ -41,6 +41,11 @@ class Unauthorised(StreamError):
     status = 401
 
 
+class Forbidden(StreamError):
+    code = "forbidden"
+    status = 403
+
+
 class NotFound(StreamError):
     code = "not_found"
     status = 404
@@ -49,6 +54,11 @@ class NotFound(StreamError):
 class NotAcceptable(StreamError):
     code = "not_acceptable"
     status = 406
+
+
+class RequestTooSlow(StreamError):
+    code = "too_slow"
+    status = 408
 
 
 class Conflict(StreamError):
@@ -74,6 +84,13 @@ class WrongMediaType(StreamError):
 class Unprocessable(StreamError):
     code = "unprocessable"
     status = 422
+
+
+class TooMany(StreamError):
+    """More than is allowed to one user in a time; `retry_after` seconds says when there is room again."""
+
+    code = "too_many"
+    status = 429
 
 
 class InsufficientStorage(StreamError):

@@ -41,7 +41,15 @@ class Metrics:
             "farcast_unit_seconds", "Cost of one unit of work", ["kind"], buckets=SECONDS, registry=registry
         )
         self.tasks = Gauge("farcast_tasks", "Tasks of the event loop", registry=registry)
-        self.restarts = Counter("farcast_engine_restarts_total", "Engine processes started again", registry=registry)
+        self.restarts = Counter(
+            "farcast_engine_restarts_total",
+            "Engine processes started again: after a fault, hung, killed from outside, or load (no model)",
+            ["cause"],
+            registry=registry,
+        )
+        self.engine_heartbeat = Gauge(
+            "farcast_engine_heartbeat_age_seconds", "Since the engine began its present work", registry=registry
+        )
         self.ready = Gauge("farcast_engine_ready", "1 when the model is loaded", registry=registry)
         self.encode = Counter("farcast_encode_seconds_total", "Time spent encoding video", registry=registry)
         self.encoded_bytes = Counter(
@@ -61,7 +69,7 @@ class Metrics:
         self.encodings = Gauge("farcast_encodings", "Encodings running, full and low", ["encoding"], registry=registry)
         self.viewers_gone = Counter(
             "farcast_viewers_gone_total",
-            "Viewers that are gone: left, closed, silent, failed, no_ice, no_dtls, over or shutdown",
+            "Viewers that are gone: left, closed, silent, failed, no_ice, no_dtls, replaced, over or shutdown",
             ["why"],
             registry=registry,
         )
@@ -90,6 +98,11 @@ class Metrics:
             ["why"],
             registry=registry,
         )
+        self.upload_bytes = Gauge(
+            "farcast_upload_bytes", "Uploads being received or waiting to be decoded", registry=registry
+        )
+        self.uploads_decoding = Gauge("farcast_uploads_decoding", "Uploads being decoded", registry=registry)
+        self.uploads_waiting = Gauge("farcast_uploads_waiting", "Uploads waiting to be decoded", registry=registry)
         self.control = Counter(
             "farcast_control_messages_total", "Control messages, by type", ["type"], registry=registry
         )

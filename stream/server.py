@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 
 import uvicorn
 
+from stream.access.connections import LimitedWebSocket, connection_limit, http_protocol, raise_descriptor_limit
 from stream.api.control import MAX_MESSAGE
 from stream.app import create_app
 from stream.config import ServerConfig
@@ -42,7 +43,10 @@ async def run(config: ServerConfig, level: int) -> None:
         log_config=None,
         log_level=logging.WARNING if level > logging.DEBUG else level,
         access_log=level <= logging.DEBUG,
-        ws="websockets-sansio",
+        http=http_protocol(connection_limit(config.max_connections, raise_descriptor_limit())),
+        ws=LimitedWebSocket,
+        backlog=128,
+        server_header=False,
         ws_max_size=MAX_MESSAGE,
         ws_ping_interval=5.0,
         ws_ping_timeout=10.0,
@@ -52,7 +56,14 @@ async def run(config: ServerConfig, level: int) -> None:
     name = config.host if config.host not in ("0.0.0.0", "::") else "127.0.0.1"
     url = f"http://{name}:{sock.getsockname()[1]}/"
     serving = asyncio.create_task(server.serve(sockets=[sock]))
-    failure = await announce(server, api.state.manager, url)
+    manager: Manager = api.state.manager
+    failure = await announce(server, manager, url)
+    if failure is None:  # serve until a signal, or until the engine cannot be kept running: for a supervisor to restart
+        failed = asyncio.create_task(manager.engine.failed.wait())
+        await asyncio.wait({serving, failed}, return_when=asyncio.FIRST_COMPLETED)
+        failed.cancel()
+        failure = manager.engine.failure
+        server.should_exit = True
     await serving
     if failure is not None:
         raise failure

@@ -29,6 +29,7 @@ def serve_parameters() -> list[Any]:
 
 def test_the_servers_environment_is_read() -> None:
     known = {name for parameter in serve_parameters() if isinstance(name := parameter.envvar, str)}
+    known |= {f"FARCAST_{parameter.name.rstrip(chr(95)).upper()}" for parameter in serve_parameters()}
     for service in ("server", "server-gpu"):
         assert set(COMPOSE["services"][service]["environment"]) <= known
 

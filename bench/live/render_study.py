@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from models.checkpoint.bundle import Bundle
-    from models.evaluation.tasks.take_similarity import Likeness, Looks, Stretch
+    from models.evaluation.tasks.take_similarity import Similarity, Stretch, TakeQuality
 
 
 CHUNKS = (5, 5, 4)  # under each prompt; the third begins a new shot from a picture
@@ -68,8 +68,8 @@ class Study:
         self.bundle = bundle
         self.live_steps = live_steps  # None = whatever the score says
         self.budgets = list(budgets)
-        self.likeness: dict[str, list[Likeness]] = {}
-        self.looks: dict[str, list[Looks]] = {}
+        self.likeness: dict[str, list[Similarity]] = {}
+        self.looks: dict[str, list[TakeQuality]] = {}
         self.stretches: list[Stretch] = []
         self.sample: dict[str, np.ndarray] = {}
         self.prompts: list[str] = []
@@ -77,7 +77,7 @@ class Study:
 
     def add(self, score: Score, scenes: Sequence[Any]) -> None:
         """Make one take in every way. Raises ScoreError for one of another model."""
-        from models.evaluation.tasks.take_similarity import compare, looks
+        from models.evaluation.tasks.take_similarity import compare, take_quality
 
         live, stretches = self._make(score, None, scenes)
         again, _ = self._make(score, None, scenes)
@@ -87,7 +87,7 @@ class Study:
         for name, frames in made.items():
             self.likeness.setdefault(name, []).append(compare(live, frames, stretches))
         for name, frames in {"live": live, **made}.items():
-            self.looks.setdefault(name, []).append(looks(frames, stretches))
+            self.looks.setdefault(name, []).append(take_quality(frames, stretches))
         if not self.sample:
             self.sample, self.stretches = {"live": live, **made}, stretches
             self.prompts = [entry.prompt for entry in score.entries if entry.prompt is not None]
@@ -109,7 +109,7 @@ class Study:
         """Means over all takes; `curves` frame by frame."""
         import numpy as np
 
-        def over_time(name: str, values: Sequence[Likeness]) -> list[float | None]:
+        def over_time(name: str, values: Sequence[Similarity]) -> list[float | None]:
             stack = np.stack([getattr(value, name) for value in values])
             known = np.isfinite(stack)
             total = np.where(known, stack, 0.0).sum(0)

@@ -121,6 +121,15 @@ class PatternRollout:
     def image(self, image: Pixels) -> None:
         pass
 
+    def check_prompt(self, text: str | Mix) -> None:
+        pass
+
+    def cancel_prompt(self) -> None:
+        self.pending_prompt = None
+
+    def cancel_image(self) -> None:
+        pass
+
     def restart_chunk(self) -> None:
         self.sigma = 1.0
 
@@ -139,6 +148,12 @@ class PatternModel:
 
     def save(self, rollout: PatternRollout) -> bytes | None:
         return json.dumps({"chunk": rollout.chunk, "frame": rollout.frame}).encode()
+
+    def out_of_memory(self, error: Exception) -> bool:
+        return isinstance(error, MemoryError)
+
+    def free_memory(self) -> None:
+        pass
 
     def load(self, blob: bytes) -> PatternRollout:
         rollout = PatternRollout(self, None)

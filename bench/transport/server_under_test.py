@@ -120,6 +120,7 @@ def main() -> None:
     stamps = stamp_frames()
     config = ServerConfig(
         host=options.host,
+        open=True,
         port=0,
         engine="bench.transport.pattern_model:open_model",
         model=f"pattern?width={options.width}&height={options.height}",

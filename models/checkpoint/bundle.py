@@ -20,7 +20,9 @@ import torch
 from models.checkpoint.device import pick_device, pick_dtype
 from models.checkpoint.families import ANYFLOW_FAR, Family
 from models.checkpoint.files import find_bundle, load_parts
+from models.checkpoint.limits import read_limits
 from models.checkpoint.lora import fuse_lora
+from models.checkpoint.vocabulary import Vocabulary
 from models.errors import ModelError
 from models.network.execution import EXECUTIONS, check_execution
 from models.network.text_encoder import PromptEncoder
@@ -30,7 +32,7 @@ from models.vae.taehv import TinyDecoder, open_tiny_decoder
 from models.vae.wan import WanVAE
 
 TINY = Path(__file__).parents[1] / "tiny"
-CARD = "farcast.json"  # optional beside model_index.json: name, width, height, fps, examples, guidance
+CARD = "farcast.json"  # optional beside model_index.json, see `save_bundle`
 DEFAULT_EXAMPLES = (
     "a big red circle bouncing on a navy background",
     "a small yellow star spinning on a black background",
@@ -54,6 +56,9 @@ class Bundle:
     fps: int = 16
     examples: tuple[str, ...] = DEFAULT_EXAMPLES
     guidance: float = 1.0  # classifier-free guidance it looks best under; 1 = off, as for distilled checkpoints
+    guidance_range: tuple[float, float] | None = None  # guidance that does not damage the picture; None = not measured
+    steps: int | None = None  # from this step count on more steps measure no better; None = not measured
+    vocabulary: Vocabulary | None = None  # of a checkpoint trained on a closed vocabulary
     tiny_decoder: TinyDecoder | None = None  # stands in for the VAE's decoder where a user supplies one
     execution: str = "eager"  # how passes through the network run, see `models.network.execution.EXECUTIONS`
     family: Family = ANYFLOW_FAR
@@ -161,6 +166,10 @@ def open_bundle(
     folder = find_bundle(source)
     parts, family = load_parts(folder, place, kind)
     card = _read_card(folder)
+    try:
+        limits = read_limits(card)
+    except ModelError as error:
+        raise ModelError(f"{folder / CARD} cannot be used: {error}; correct it or delete it") from error
     factor = int(parts["vae"].config.scale_factor_spatial or 8)
     default = (832, 480) if factor == 8 else (128, 128)
     bundle = Bundle(
@@ -171,6 +180,7 @@ def open_bundle(
         fps=int(card.get("fps", 16)),
         examples=tuple(card.get("examples", DEFAULT_EXAMPLES)),
         guidance=float(card.get("guidance", 1.0)),
+        **limits,
         execution=execution,
     )  # fmt: skip
     check_sizes(bundle)
@@ -195,7 +205,11 @@ def customise(
 
 
 def save_bundle(bundle: Bundle, folder: Path) -> None:
-    """Write `bundle` in diffusers layout with safetensors, plus the card that says what it is for."""
+    """Write `bundle` in diffusers layout with safetensors, and its `farcast.json`.
+
+    That has name, width, height, fps, examples and guidance, and where they are known steps, guidance_range and the
+    entries of `Vocabulary.card`.
+    """
     import diffusers
 
     cls: Any = getattr(diffusers, bundle.family.pipeline)
@@ -205,6 +219,8 @@ def save_bundle(bundle: Bundle, folder: Path) -> None:
     )  # fmt: skip
     pipeline.save_pretrained(folder, safe_serialization=True)
     card = {key: getattr(bundle, key) for key in ("name", "width", "height", "fps", "examples", "guidance")}
+    card |= {key: value for key in ("guidance_range", "steps") if (value := getattr(bundle, key)) is not None}
+    card |= bundle.vocabulary.card() if bundle.vocabulary is not None else {}
     (folder / CARD).write_text(json.dumps(card, indent=2) + "\n")
 
 

@@ -1,5 +1,5 @@
-"""What a checkpoint can do at 1 to 32 steps, in numbers and pictures, measured against the toy world's truth."""
+"""Evaluation of a checkpoint at 1 to 32 steps against the toy world's ground truth."""
 
-from models.evaluation.judge.analyser import ATTRIBUTES, NONE, Reading, analyse
+from models.evaluation.judge.analyser import ATTRIBUTES, NONE, Analysis, analyse
 
-__all__ = ["ATTRIBUTES", "NONE", "Reading", "analyse"]
+__all__ = ["ATTRIBUTES", "NONE", "Analysis", "analyse"]

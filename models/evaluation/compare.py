@@ -1,7 +1,7 @@
-"""Several checkpoints on the same prompts and seeds: quality against steps, a curve each.
+"""Several checkpoints on the same prompts and seeds: quality against steps.
 
-AnyFlow's claim (arXiv 2605.13724): a student whose flow map was trained on its own takes is as good at few steps as its
-teacher at many, and does not get worse with more, as endpoint-consistency students do.
+AnyFlow's claim (arXiv 2605.13724): a student whose flow map was trained on its own rollouts is as good at few steps as
+its teacher at many, and does not get worse with more, as endpoint-consistency students do.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from models.evaluation.judge.worker_pool import Readers
+from models.evaluation.judge.worker_pool import AnalyserPool
 from models.evaluation.prompts import Task, draw
 from models.evaluation.report import Bar
 from models.evaluation.suite import Plan
 from models.evaluation.tasks import t2v
-from models.evaluation.tasks.sampler import Maker
+from models.evaluation.tasks.sampler import Sampler
 
-NEAR = 0.05  # so near a teacher's quality counts as near
+NEAR = 0.05  # difference of quality to the teacher that is allowed
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Comparison:
     columns: dict[str, list[t2v.Column]]
 
     def sheet(self) -> list[t2v.Column]:
-        """Columns to look at side by side: every checkpoint at the fewest steps and at the base."""
+        """Columns of the contact sheet: every checkpoint at the fewest steps and at the base."""
         counts = self.figures["steps"]
         shown = {str(counts[0]), str(self.figures["base"])}
         return [
@@ -40,26 +40,26 @@ class Comparison:
         ]
 
 
-def compare(makers: Mapping[str, Maker], plan: Plan, progress: t2v.Progress) -> Comparison:
-    """Text to video by every checkpoint. The first one is what the others are held against: the teacher."""
+def compare(samplers: Mapping[str, Sampler], plan: Plan, progress: t2v.Progress) -> Comparison:
+    """Text to video by every checkpoint. The first one is the teacher, which the others are compared with."""
     tasks = draw("t2v", plan.prompts, plan.seed)
     columns: dict[str, list[t2v.Column]] = {}
-    with Readers(plan.jobs) as readers:
-        for name, maker in makers.items():
+    with AnalyserPool(plan.jobs) as pool:
+        for name, sampler in samplers.items():
 
             def tell(text: str, name: str = name) -> None:
                 progress(f"{name}, {text}")
 
-            columns[name] = [t2v.text_to_video(maker, tasks, count, tell, readers) for count in plan.steps]
+            columns[name] = [t2v.text_to_video(sampler, tasks, count, tell, pool) for count in plan.steps]
     figures: dict[str, Any] = {
         "prompts": plan.prompts, "seed": plan.seed, "steps": list(plan.steps), "base": plan.base,
         "checkpoints": {
             name: {
-                "model": maker.bundle.name, "sampler": maker.sampler, "guidance": maker.scale,
+                "model": sampler.bundle.name, "sampler": sampler.method, "guidance": sampler.scale,
                 "t2v": {column.name: t2v.summary(column, tasks) for column in columns[name]},
                 **_held(columns[name], next(iter(columns.values())), tasks, plan.base),
             }
-            for name, maker in makers.items()
+            for name, sampler in samplers.items()
         },
     }  # fmt: skip
     return Comparison(figures, tasks, columns)
@@ -77,7 +77,7 @@ def _held(
 
 
 def bars(figures: Mapping[str, Any], name: str = "anyflow") -> list[Bar]:
-    """The claim as bars on the checkpoint called `name`, where it is among those compared and not the first."""
+    """The claim as bars on the checkpoint `name`, where it is among those compared and not the first."""
     first, most = next(iter(figures["checkpoints"])), figures["steps"][-1]
     if name not in figures["checkpoints"] or name == first:
         return []

@@ -1,4 +1,4 @@
-"""The contact sheet: a row a prompt, a column a number of steps, three frames of each clip."""
+"""The contact sheet: a row a prompt, a column a step count, three frames of each clip."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _GOOD, _BAD, _INK, _PAPER = (70, 170, 90), (200, 70, 70), (30, 30, 34), (250, 25
 
 
 def contact_sheet(columns: Sequence[Column], tasks: Sequence[Task], rows: int = MOST_ROWS) -> Image.Image:
-    """Under each prompt its clip in every column; the bar below has a green part for every attribute that is right."""
+    """Under each prompt its clip in every column; the bar below has a green part for every recognised attribute."""
     count = min(rows, len(tasks))
     stills = 3 * CELL
     width = GAP + len(columns) * (stills + GAP)

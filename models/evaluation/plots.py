@@ -1,4 +1,4 @@
-"""The curves: quality against steps, with error bars, and the long run against time."""
+"""Plots: quality against steps with error bars, and the long video against time."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PANELS = {
 
 
 def draw_steps(figures: Mapping[str, Any], path: Path) -> None:
-    """Attributes recognised, and the four figures of the picture, at each number of steps."""
+    """Attributes recognised, and four metrics of the picture, at each step count."""
     table = figures["t2v"]
     counts = [name for name in table if name.isdigit()]
     figure, axes = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained", width_ratios=(1.1, 1))
@@ -55,7 +55,7 @@ def draw_steps(figures: Mapping[str, Any], path: Path) -> None:
 
 
 def draw_rivals(figures: Mapping[str, Any], path: Path) -> None:
-    """Mean quality of several checkpoints at each number of steps, one curve each."""
+    """Mean quality of several checkpoints against steps."""
     tables = {figures["model"]: figures["t2v"], **figures["rivals"]}
     figure, axes = plt.subplots(figsize=(6.5, 4.2), layout="constrained")
     counts: list[str] = []
@@ -95,7 +95,7 @@ def draw_comparison(figures: Mapping[str, Any], path: Path) -> None:
 
 
 def draw_long(moments: Sequence[Moment], path: Path) -> None:
-    """Quality, fidelity and sharpness along a long take."""
+    """Quality, fidelity and sharpness along the long video."""
     figure, axes = plt.subplots(3, 1, figsize=(8, 5.4), sharex=True, layout="constrained")
     seconds = [m.second for m in moments]
     for panel, name in zip(axes, ("quality", "fidelity", "sharpness"), strict=True):

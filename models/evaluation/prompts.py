@@ -1,4 +1,4 @@
-"""The scenes and sentences a checkpoint is examined on, drawn apart from everything it was trained on."""
+"""Scenes and prompts of the evaluation, from random streams that training does not use."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _APART = 0xFA2CA57  # a spawn key no training run uses: training draws from defa
 
 @dataclass(frozen=True)
 class Task:
-    """One prompt with what it means. asked: the attributes the sentence names, and so the ones it is judged on."""
+    """A prompt and its scene. asked: the attributes that the prompt names, and so the ones it is judged on."""
 
     scene: Scene
     text: str
@@ -29,7 +29,7 @@ def generator(purpose: str, seed: int) -> np.random.Generator:
 
 
 def draw(purpose: str, count: int, seed: int) -> list[Task]:
-    """`count` tasks: every other one in the plain sentence, the rest paraphrased and some of them incomplete."""
+    """`count` tasks: every other one a plain sentence, the rest paraphrased and some of them incomplete."""
     rng = generator(purpose, seed)
     tasks = []
     for number in range(count):

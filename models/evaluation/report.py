@@ -1,4 +1,4 @@
-"""What every `farcast bench` prints: one JSON object, or the same as a table."""
+"""Reports of benches and of the evaluation: one JSON object, or the same as a table; thresholds (`Bar`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The whole examination of a checkpoint, from the analyser's own accuracy to the long run."""
+"""The evaluation of a checkpoint: the analyser's self-test, then every task of `models.evaluation.tasks`."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any
 
 from models.errors import RequestError
 from models.evaluation.judge.selftest import SelfTest, selftest
-from models.evaluation.judge.worker_pool import Readers
+from models.evaluation.judge.worker_pool import AnalyserPool
 from models.evaluation.prompts import Task, draw
 from models.evaluation.tasks import i2v_v2v, long_video, prompt_switch, t2v
-from models.evaluation.tasks.sampler import Maker
+from models.evaluation.tasks.sampler import Sampler
 from models.rollout.flowmap import check_steps
 
 MAX_PROMPTS = 10_000
 MAX_JOBS = 256
-BASE = 4  # the step count that starts, switches and long runs are judged at, and others are compared with
+BASE = 4  # the step count of starts, prompt changes and the long take, and the one that others are compared with
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How much to run; 0 leaves a part out. prompts: T2V at every step count. minutes: of the long take's video."""
+    """How much to run; 0 leaves a part out. prompts: of text to video, a step count. minutes: of the long video."""
 
     steps: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
     prompts: int = 200
@@ -31,7 +31,7 @@ class Plan:
     selftests: int = 200
     minutes: float = 10.0
     seed: int = 0
-    jobs: int = 0  # processes that read clips beside the one that makes them
+    jobs: int = 0  # processes that analyse clips beside the one that samples them
 
     def __post_init__(self) -> None:
         if not self.steps:
@@ -60,7 +60,7 @@ QUICK = Plan(steps=(1, 4), prompts=4, starts=1, switches=2, selftests=6, minutes
 
 @dataclass(frozen=True)
 class Result:
-    """figures: ready for JSON. columns, tasks, moments: what plots and the contact sheet are drawn from."""
+    """figures: for JSON. columns, tasks, moments: for plots and the contact sheet. rivals: others' columns."""
 
     figures: dict[str, Any]
     tasks: list[Task]
@@ -69,30 +69,32 @@ class Result:
     rivals: dict[str, list[t2v.Column]] = field(default_factory=dict)
 
 
-def examine(maker: Maker, plan: Plan, progress: t2v.Progress, rivals: dict[str, Maker] | None = None) -> Result:
-    """Run the plan on `maker`, and its text-to-video part on every rival with the same prompts and seeds."""
-    with Readers(plan.jobs) as readers:
-        return _examine(maker, plan, progress, rivals or {}, readers)
+def examine(sampler: Sampler, plan: Plan, progress: t2v.Progress, rivals: dict[str, Sampler] | None = None) -> Result:
+    """Run the plan on one checkpoint, and text to video on every rival with the same prompts and seeds."""
+    with AnalyserPool(plan.jobs) as pool:
+        return _examine(sampler, plan, progress, rivals or {}, pool)
 
 
-def _examine(maker: Maker, plan: Plan, progress: t2v.Progress, rivals: dict[str, Maker], readers: Readers) -> Result:
-    figures: dict[str, Any] = {"model": maker.bundle.name, "seed": plan.seed, "prompts": plan.prompts}
-    tested = _analyser(plan, progress, readers) if plan.selftests else {}
+def _examine(
+    sampler: Sampler, plan: Plan, progress: t2v.Progress, rivals: dict[str, Sampler], pool: AnalyserPool
+) -> Result:
+    figures: dict[str, Any] = {"model": sampler.bundle.name, "seed": plan.seed, "prompts": plan.prompts}
+    tested = _analyser(plan, progress, pool) if plan.selftests else {}
     tasks = draw("t2v", plan.prompts, plan.seed)
-    columns = t2v.run(maker, tasks, plan.steps, plan.seed, progress, readers)
+    columns = t2v.run(sampler, tasks, plan.steps, plan.seed, progress, pool)
     figures["t2v"] = {column.name: t2v.summary(column, tasks) for column in columns}
     figures["against_4"] = _against(columns, tasks, plan)
     if plan.starts:
-        figures |= i2v_v2v.run(maker, draw("starts", plan.starts, plan.seed), plan.base, plan.seed, progress)
+        figures |= i2v_v2v.run(sampler, draw("starts", plan.starts, plan.seed), plan.base, plan.seed, progress)
     if plan.switches:
         cases = prompt_switch.draw(plan.switches, plan.seed)
-        figures["switch"] = prompt_switch.summary(prompt_switch.run(maker, cases, plan.base, progress))
+        figures["switch"] = prompt_switch.summary(prompt_switch.run(sampler, cases, plan.base, progress))
     moments = []
     if plan.minutes:
-        moments = long_video.run(maker, draw("long", 1, plan.seed)[0], plan.base, plan.minutes, progress)
+        moments = long_video.run(sampler, draw("long", 1, plan.seed)[0], plan.base, plan.minutes, progress)
         figures["long"] = long_video.summary(moments)
     others = {
-        name: [t2v.text_to_video(other, tasks, count, progress, readers) for count in plan.steps]
+        name: [t2v.text_to_video(other, tasks, count, progress, pool) for count in plan.steps]
         for name, other in rivals.items()
     }
     if others:
@@ -104,17 +106,17 @@ def _examine(maker: Maker, plan: Plan, progress: t2v.Progress, rivals: dict[str,
     return Result(figures, tasks, columns, moments, others)
 
 
-def _analyser(plan: Plan, progress: t2v.Progress, readers: Readers) -> dict[str, Future[SelfTest]]:
-    """Started first: where there are readers, it runs beside the making of the first clips."""
+def _analyser(plan: Plan, progress: t2v.Progress, pool: AnalyserPool) -> dict[str, Future[SelfTest]]:
+    """The self-test. Started first: with processes in the pool it runs beside the sampling of the first clips."""
     tests = {}
     for kind, degraded in (("true", False), ("degraded", True)):
         progress(f"analyser on {plan.selftests} {kind} clips")
-        tests[kind] = readers.submit(selftest, plan.selftests, seed=plan.seed, degraded=degraded)
+        tests[kind] = pool.submit(selftest, plan.selftests, seed=plan.seed, degraded=degraded)
     return tests
 
 
 def _against(columns: Sequence[t2v.Column], tasks: Sequence[Task], plan: Plan) -> dict[str, Any]:
-    """Every larger step count against 4 steps on the same prompts and seeds."""
+    """Paired differences of every larger step count and 4 steps, on the same prompts and seeds."""
     by_name = {column.name: column for column in columns}
     if BASE not in plan.steps:
         return {}

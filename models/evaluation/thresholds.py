@@ -15,7 +15,7 @@ CONTINUES = 0.95
 
 
 def bars(figures: Mapping[str, Any]) -> list[Bar]:
-    """Every bar that what was run can answer."""
+    """Every bar that the figures have a value for."""
     out: list[Bar] = []
     for kind, accuracy in figures.get("analyser", {}).items():
         worst = min(accuracy["accuracy"].values())
@@ -42,7 +42,7 @@ def _steps(count: str) -> str:
 
 
 def table(figures: Mapping[str, Any], columns: Sequence[str] | None = None) -> str:
-    """Text to video as a readable table, a line a number of steps, shares in per cent with their 95 % intervals."""
+    """Text to video as a table, a line a step count, shares in per cent with their 95 % intervals."""
     rows = figures["t2v"]
     shares = ("colour", "background", "shape", "size", "motion", "all")
     means = {"fidelity": "dB", "sharpness": "sharp", "flicker": "flicker", "jerk": "jerk", "border_jerk": "border"}

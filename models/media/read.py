@@ -47,7 +47,7 @@ def open_image(source: Source, *, near: tuple[int, int] | None = None) -> Image.
     except Image.DecompressionBombError as error:  # Pillow's own bound, over ours, checked before we see the size
         raise _too_large("more") from error
     except (OSError, ValueError, SyntaxError, EOFError, TypeError, KeyError, IndexError, struct.error) as error:
-        raise MediaError("this is not a picture that can be read; send a PNG, JPEG or WebP") from error
+        raise MediaError("this is not an image that can be read; send a PNG, JPEG or WebP") from error
     return image
 
 

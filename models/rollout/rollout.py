@@ -160,6 +160,10 @@ class Rollout:
         """Start a new shot from this image (PIL, or uint8 (H, W, 3)) at the next chunk. Raises MediaError."""
         self.state.pending_image = from_image(self.bundle, image)
 
+    def check_prompt(self, text: Prompt) -> None:
+        """Raises PromptError for a prompt that `prompt` would refuse."""
+        self.bundle.prompts.check(text)
+
     def cancel_prompt(self) -> None:
         """Drop the pending prompt; the one applied last stays."""
         self.state.prompt = replace(self.state.prompt, pending=None)

@@ -1,10 +1,10 @@
-"""The procedural toy world: the small universe the embedded model is trained on and judged against.
+"""The procedural toy world: training clips of the embedded model, and the ground truth of `farcast eval`.
 
-A scene is one object (shape, colour, size), one motion that goes on for ever, one background, and a caption in words.
-Because the world is drawn by this code there is a truth to measure generated video against.
+A scene is one object (shape, colour, size) with one motion on one background, and captions of it. As clips are drawn by
+this code, generated video can be measured against the truth.
 """
 
-from models.toyworld.captions import EXAMPLES, caption
+from models.toyworld.captions import EXAMPLES, caption, vocabulary_card
 from models.toyworld.motion import Track, simulate
 from models.toyworld.render import render
 from models.toyworld.scene import BACKGROUNDS, COLOURS, MOTIONS, SHAPES, SIZES, Scene, random_scene
@@ -22,4 +22,5 @@ __all__ = [
     "random_scene",
     "render",
     "simulate",
+    "vocabulary_card",
 ]

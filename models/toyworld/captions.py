@@ -1,9 +1,10 @@
-"""A scene in words: templates and synonyms, so that one scene has many captions."""
+"""Captions of a scene: templates and synonyms, so that one scene has many captions."""
 
 from __future__ import annotations
 
 import re
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -35,6 +36,13 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "purple": ("purple", "violet"),
     "cyan": ("cyan", "turquoise"),
 }
+KINDS: dict[str, tuple[str, ...]] = {
+    "shape": SHAPES,
+    "colour": tuple(COLOURS),
+    "size": tuple(SIZES),
+    "motion": MOTIONS,
+    "background": tuple(BACKGROUNDS),
+}
 PLAIN = "a {size} {colour} {shape} {motion} on a {background} background"
 TEMPLATES = (
     PLAIN,
@@ -45,7 +53,7 @@ TEMPLATES = (
     "a video of a {size} {colour} {shape} {motion} over {background}",
     "{background} scene with a {size} {colour} {shape} {motion}",
 )
-# What a caption may leave unsaid; the model then chooses for itself.
+# Incomplete captions: the model then chooses what is left out.
 SHORT = (
     "a {colour} {shape} {motion} on a {background} background",
     "a {size} {colour} {shape} {motion}",
@@ -64,7 +72,7 @@ EXAMPLES = (
 
 
 def caption(scene: Scene, rng: np.random.Generator | None = None) -> str:
-    """The scene in words. Without `rng` the plain sentence; with it, a template and synonyms drawn at random."""
+    """A caption of the scene. Without `rng` the plain sentence; with it, a template and synonyms drawn at random."""
     words = {name: getattr(scene, name) for name in ("shape", "colour", "size", "motion", "background")}
     if rng is None:
         return PLAIN.format(**words)
@@ -79,8 +87,20 @@ def _synonym(word: str, rng: np.random.Generator) -> str:
     return word if rng.random() < 0.5 else known[rng.integers(len(known))]
 
 
+def vocabulary_card() -> dict[str, Any]:
+    """The entries of a `farcast.json` that name this world's words, see `models.checkpoint.vocabulary`."""
+    sentences = " ".join((*TEMPLATES, *SHORT))
+    function_words = sorted(set(re.findall(r"[a-z]+", re.sub(r"{.*?}", " ", sentences))))
+    words = {kind: list(known) for kind, known in KINDS.items()}
+    synonyms = {
+        word: [phrase for phrase in SYNONYMS[word] if phrase != word]
+        for known in words.values() for word in known if len(SYNONYMS.get(word, ())) > 1
+    }  # fmt: skip
+    return {"vocabulary": words, "caption": PLAIN, "synonyms": synonyms, "function_words": function_words}
+
+
 def named(text: str) -> dict[str, str]:
-    """What a caption names, by attribute: {"shape": "star", ...}; words unknown to the world are passed over."""
+    """The attributes that a caption names: {"shape": "star", ...}; unknown words are ignored."""
     found: dict[str, str] = {}
     for said, name, word in _phrases():
         text, times = re.subn(rf"\b{said}\b", " ", text, flags=re.IGNORECASE)
@@ -92,6 +112,5 @@ def named(text: str) -> dict[str, str]:
 @cache
 def _phrases() -> list[tuple[str, str, str]]:
     """(phrase, attribute, word), the longest first: "dark red" is a background before "red" is a colour."""
-    kinds = {"shape": SHAPES, "colour": COLOURS, "size": SIZES, "motion": MOTIONS, "background": BACKGROUNDS}
-    pairs = [(said, n, w) for n, words in kinds.items() for w in words for said in SYNONYMS.get(w, (w,))]
+    pairs = [(said, n, w) for n, words in KINDS.items() for w in words for said in SYNONYMS.get(w, (w,))]
     return sorted(pairs, key=lambda pair: -len(pair[0]))

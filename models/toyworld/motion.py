@@ -1,4 +1,4 @@
-"""How objects move: a small simulation, one state a frame, that can go on for ever and change course.
+"""Simulates the motion of an object, one state a frame, without end and across changes of the scene.
 
 Coordinates are in half-picture units: x and y run from -1 (left, top) to 1 (right, bottom). The state carries over when
 the scene changes, so a prompt that changes in the middle of a clip never makes the object jump.
@@ -19,19 +19,19 @@ ORBIT_RADIUS = 0.42
 SWING_REACH = 0.45
 PULSE_DEPTH = 0.35
 SPIN = 0.14  # radians a frame: half a turn, after which an object looks the same again, takes 22 frames
-EDGE = 0.3  # how wide an object is when it is seen from the side, as a share of its width from the front
+EDGE = 0.3  # width seen from the side, as a share of the width from the front
 DRIFT, BOUNCE = 0.032, 0.052  # half-pictures a frame
 
 
 @dataclass(frozen=True)
 class Track:
-    """What happened in a clip, frame by frame: the truth that a generated video is measured against."""
+    """The state of the object in every frame of a clip: the ground truth of the evaluation."""
 
     scenes: tuple[Scene, ...]
     x: NDArray[np.float64]  # (T,) half-picture units
     y: NDArray[np.float64]  # (T,)
     tilt: NDArray[np.float64]  # (T,) radians
-    width: NDArray[np.float64]  # (T,) as it is seen, as a share of that from the front: less than 1 where it is turned
+    width: NDArray[np.float64]  # (T,) apparent width as a share of that from the front: less than 1 when turned
     radius: NDArray[np.float64]  # (T,) half-picture units
 
 
@@ -39,23 +39,23 @@ class Track:
 class _Body:
     x: float
     y: float
-    tilt: float  # radians: how askew it stands
-    turned: float  # radians about its upright axis, as a coin spins on a table; 0 = seen from the front
+    tilt: float  # radians, rotation in the picture plane
+    turned: float  # radians about its upright axis; 0 = seen from the front
     phase: float  # of pulsing, swinging and orbiting
     heading: float  # of bouncing and drifting, radians
-    turn: float  # +1 or -1: which way round an orbit
+    turn: float  # +1 or -1: direction of an orbit
     pace: float  # a factor on every speed, 0.85 .. 1.15
     radius: float
     shown: float  # radius as drawn
 
     @property
     def width(self) -> float:
-        """What is seen of an ellipsoid that is `EDGE` times as thick as it is wide."""
+        """Apparent width of an ellipsoid that is `EDGE` times as thick as it is wide."""
         return math.hypot(math.cos(self.turned), EDGE * math.sin(self.turned))
 
 
 def simulate(cuts: Sequence[tuple[int, Scene]], frames: int, rng: np.random.Generator) -> Track:
-    """Play scenes one after another. `cuts` holds (first frame, scene), the first at frame 0.
+    """Simulate scenes one after another. `cuts` holds (first frame, scene), the first at frame 0.
 
     Raises ValueError when the first cut is not at frame 0.
     """
@@ -101,7 +101,7 @@ def _start(scene: Scene, rng: np.random.Generator) -> _Body:
 
 
 def _aim(body: _Body, scene: Scene) -> None:
-    """Let a motion begin where the last one left the object."""
+    """Set the phase of the scene's motion so that the object does not jump."""
     body.radius = SIZES[scene.size]
     if scene.motion == "orbiting":
         body.phase = math.atan2(body.y, body.x)
@@ -110,9 +110,9 @@ def _aim(body: _Body, scene: Scene) -> None:
 
 
 def _move(body: _Body, scene: Scene) -> None:
-    body.shown += (body.radius - body.shown) * 0.35  # a change of size takes a few frames, as it would in life
+    body.shown += (body.radius - body.shown) * 0.35  # a change of size takes a few frames
     if scene.motion != "spinning":
-        body.turned = 0.65 * math.remainder(body.turned, math.pi)  # to the front again, by the shorter way
+        body.turned = 0.65 * math.remainder(body.turned, math.pi)  # back to the front, the shorter way
     if scene.motion == "bouncing":
         _travel(body, BOUNCE)
     elif scene.motion == "drifting":
@@ -141,7 +141,7 @@ def _reflect(value: float, room: float) -> tuple[float, bool]:
 
 
 def _travel(body: _Body, speed: float) -> None:
-    """Straight on at `speed` half-pictures a frame, off the walls like a ball."""
+    """Move in a straight line at `speed` half-pictures a frame, reflected at the walls."""
     room = 1.0 - body.radius
     body.x, flip_x = _reflect(body.x + speed * body.pace * math.cos(body.heading), room)
     body.y, flip_y = _reflect(body.y + speed * body.pace * math.sin(body.heading), room)

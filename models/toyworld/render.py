@@ -1,4 +1,4 @@
-"""Draws a track: signed distances, smooth edges, a little light and shadow."""
+"""Renders a track by signed distance fields, with anti-aliased edges, shading and a soft shadow."""
 
 from __future__ import annotations
 
@@ -49,7 +49,8 @@ def _paint(
     grid_y: torch.Tensor,
     size: int,
 ) -> torch.Tensor:
-    light = (1.12 - 0.2 * grid_y - 0.16 * (grid_x**2 + grid_y**2))[None, :, :, None]  # brighter above, darker corners
+    # Brighter at the top, darker in the corners.
+    light = (1.12 - 0.2 * grid_y - 0.16 * (grid_x**2 + grid_y**2))[None, :, :, None]
     shadow = torch.sigmoid(-shade / (0.18 * reach)) * 0.42
     ground = paper * light * (1 - shadow[..., None])
     tone = 1.0 - 0.22 * v - 0.12 * torch.sigmoid((depth / reach + 0.16) * 22)
@@ -81,13 +82,13 @@ def _object(
 def own_coordinates(
     dx: torch.Tensor, dy: torch.Tensor, tilt: torch.Tensor, width: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Where on the object a place beside its centre is: seen from the side it is narrower, then it stands askew."""
+    """Offsets from the centre, in radii, to the object's own coordinates: rotated by tilt, divided by width."""
     cos, sin = torch.cos(tilt), torch.sin(tilt)
     return cos * dx / width + sin * dy, cos * dy - sin * dx / width
 
 
 def _true_distance(field: torch.Tensor, pixel: float) -> torch.Tensor:
-    """A distance measured on a narrowed object grows too fast across it: divided by its slope, it is one again."""
+    """Divide by the slope: on an object narrowed by `width` the field grows too fast to be a distance."""
     slope_y, slope_x = torch.gradient(field, spacing=pixel, dim=(1, 2))
     return field / torch.hypot(slope_x, slope_y).clamp(min=1)
 

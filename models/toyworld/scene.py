@@ -1,4 +1,4 @@
-"""What a scene is made of: the world's vocabulary and its colours."""
+"""Scenes of the toy world: its vocabulary, colours and sizes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 SHAPES = ("circle", "square", "triangle", "star", "heart", "ring", "cross", "moon")
 MOTIONS = ("bouncing", "drifting", "orbiting", "spinning", "pulsing", "swinging")
 
-# sRGB, 0..255. Far apart in hue, so that a viewer and the analyser can both tell them from each other.
+# sRGB, 0..255. Far apart in hue, so that a viewer and the analyser can distinguish them.
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (230, 48, 48),
     "orange": (246, 140, 32),

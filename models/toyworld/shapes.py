@@ -1,4 +1,4 @@
-"""Outlines of the shapes as signed distance fields, computed once and kept as small textures."""
+"""Outlines of the shapes as signed distance fields, computed once on a grid."""
 
 from __future__ import annotations
 

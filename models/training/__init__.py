@@ -1,1 +1,1 @@
-"""The training ladder: VAE, teacher, flow map. Each stage is a command, restartable, with a log and a plot."""
+"""Training: VAE, teacher, flow map, distillation. Each stage is a command that can be resumed."""

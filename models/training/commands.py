@@ -1,6 +1,6 @@
-"""The ladder's rungs: `farcast train STAGE --config FILE`.
+"""The stages of training as commands: `farcast train STAGE --config FILE`.
 
-Every stage reads one TOML file, writes under its `folder`, and goes on from where it was stopped. `torchrun
+Every stage reads one TOML file, writes into its `folder`, and resumes where it was stopped. `torchrun
 --nproc-per-node N -m models.training.commands STAGE [FILE]` trains on N processes.
 """
 
@@ -43,7 +43,7 @@ def vae(config: dict[str, Any]) -> None:
 
 
 def decoder(config: dict[str, Any]) -> None:
-    """Train the VAE's decoder on, for the latents as they are."""
+    """Continue training of the VAE's decoder; the encoder, and so the latents, stay as they are."""
     folder = Path(config["folder"])
     first = folder / "vae-first"
     rank, world = rank_and_world()
@@ -92,9 +92,9 @@ def _show_vae(config: dict[str, Any], folder: Path) -> None:
 
 
 def encode(config: dict[str, Any], only: str) -> None:
-    """Draw and encode clips and single pictures, or `only` one of them.
+    """Draw and encode clips and single pictures, or `only` one of these tables.
 
-    Several processes can share the work: each with its own number in FARCAST_PART draws other clips.
+    Processes with different numbers in FARCAST_PART draw different clips.
     """
     folder = Path(config["folder"])
     part = int(os.environ.get("FARCAST_PART", "0"))
@@ -114,7 +114,7 @@ def encode(config: dict[str, Any], only: str) -> None:
 
 
 def project(config: dict[str, Any]) -> None:
-    """Cut the VAE's latents down to the channels the transformer has, and take the latents made so far along."""
+    """Reduce the VAE's latents to the transformer's channels, and convert the latents encoded so far."""
     folder = Path(config["folder"])
     wide = folder / "vae-wide"
     if not wide.exists():
@@ -132,15 +132,16 @@ def project(config: dict[str, Any]) -> None:
 
 
 def export(config: dict[str, Any], stage: str) -> None:
-    """Put VAE and the averaged weights of `stage` together as a checkpoint in diffusers layout.
+    """Write the VAE and the averaged weights of `stage` as a checkpoint in diffusers layout.
 
-    `stage` may be STAGE=FOLDER, to write elsewhere than the config's `export`. A stage with guidance fused into it
-    (`guidance` above 1 in its table, or a distilled one) is marked to need none; others get the config's `guidance`.
-    With `grain` in the config the transformer's matrices are rounded (`round_matrices`), and the file compresses; with
-    `decoder_grain` the decoder's too; the encoder is left alone, as others rely on its latents.
+    `stage` may be STAGE=FOLDER, to write elsewhere than the config's `export`. A stage with fused guidance (`guidance`
+    above 1 in its table, or a distilled one) is marked to need none; others get the config's `guidance`. `steps` and
+    `guidance_range` of the config go into `farcast.json`. With `grain` in the config the transformer's matrices are
+    rounded (`round_matrices`), so that the file compresses; with `decoder_grain` the VAE decoder's too.
     """
     from models.checkpoint.bundle import Bundle, save_bundle
-    from models.toyworld import EXAMPLES
+    from models.checkpoint.limits import read_limits
+    from models.toyworld import EXAMPLES, vocabulary_card
     from models.training import recipes
 
     folder = Path(config["folder"])
@@ -170,6 +171,7 @@ def export(config: dict[str, Any], stage: str) -> None:
         width=side,
         height=side,
         examples=EXAMPLES,
+        **read_limits(config | vocabulary_card()),
         guidance=1.0 if recipes.is_fused(config, stage) else config.get("guidance", 1.0),
     )
     save_bundle(bundle, Path(out or config["export"]))
@@ -215,7 +217,7 @@ def run(stage: str, config_file: Path = TINY_CPU) -> None:
 
 
 def join() -> None:
-    """Join the processes that `torchrun` started, each on a GPU of its own where there are GPUs."""
+    """Join the process group that `torchrun` started, each process on a GPU of its own where there are GPUs."""
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         dist.init_process_group("cpu:gloo,cuda:nccl")
@@ -224,7 +226,7 @@ def join() -> None:
 
 
 def _is_stage(table: object) -> bool:
-    """True of a table that says how to train on latents."""
+    """True of a table with the options of a stage on latents."""
     return isinstance(table, dict) and ("recipe" in table or "windows" in table)
 
 

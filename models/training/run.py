@@ -1,4 +1,4 @@
-"""What every stage shares: a folder with a log, restartable state, learning-rate curve, averaged weights, a plot."""
+"""What every stage shares: log, restartable state, learning-rate schedule, moving average, plot, gradient averaging."""
 
 from __future__ import annotations
 
@@ -47,19 +47,29 @@ def share_gradients(parameters: Sequence[nn.Parameter]) -> None:
 
 
 class Average:
-    """Exponential moving average of a module's parameters, warmed up so that early steps do not linger."""
+    """Exponential moving average of modules' parameters.
 
-    def __init__(self, modules: Mapping[str, nn.Module], decay: float = 0.999) -> None:
-        self.decay = decay
+    start: steps at the beginning in which the average is a copy of the weights (AnyFlow's published recipe). With 0 the
+    decay of step n is at most (1 + n) / (10 + n), so that the first weights fade quickly.
+    """
+
+    def __init__(self, modules: Mapping[str, nn.Module], decay: float = 0.999, start: int = 0) -> None:
+        self.decay, self.start = decay, start
         self.shadow = {
             f"{name}.{key}": value.detach().clone()
             for name, module in modules.items()
             for key, value in module.state_dict().items()
         }
 
+    def decay_at(self, step: int) -> float:
+        """The decay of step number `step`, counted from 0."""
+        if step < self.start:
+            return 0.0
+        return self.decay if self.start else min(self.decay, (1 + step) / (10 + step))
+
     @torch.no_grad()
     def update(self, modules: Mapping[str, nn.Module], step: int) -> None:
-        decay = min(self.decay, (1 + step) / (10 + step))
+        decay = self.decay_at(step)
         for name, module in modules.items():
             for key, value in module.state_dict().items():
                 self.shadow[f"{name}.{key}"].lerp_(value.detach().to(self.shadow[f"{name}.{key}"].dtype), 1 - decay)

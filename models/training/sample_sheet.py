@@ -1,4 +1,4 @@
-"""Sample sheets: what a stage's averaged weights make by now, a row a prompt, three frames at each step count."""
+"""Sample sheets of a stage's averaged weights: a row a prompt, three frames at each step count."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def as_bundle(
             part = copy.deepcopy(network.transformer)
             TrainedOnly(part).load_state_dict(own)
             fuse_adapters(part)
-        else:  # transformers are made anew, because training changes how their blocks run
+        else:  # a new transformer, as training changes the class of its blocks
             trained = getattr(network, name)
             part = type(trained).from_config(trained.config) if name == "transformer" else copy.deepcopy(trained)
             part.load_state_dict(own)
@@ -45,7 +45,7 @@ def as_bundle(
 
 
 def draw_sheet(bundle: Bundle, path: Path, prompts: Sequence[str], counts: Sequence[int], frames: int = FRAMES) -> None:
-    """Write the sheet as a PNG. Seeds are fixed, so that sheets of later steps show the same takes."""
+    """Write the sheet as a PNG. Seeds are fixed, so that sheets of different steps can be compared."""
     width = GAP + len(counts) * (3 * CELL + GAP)
     sheet = Image.new("RGB", (width, HEAD + len(prompts) * (CELL + HEAD + GAP)), (250, 250, 250))
     pen = ImageDraw.Draw(sheet)
@@ -64,7 +64,7 @@ def draw_sheet(bundle: Bundle, path: Path, prompts: Sequence[str], counts: Seque
 
 
 def draw_pairs(originals: Sequence[np.ndarray], copies: Sequence[np.ndarray], path: Path) -> None:
-    """A sheet of clips (T, H, W, 3) uint8 above what a VAE makes of them, three frames of each."""
+    """Write a sheet of clips (T, H, W, 3) uint8 above their reconstructions, three frames of each."""
     sheet = Image.new("RGB", (GAP + len(originals) * (3 * CELL + GAP), 2 * CELL + 3 * GAP), (250, 250, 250))
     for column, pair in enumerate(zip(originals, copies, strict=True)):
         for row, clip in enumerate(pair):

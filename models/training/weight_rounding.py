@@ -1,4 +1,4 @@
-"""Weights on a coarser grid, so that the file they are in compresses: a repository keeps every version."""
+"""Rounds weights to a coarser grid, so that their file compresses: a repository keeps every version."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from torch import Tensor, nn
 def round_matrices(module: nn.Module, grain: float) -> None:
     """Round every matrix and kernel of `module` to multiples of its `step_of`, in place; vectors stay as they are.
 
-    A grain of 8 costs an error of 1/28 to 1/55 of the root mean square. The file is no smaller, but in half precision
-    it compresses to little more than half. Equal steps leave less to store at the same error than significant digits,
-    which keep small weights more exactly than they matter.
+    With grain 8 the error is 1/28 to 1/55 of the root mean square. The file is no smaller, but in half precision it
+    compresses to little more than half. Equal steps store less at the same error than fewer significant digits.
     """
     for parameter in module.parameters():
         if parameter.ndim > 1:

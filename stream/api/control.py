@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 from collections import deque
 
@@ -30,8 +31,11 @@ from farcast.protocol import (
 )
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from stream.errors import StreamError
+from stream.access.credentials import SUBPROTOCOL, token_of
+from stream.access.limiter import Limiter, user_of
+from stream.errors import StreamError, TooMany
 from stream.metrics import Metrics
+from stream.session.manager import Manager
 from stream.session.session import Session
 from stream.uploads.filters import FILTERED, Filters, Subject
 
@@ -40,7 +44,8 @@ from . import problems
 log = logging.getLogger("farcast.control")
 
 OUTBOX = 256  # messages that wait for a slow reader
-TRY_AGAIN_LATER = 1013
+TRY_AGAIN_LATER, POLICY_VIOLATION = 1013, 1008
+AUTH_SECONDS = 5.0  # that a connection without a token has to send one
 STATUS = (Chunk, DeadlineMissed, Underrun)  # news that a newer one replaces
 
 
@@ -52,14 +57,16 @@ class Connection:
         socket: WebSocket,
         session: Session,
         metrics: Metrics,
-        steers: bool = True,
-        filters: Filters | None = None,
+        limiter: Limiter,
+        filters: Filters,
+        *,
+        user: str,
+        steers: bool,
     ) -> None:
         self.socket = socket
         self.session = session
         self.metrics = metrics
-        self.steers = steers
-        self.filters = filters or Filters()
+        self.limiter, self.filters, self.user, self.steers = limiter, filters, user, steers
         self.dropped = 0
         self._outbox: deque[ServerMessage] = deque()
         self._work = asyncio.Event()
@@ -137,6 +144,8 @@ class Connection:
             text = "This token only lets you watch the session, not change it."
             return self.send(Error(re=message.id, code="watch_only", message=text))
         try:
+            if not isinstance(message, Ping | Stop):
+                self.limiter.hit("prompts", self.user)
             match message:
                 case Prompt():
                     await self.filters.check(Subject("prompt", text=message.words))
@@ -164,14 +173,54 @@ class Connection:
 
 
 async def serve(
-    socket: WebSocket, session: Session, metrics: Metrics, *, steers: bool = True, filters: Filters | None = None
+    socket: WebSocket, session_id: str, manager: Manager, metrics: Metrics, limiter: Limiter, filters: Filters
 ) -> None:
-    """Take the connection and keep it until either side ends it. `steers`: False for one who may only watch."""
-    await socket.accept()
-    await Connection(socket, session, metrics, steers, filters).run()
+    """Accept the connection and keep it until either side ends it.
+
+    Accepted before the token is checked: a page can read the reason of a closing, not that of a refused handshake.
+    """
+    await socket.accept(SUBPROTOCOL if SUBPROTOCOL in socket.scope.get("subprotocols", ()) else None)
+    try:
+        manager.known(session_id)
+        token = token_of(socket) or await _first_message(socket)
+        session = manager.get(session_id, token, watch=True)
+    except StreamError as error:
+        with contextlib.suppress(WebSocketDisconnect, RuntimeError, OSError):
+            later = error.retry_after is not None
+            await socket.send_text(problems.message(error, fatal=not later).dump())
+            await socket.close(TRY_AGAIN_LATER if later else POLICY_VIOLATION, error.code)
+        return
+    except (WebSocketDisconnect, RuntimeError):
+        return  # gone before it said who it is
+    user = user_of(socket)
+    try:
+        with limiter.socket(user):
+            steers = manager.may_steer(session, token)
+            await Connection(socket, session, metrics, limiter, filters, user=user, steers=steers).run()
+    except TooMany as error:
+        with contextlib.suppress(WebSocketDisconnect, RuntimeError, OSError):
+            await socket.send_text(problems.message(error, fatal=True).dump())
+            await socket.close(TRY_AGAIN_LATER, error.code)
     if socket.client_state is WebSocketState.CONNECTED and socket.application_state is WebSocketState.CONNECTED:
         with contextlib.suppress(RuntimeError):
             await socket.close()
+
+
+async def _first_message(socket: WebSocket) -> str | None:
+    """The token of `{"type": "auth", "token": ...}`; None for another message, or none within AUTH_SECONDS."""
+    try:
+        async with asyncio.timeout(AUTH_SECONDS):
+            message = await socket.receive()
+    except TimeoutError:
+        return None
+    if message["type"] == "websocket.disconnect":
+        raise WebSocketDisconnect
+    try:
+        data = json.loads(message.get("text") or "")
+    except (ValueError, RecursionError):
+        return None
+    token = data.get("token") if isinstance(data, dict) and data.get("type") == "auth" else None
+    return token if isinstance(token, str) else None
 
 
 MAX_MESSAGE = limits.MESSAGE_BYTES

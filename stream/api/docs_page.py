@@ -24,7 +24,7 @@ FLOW = """client                                        server
   | POST urls.whep   application/sdp offer       |
   |---------------------------------------------&gt;|  201: SDP answer, Location of this viewer
   |&lt;================ video (SRTP) ==============&gt;|
-  | WebSocket urls.control?token=...             |
+  | WebSocket urls.control, Authorization header |
   |&lt;--------------------------------------------&gt;|  session, chunk, chunk, ...
   | {"type":"prompt","id":"p1","text":...}       |
   |---------------------------------------------&gt;|  prompt_pending, then prompt_applied at frame N
@@ -50,7 +50,9 @@ def _page(schema: Mapping[str, Any], control: Mapping[str, Any]) -> Iterator[str
     yield "<a href=/asyncapi.json>AsyncAPI</a>."
     yield f"<h2 id=flow>A session, start to end</h2><pre>{FLOW}</pre>"
     yield "<p>The token of the first answer goes with everything after it: <code>Authorization: Bearer TOKEN</code>, "
-    yield "or <code>?token=TOKEN</code> where headers cannot be set. Errors are <code>application/problem+json</code>; "
+    yield "on the WebSocket of a browser, which sets no headers, as the subprotocols "
+    yield "<code>farcast.v1, token.TOKEN</code>. "
+    yield "Errors are <code>application/problem+json</code>; "
     yield "<code>detail</code> says what to do, <code>code</code> is for programs."
     yield "<h2 id=requests>Requests</h2>"
     for path, methods in schema["paths"].items():

@@ -14,7 +14,9 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
+from starlette.routing import compile_path
 
+from stream.access.credentials import path_of
 from stream.metrics import Metrics
 
 log = logging.getLogger("farcast.http")
@@ -47,6 +49,15 @@ def message(error: FarcastError, re: str | None = None, *, fatal: bool = False) 
     return Error(re=re, code=error.code, message=error.message, fatal=fatal)
 
 
+def methods_of(request: Request) -> set[str]:
+    """What may be done at this path: every route's methods, as Starlette names those of the first one only."""
+    found: set[str] = set()
+    for template, operations in request.app.openapi()["paths"].items():
+        if compile_path(template)[0].match(path_of(request)):
+            found |= {method.upper() for method in operations}
+    return found | ({"HEAD"} if "GET" in found else set())
+
+
 def install(app: FastAPI, metrics: Metrics) -> None:
     """Teach `app` to answer every error as a problem."""
 
@@ -69,7 +80,10 @@ def install(app: FastAPI, metrics: Metrics) -> None:
         assert isinstance(error, HTTPException)
         status = error.status_code
         detail = DETAILS.get(status, f"{error.detail}")
-        return refuse(status, CODES.get(status, "error"), detail, dict(error.headers or {}))
+        headers = dict(error.headers or {})
+        if status == 405 and (allowed := methods_of(request)):
+            headers["Allow"] = ", ".join(sorted(allowed))
+        return refuse(status, CODES.get(status, "error"), detail, headers)
 
     async def cut_short(request: Request, error: Exception) -> Response:
         return refuse(400, "cut_short", "The request broke off before it was whole. Send it again.")

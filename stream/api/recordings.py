@@ -9,17 +9,25 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Request
+from pydantic import BaseModel
 from starlette.responses import Response, StreamingResponse
 
+from stream.access.credentials import Access, token_of
 from stream.errors import NotFound, StreamError
 from stream.session.manager import Manager
 
-from .requests import token_of
 from .sessions import PROBLEMS
 
 MP4 = "video/mp4"
+DIGITS = 18
 PIECE = 256 * 1024
 RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+
+
+class Ticket(BaseModel):
+    """An address with a ticket in it."""
+
+    url: str
 
 
 class BadRange(StreamError):
@@ -27,7 +35,7 @@ class BadRange(StreamError):
     status = 416
 
 
-def routes(manager: Manager) -> APIRouter:
+def routes(manager: Manager, access: Access) -> APIRouter:
     router = APIRouter(prefix="/v1", tags=["recording"], responses=dict(PROBLEMS))
     answers: dict[int | str, dict[str, Any]] = {
         200: {"content": {MP4: {}}},
@@ -38,7 +46,9 @@ def routes(manager: Manager) -> APIRouter:
     @router.get("/sessions/{session_id}/recording.mp4", responses=answers, response_class=Response)
     async def recording(session_id: str, request: Request) -> Response:
         """What the session has shown so far. Complete at every moment; ask again later for more."""
-        found = manager.recordings.find(session_id, token_of(request))
+        recordings = manager.recordings
+        ticketed = access.admits(request)
+        found = recordings.known(session_id) if ticketed else recordings.find(session_id, token_of(request))
         size = found.size  # whole fragments; what is added from now on is not part of this answer
         if not size:
             raise NotFound("Nothing has been shown yet. Ask again in a moment.", code="nothing_yet", retry_after=1)
@@ -57,6 +67,12 @@ def routes(manager: Manager) -> APIRouter:
             return Response(status_code=status, headers=headers, media_type=MP4)
         return StreamingResponse(_pieces(found.path, begin, end), status, headers, MP4)
 
+    @router.post("/sessions/{session_id}/recording/ticket", response_model=Ticket)
+    async def ticket(session_id: str, request: Request) -> Ticket:
+        """An address of the recording that a browser can open by itself, good for five minutes."""
+        manager.recordings.find(session_id, token_of(request))
+        return Ticket(url=access.ticket(f"/v1/sessions/{session_id}/recording.mp4"))
+
     return router
 
 
@@ -66,7 +82,7 @@ def span(header: str | None, size: int) -> tuple[int, int] | None:
     match = RANGE.fullmatch((header or "").replace(" ", ""))
     if match is None or match.groups() == ("", ""):
         return None
-    first, last = match.groups()
+    first, last = (digits[:DIGITS] for digits in match.groups())  # more would be beyond any file, too
     if not first:  # so many from the end
         begin, end = max(0, size - int(last)), size
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from farcast.protocol import (
@@ -13,11 +14,15 @@ from farcast.protocol import (
     SessionCreated,
     SessionInfo,
     SessionUrls,
+    Vocabulary,
+    limits,
     parse_request,
 )
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from stream.access.credentials import Access, token_of
+from stream.access.limiter import Limiter, user_of
 from stream.config import ServerConfig
 from stream.errors import InvalidRequest, WrongMediaType
 from stream.ice import name_ice_servers
@@ -26,7 +31,7 @@ from stream.session.manager import Manager
 from stream.session.session import Session
 from stream.uploads.filters import Subject
 
-from .requests import media_type, read, token_of
+from .requests import media_type, read
 from .uploads import Uploads
 
 JSON = "application/json"
@@ -37,8 +42,10 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         401: "The token is missing or wrong.",
         404: "No such session.",
         409: "The session has ended.",
+        403: "Not allowed with this key, or from this page.",
         413: "Too large.",
         415: "Wrong content type.",
+        429: "Too many requests of one user; see Retry-After.",
         422: "The file cannot be decoded within the limits, or a content filter refuses it.",
         503: "No room, or the model is still loading; see Retry-After.",
         507: "The server's disk is full.",
@@ -75,9 +82,13 @@ IMAGE_BODY = {
 }
 
 
+def _lists(words: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    return {kind: list(of) for kind, of in words.items()}
+
+
 def info(session: Session, config: ServerConfig) -> dict[str, object]:
     """What SessionInfo and SessionCreated share."""
-    base = f"/v1/sessions/{session.id}"
+    base = f"{config.root_path}/v1/sessions/{session.id}"
     return {
         "id": session.id,
         "state": session.state,
@@ -100,13 +111,23 @@ def info(session: Session, config: ServerConfig) -> dict[str, object]:
     }
 
 
-def routes(manager: Manager, config: ServerConfig, uploads: Uploads) -> APIRouter:
+def routes(
+    manager: Manager, config: ServerConfig, uploads: Uploads, access: Access, limiter: Limiter
+) -> APIRouter:
     router = APIRouter(prefix="/v1", tags=["sessions"], responses=dict(PROBLEMS))
+
+    def _count_upload(request: Request, user: str) -> None:
+        """Raises TooMany. A body of unknown length counts as the largest there may be."""
+        length = request.headers.get("content-length", "")
+        size = min(int(length[:18]), config.max_upload) if length.isdigit() else config.max_upload
+        limiter.hit("pictures", user)
+        limiter.hit("kilobytes", user, cost=1 + size // 1024)
 
     @router.get("/model", response_model=ModelInfo)
     async def model() -> ModelInfo:
         """What is loaded and what it can do. Waits for a model that is loading."""
         facts = await manager.facts()
+        known = facts.vocabulary
         return ModelInfo(
             name=facts.name,
             width=facts.width,
@@ -115,6 +136,10 @@ def routes(manager: Manager, config: ServerConfig, uploads: Uploads) -> APIRoute
             examples=list(facts.examples),
             chunk_frames=facts.chunk_frames,
             device=facts.device,
+            guidance=facts.guidance,
+            guidance_range=facts.guidance_range or limits.GUIDANCE,
+            steps=facts.steps,
+            vocabulary=None if known is None else Vocabulary(words=_lists(known.words), caption=known.caption),
         )
 
     @router.post(
@@ -122,30 +147,35 @@ def routes(manager: Manager, config: ServerConfig, uploads: Uploads) -> APIRoute
     )
     async def create(request: Request) -> Response:
         """Start a session from a prompt, and from a picture or a clip where one is sent."""
+        user = user_of(request, access.check(token_of(request), "create"))
+        limiter.hit("creations", user)
+        limiter.session(user, sum(session.user == user for session in manager.running))
         if media_type(request) == JSON:
             start = parse_request(await read(request, config.max_json))
             await uploads.filters.check(Subject("prompt", text=start.prompt))
-            session = await manager.create(start)
+            session = await manager.create(start, user=user)
         elif media_type(request) == "multipart/form-data":
-            session = await _from_upload(request)
+            _count_upload(request, user)
+            session = await _from_upload(request, user)
         else:
             raise WrongMediaType("Send application/json, or multipart/form-data with `request` and `image` or `clip`.")
         created = SessionCreated.model_validate(
             {**info(session, config), "token": session.token, "view_token": session.view_token}
         )
-        location = f"/v1/sessions/{session.id}"
+        location = f"{config.root_path}/v1/sessions/{session.id}"
         response = Response(created.dump(), 201, media_type=JSON, headers={"Location": location})
         name_ice_servers(response, config.ice_servers, config.turn_secret)
         return response
 
-    async def _from_upload(request: Request) -> Session:
+    async def _from_upload(request: Request, user: str) -> Session:
         async with uploads.form(request) as form:
             start = uploads.creation(form)
             await uploads.filters.check(Subject("prompt", text=start.prompt))
             facts = await manager.facts()
-            with manager.reserve(start, facts) as place:  # who would be refused is refused before anything is decoded
+            with manager.admission.reserve(start, facts) as place:  # refused before anything is decoded
                 image, clip = await uploads.image(form, facts), await uploads.clip(form, facts)
-                return await manager.create(start, image, clip, None if clip is None else facts.fps, place=place)
+                fps = None if clip is None else facts.fps
+                return await manager.create(start, image, clip, fps, user=user, place=place)
 
     @router.get("/sessions/{session_id}", response_model=SessionInfo)
     async def look(session_id: str, request: Request, response: Response) -> SessionInfo:
@@ -159,7 +189,11 @@ def routes(manager: Manager, config: ServerConfig, uploads: Uploads) -> APIRoute
     @router.delete("/sessions/{session_id}", status_code=204)
     async def end(session_id: str, request: Request) -> Response:
         """End the session. Doing it twice is no error."""
-        await manager.get(session_id, token_of(request)).stop()
+        token = token_of(request)
+        if access.operates(token):
+            await manager.known(session_id).stop("The operator of the server ended it.")
+        else:
+            await manager.get(session_id, token).stop()
         return Response(status_code=204)
 
     @router.post(
@@ -171,6 +205,7 @@ def routes(manager: Manager, config: ServerConfig, uploads: Uploads) -> APIRoute
     async def image(session_id: str, request: Request) -> Response:
         """A new shot from this picture, at the next chunk; `image_applied` on the control socket says when."""
         session = manager.get(session_id, token_of(request))
+        _count_upload(request, user_of(request))
         async with uploads.form(request) as form:
             session.refuse_if_over()
             pixels = await uploads.image(form, session.facts)

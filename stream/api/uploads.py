@@ -11,6 +11,7 @@ from starlette.requests import Request
 from stream.config import ServerConfig
 from stream.engine.protocol import ModelFacts
 from stream.errors import InvalidRequest
+from stream.metrics import Metrics
 from stream.types import Pixels
 from stream.uploads.filters import FRAME_SECONDS, Filters, Subject
 from stream.uploads.form import Form, Quota, receive_form
@@ -20,11 +21,14 @@ from stream.uploads.pool import DecodePool
 class Uploads:
     """What a server does with uploads; one a server."""
 
-    def __init__(self, config: ServerConfig) -> None:
+    def __init__(self, config: ServerConfig, metrics: Metrics) -> None:
         self.config = config
         self.filters = Filters(config.filters)
         self.pool = DecodePool(config.upload_processes, config.upload_waiting)
         self.quota = Quota(config.upload_space)
+        metrics.upload_bytes.set_function(lambda: self.quota.used)
+        metrics.uploads_decoding.set_function(lambda: self.pool.running)
+        metrics.uploads_waiting.set_function(lambda: self.pool.waiting)
 
     @asynccontextmanager
     async def form(self, request: Request) -> AsyncIterator[Form]:

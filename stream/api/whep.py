@@ -8,12 +8,14 @@ taken, as players in the field send none. There are no counter-offers: a 406 fro
 from __future__ import annotations
 
 import re
+import time
 
 from fastapi import APIRouter, Request
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 
+from stream.access.credentials import token_of
 from stream.config import ServerConfig
 from stream.errors import Busy, Conflict, InvalidRequest, NotFound, PreconditionFailed, Unprocessable, WrongMediaType
 from stream.errors import NotAcceptable as Unacceptable
@@ -22,9 +24,10 @@ from stream.metrics import Metrics
 from stream.session.manager import Manager
 from stream.webrtc.viewer import Viewer
 
-from .requests import media_type, read, token_of
+from .requests import media_type, read
 from .sessions import PROBLEMS
 
+CONNECTS_WITHIN = 4.0  # seconds after which an offer that has not connected makes room where there is none
 SDP = "application/sdp"
 FRAGMENT = "application/trickle-ice-sdpfrag"
 ENDPOINT = {"Accept-Post": SDP, "Allow": "POST, GET, HEAD, OPTIONS"}
@@ -99,9 +102,16 @@ def routes(manager: Manager, config: ServerConfig, metrics: Metrics, viewers: di
         if not accepts(request.headers.get("accept", "*/*"), SDP):
             raise Unacceptable(f"The answer is {SDP}; accept it.")
         sdp = await text(request, SDP)
-        if sum(v.session is session for v in viewers.values()) >= config.max_viewers:
-            raise Busy(f"The session has {config.max_viewers} viewers, which is the most.", retry_after=10)
-        viewer = Viewer(session, config, metrics, on_closed=lambda gone: viewers.pop(gone.id, None))
+        owner = manager.may_steer(session, token_of(request))
+        own = [v for v in viewers.values() if v.session is session]
+        if len(own) >= config.max_viewers:
+            # Offers that do not connect must not keep others out, nor those of watchers the owner at any time.
+            old = time.monotonic() - CONNECTS_WITHIN
+            idle = [v for v in own if not v.connected and (v.began < old or (owner and not v.owner))]
+            if not idle:
+                raise Busy(f"The session has {config.max_viewers} viewers, which is the most.", retry_after=10)
+            await min(idle, key=lambda v: (v.owner, v.began)).close("replaced")
+        viewer = Viewer(session, config, metrics, owner=owner, on_closed=lambda gone: viewers.pop(gone.id, None))
         viewers[viewer.id] = viewer
         try:
             answer = await viewer.answer(sdp)
@@ -109,7 +119,7 @@ def routes(manager: Manager, config: ServerConfig, metrics: Metrics, viewers: di
             await viewer.close("refused")
             raise
         headers = {
-            "Location": f"/v1/sessions/{session.id}/whep/{viewer.id}",
+            "Location": f"{config.root_path}/v1/sessions/{session.id}/whep/{viewer.id}",
             "ETag": viewer.etag,
             "Accept-Patch": FRAGMENT,
             "Cache-Control": "no-store",

@@ -1,4 +1,4 @@
-"""`farcast eval`: what a checkpoint can do at 1 to 32 steps, measured on the toy world, or videos for VBench."""
+"""`farcast eval`: a checkpoint at 1 to 32 steps, measured on the toy world, or videos for VBench."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from models.evaluation.suite import Plan, Result
 
 app = typer.Typer(add_completion=False)
-MANY = 20  # prompts from which on clips are read in processes of their own
+MANY = 20  # prompts from which on clips are analysed in processes of their own
 
 
 @app.command("eval")
@@ -33,7 +33,9 @@ def evaluate(
     prompts: Annotated[int | None, typer.Option(help="Prompts at every step count; 200 if left out.")] = None,
     seed: Annotated[int, typer.Option(help="Another seed draws other prompts.")] = 0,
     minutes: Annotated[float | None, typer.Option(help="Length of the long take; 0 = none, 10 if left out.")] = None,
-    sampler: Annotated[str, typer.Option(help="flowmap, or renoise for endpoint-consistency students.")] = "flowmap",
+    method: Annotated[
+        str, typer.Option("--sampler", help="flowmap, or renoise for endpoint-consistency students.")
+    ] = "flowmap",
     guidance: Annotated[
         float | None, typer.Option(help="Classifier-free guidance; 1 = off, left out = the model's own.")
     ] = None,
@@ -52,7 +54,7 @@ def evaluate(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     jobs: Annotated[
-        int | None, typer.Option(help="Processes that read clips beside the one that makes them; default: free cores.")
+        int | None, typer.Option(help="Processes that analyse clips, beside the one that samples; default: free cores.")
     ] = None,
     vbench: Annotated[Path | None, typer.Option(help="Write videos for VBench into this folder instead.")] = None,
     prompt_list: Annotated[
@@ -61,37 +63,37 @@ def evaluate(
     samples: Annotated[int | None, typer.Option(help="With --vbench: videos a prompt; as VBench wants.")] = None,
     frames: Annotated[int, typer.Option(help="With --vbench: frames a video.")] = 81,
 ) -> None:
-    """Examine a checkpoint."""
+    """Evaluate a checkpoint."""
     folder = out if out is not None else vbench
     if folder is not None and folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder} is a file; give a folder to write into.")
     from models.evaluation.suite import QUICK, Plan
-    from models.evaluation.tasks.sampler import Maker
+    from models.evaluation.tasks.sampler import Sampler
     from models.rollout.state import SAMPLERS
 
-    if sampler not in SAMPLERS:
-        raise ConfigError(f"--sampler must be {' or '.join(SAMPLERS)}, not {sampler!r}.")
+    if method not in SAMPLERS:
+        raise ConfigError(f"--sampler must be {' or '.join(SAMPLERS)}, not {method!r}.")
     plan = asked_for(QUICK if quick else Plan(), seed=seed, steps=steps, prompts=prompts, minutes=minutes, jobs=jobs)
     if more and not compare:
         raise ConfigError(f"{more[0]!r} stands alone; put --compare before the checkpoints to compare.")
     if vbench is not None:
         if prompt_list is None:
             raise ConfigError("--vbench needs --prompt-list: VBench's prompts/prompts_per_dimension, or a .txt of it.")
-        maker = Maker(opened(model, device), sampler, guidance)
+        sampler = Sampler(opened(model, device), method, guidance)
         count = plan.base if steps is not None else 4
-        show_vbench(write_vbench(maker, vbench, prompt_list, count, samples, frames, seed), json)
+        show_vbench(write_vbench(sampler, vbench, prompt_list, count, samples, frames, seed), json)
         return
     others = {}
     for text in (*(compare or ()), *(more or ())):
         name, place, how, scale = rival(text, SAMPLERS)
-        others[name] = Maker(opened(place, device), how, guidance if scale is None else scale)
+        others[name] = Sampler(opened(place, device), how, guidance if scale is None else scale)
     if others and model is None:
         show_comparison(others, plan, out, json)
         return
     from models.evaluation.suite import examine
     from models.evaluation.thresholds import bars
 
-    result = examine(Maker(opened(model, device), sampler, guidance), plan, teller(), others)
+    result = examine(Sampler(opened(model, device), method, guidance), plan, teller(), others)
     measured = bars(result.figures)
     document = report.document("eval", finite(result.figures), measured)
     if out is not None:
@@ -184,11 +186,11 @@ def draw(result: Result, out: Path) -> None:
         raise ConfigError(f"{out} cannot be written: {error.strerror}. Choose another --out.") from None
 
 
-def show_comparison(makers: Mapping[str, Any], plan: Plan, out: Path | None, json: bool) -> None:
+def show_comparison(samplers: Mapping[str, Any], plan: Plan, out: Path | None, json: bool) -> None:
     """The curves of several checkpoints, printed and drawn. Raises ConfigError."""
     from models.evaluation import compare
 
-    made = compare.compare(makers, plan, teller())
+    made = compare.compare(samplers, plan, teller())
     measured = compare.bars(made.figures)
     document = report.document("eval-compare", finite(made.figures), measured)
     if out is not None:
@@ -214,7 +216,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_vbench(
-    maker: Any, folder: Path, prompt_list: Path, steps: int, samples: int | None, frames: int, seed: int
+    sampler: Any, folder: Path, prompt_list: Path, steps: int, samples: int | None, frames: int, seed: int
 ) -> dict[str, Any]:
     """Videos for every list; how many there are and how steady the new ones are."""
     from models.evaluation.tasks import vbench
@@ -224,20 +226,20 @@ def write_vbench(
         raise ConfigError(f"--frames is {frames}; VBench needs 2 or more.")
 
     def write(pixels: np.ndarray[Any, np.dtype[np.uint8]], path: Path) -> None:
-        with Mp4(path, maker.bundle.width, maker.bundle.height, maker.bundle.fps) as clip:
+        with Mp4(path, sampler.bundle.width, sampler.bundle.height, sampler.bundle.fps) as clip:
             clip.write(pixels)
 
     done: dict[str, Any] = {}
     for path in vbench.lists(prompt_list):
         prompts = vbench.read_prompts(path)
         todo = list(vbench.videos(prompts, seed, vbench.samples_for(path, samples)))
-        steady = vbench.make(maker, todo, folder / path.stem, write, steps=steps, frames=frames, progress=teller())
+        steady = vbench.make(sampler, todo, folder / path.stem, write, steps=steps, frames=frames, progress=teller())
         done[path.stem] = {
             "videos": len(todo),
             "made": len(steady),
             "temporal_flickering": float(np.mean(steady)) if steady else None,
         }
-    return {"model": maker.bundle.name, "steps": steps, "folder": str(folder), "lists": done}
+    return {"model": sampler.bundle.name, "steps": steps, "folder": str(folder), "lists": done}
 
 
 def show_vbench(figures: Mapping[str, Any], json: bool) -> None:

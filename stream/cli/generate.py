@@ -26,7 +26,7 @@ def generate(
     prompt: Annotated[str, typer.Option(help="What the video should show.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The MP4 to write.")],
     image: Annotated[Path | None, typer.Option(help="Start from this picture.")] = None,
-    video: Annotated[Path | None, typer.Option(help="Go on from the end of this clip.")] = None,
+    video: Annotated[Path | None, typer.Option("--clip", help="Go on from the end of this clip.")] = None,
     frames: Annotated[int, typer.Option(help="Frames to make.")] = 81,
     steps: Annotated[int | None, typer.Option(help="Steps a chunk, 1 to 50; left out = 4.")] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same arguments: same frames.")] = 0,
@@ -42,7 +42,7 @@ def generate(
 ) -> None:
     """Write a clip."""
     if image is not None and video is not None:
-        raise OutputError("Give --image or --video, not both.", code="invalid")
+        raise OutputError("Give --image or --clip, not both.", code="invalid")
     check_folder(output)
     from models.checkpoint.load import open_weights
     from models.media.read import open_image, read_clip

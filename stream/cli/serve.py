@@ -4,26 +4,58 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 from platformdirs import user_state_path
 
-from stream.config import ServerConfig
+from stream.config import LOOPBACK_NAMES, ApiKey, RateLimits, ServerConfig
 from stream.errors import ConfigError
 from stream.ice import IceServer
 from stream.server import run
 
-from .log_format import OneLine
+from . import logs
 from .options import Decoder, Execution, Lora, Model
+from .settings import masked, settings
 
 app = typer.Typer(add_completion=False)
 
 
 @app.command()
 def serve(
+    context: typer.Context,
+    config: Annotated[
+        Path | None, typer.Option(help="TOML file with any of these options; left out = farcast.toml, if it is here.")
+    ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for every network.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="TCP port of the page and the API; 0 = any free one.")] = 8000,
+    api_key: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[SCOPE:]KEY",
+            help="Key that lets start sessions (create:) or list and end all (operate:); both without a scope. Better "
+            "in FARCAST_API_KEY, or:",
+        ),
+    ] = None,
+    api_key_file: Annotated[Path | None, typer.Option(help="File with one such key a line.")] = None,
+    open_: Annotated[
+        bool, typer.Option("--open", help="Let everybody in who reaches the server, without a key.")
+    ] = False,
+    public_url: Annotated[
+        list[str] | None, typer.Option(help="Address of the page behind a proxy, https://NAME; may be repeated.")
+    ] = None,
+    root_path: Annotated[
+        str, typer.Option(help="Path prefix under which a proxy serves this server, such as /farcast.")
+    ] = "",
+    allow_origin: Annotated[
+        list[str] | None, typer.Option(help="Other page that may use this server, https://NAME; may be repeated.")
+    ] = None,
+    user_sessions: Annotated[
+        int, typer.Option(help="Sessions of one user (key or address) at once; 0 = no limits of one user.")
+    ] = -1,
+    max_minutes: Annotated[float, typer.Option(help="How long a session may last; 0 = for ever.")] = 0.0,
     model: Model = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     execution: Execution = "eager",
@@ -94,49 +126,63 @@ def serve(
     renderer: Annotated[str, typer.Option(hidden=True)] = ServerConfig.renderer,
 ) -> None:
     """Serve the page and the API until Ctrl-C."""
-    level = logging.getLevelNamesMapping().get(log_level.upper())
+    values = settings(serve, context, config)
+    level = logging.getLevelNamesMapping().get(values["log_level"].upper())
     if level is None:
-        raise ConfigError(f"--log-level must be debug, info, warning or error, not {log_level!r}.")
-    if device not in ("auto", "cpu", "cuda"):
-        raise ConfigError(f"--device must be auto, cpu or cuda, not {device!r}.")
-    handler = logging.StreamHandler()
-    handler.setFormatter(OneLine("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
-    logging.basicConfig(level=level, handlers=[handler])
-    for noisy in ("aioice", "aiortc", "httpx", "libav"):
-        logging.getLogger(noisy).setLevel(max(level, logging.WARNING))
-    logging.getLogger("python_multipart").setLevel(max(level, logging.ERROR))  # it warns of every odd byte of a form
-    config = ServerConfig(
-        host=host,
-        port=port,
-        model=model,
-        device=device,
-        execution=execution,
-        decoder=decoder,
-        lora=tuple(lora or ()),
-        engine=engine,
-        renderer=renderer,
-        engine_threads=threads,
-        max_sessions=max_sessions,
-        renders=renders,
-        render_seconds=render_minutes * 60,
-        ice_addresses=tuple(ice_address or ()),
-        ice_ports=port_range(ice_ports),
-        public_address=public_address,
-        ice_servers=tuple(IceServer(url) for url in ice_server or ()),
-        turn_secret=turn_secret or None,
-        relay=relay,
-        filters=tuple(content_filter or ()),
-        record=record,
-        record_dir=record_dir,
-        record_seconds=record_minutes * 60,
-        record_bytes=record_size * 2**20,
-        record_space=record_space * 2**20,
-        record_keep=record_keep * 60,
-        state_dir=state_folder(state_dir, port) if state else None,
-        state_bytes=state_size * 2**20,
-        state_keep=state_hours * 3600,
+        raise ConfigError(f"--log-level must be debug, info, warning or error, not {values['log_level']!r}.")
+    logs.set_up(level)
+    logging.getLogger("farcast").info("options: %s", masked(values))
+    asyncio.run(run(server_config(values), level))
+
+
+def server_config(values: Mapping[str, Any]) -> ServerConfig:
+    """The server's configuration of the command's options. Raises ConfigError."""
+    if values["device"] not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f"--device must be auto, cpu or cuda, not {values['device']!r}.")
+    same = ("host", "port", "model", "device", "execution", "engine", "renderer", "max_sessions", "renders", "decoder",
+        "public_address", "relay", "record", "record_dir", "root_path")  # fmt: skip
+    return ServerConfig(
+        **{name: values[name] for name in same},
+        api_keys=read_keys(values["api_key"] or (), values["api_key_file"]),
+        open=values["open"],
+        public_urls=tuple(values["public_url"] or ()),
+        allow_origins=tuple(values["allow_origin"] or ()),
+        rates=rates(values["user_sessions"], values["host"], values["max_sessions"]),
+        lifetime=values["max_minutes"] * 60,
+        lora=tuple(values["lora"] or ()),
+        engine_threads=values["threads"],
+        render_seconds=values["render_minutes"] * 60,
+        ice_addresses=tuple(values["ice_address"] or ()),
+        ice_ports=port_range(values["ice_ports"]),
+        ice_servers=tuple(IceServer(url) for url in values["ice_server"] or ()),
+        turn_secret=values["turn_secret"] or None,
+        record_seconds=values["record_minutes"] * 60,
+        record_bytes=values["record_size"] * 2**20,
+        record_space=values["record_space"] * 2**20,
+        record_keep=values["record_keep"] * 60,
+        filters=tuple(values["content_filter"] or ()),
+        state_dir=state_folder(values["state_dir"], values["port"]) if values["state"] else None,
+        state_bytes=values["state_size"] * 2**20,
+        state_keep=values["state_hours"] * 3600,
     )
-    asyncio.run(run(config, level))
+
+
+def read_keys(given: Sequence[str], file: Path | None) -> tuple[ApiKey, ...]:
+    """Keys of the command line, the environment and a file. Raises ConfigError."""
+    lines = list(given)
+    if file is not None:
+        try:
+            lines += file.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{file} cannot be read: {error}. Give another with --api-key-file.") from None
+    return tuple(ApiKey.parse(line) for line in lines if line.strip() and not line.startswith("#"))
+
+
+def rates(sessions: int, host: str, places: int) -> RateLimits | None:
+    """Limits of one user. Left out (-1): none where only this machine reaches the server, else half of the places."""
+    if sessions == 0 or (sessions < 0 and host in LOOPBACK_NAMES):
+        return None
+    return RateLimits(sessions=sessions if sessions > 0 else max(1, places // 2))
 
 
 def state_folder(named: str | None, port: int) -> str | None:
@@ -154,5 +200,3 @@ def port_range(text: str | None) -> tuple[int, int] | None:
     if not (dash and low.strip().isdigit() and high.strip().isdigit()):
         raise ConfigError(f"--ice-ports must be LOW-HIGH like 50000-50100, not {text!r}.")
     return int(low), int(high)
-
-

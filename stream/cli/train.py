@@ -1,4 +1,4 @@
-"""`farcast train`: the rungs of the training ladder."""
+"""`farcast train`: the stages of training."""
 
 from __future__ import annotations
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from stream.governor import ChunkPlan
+from stream.governor import ChunkPlan, ChunkReport
 from stream.types import Pixels
 
-from .protocol import PromptApplied
+from .protocol import ChunkMade, PromptApplied
 
 
 @dataclass
@@ -44,3 +44,38 @@ class ChunkInProgress:
     def steps(self) -> int:
         """Steps that have run."""
         return len(self.sigmas) - 1
+
+    def made(
+        self,
+        inputs: ChunkInputs,
+        frames: Pixels,
+        report: ChunkReport,
+        *,
+        session: str,
+        chunk: int,
+        frame: int,
+        now: float,
+        free_since: float,
+        serials: tuple[int, int],
+    ) -> ChunkMade:
+        """The event that carries its frames. free_since: when the device was free for it; serials: of the newest prompt
+        and picture that it carries."""
+        prompt_serial, image_serial = serials
+        return ChunkMade(
+            session,
+            chunk,
+            frame,
+            frames,
+            tuple(self.sigmas),
+            took=now - self.began,
+            cycle=now - free_since,
+            budget=self.plan.deadline - self.began,
+            late=report.late_s,
+            made_at=now,
+            prompt_serial=prompt_serial,
+            image_serial=image_serial,
+            replaces_queue=self.replaces_queue,
+            opened=tuple(inputs.opened),
+            shot=inputs.image,
+            rebuilt=inputs.rebuilt,
+        )

@@ -9,8 +9,11 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
+from models.checkpoint.vocabulary import Vocabulary
 from stream.governor import Dial
 from stream.types import Mix, Pixels
+
+from .heartbeat import HANG_S
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,9 @@ class ModelFacts:
     threads: int = 0  # of the CPU
     library: str = ""  # what computes, with its version
     fixed_sigmas: tuple[float, ...] = ()  # noise levels the model must run at, 1 down to 0; () = any
+    guidance_range: tuple[float, float] | None = None  # what a session may ask for; None = anything on the wire
+    steps: int | None = None  # the default ceiling of the dial; None = the wire's
+    vocabulary: Vocabulary | None = None  # None: free text
 
     @property
     def chunk_seconds(self) -> float:
@@ -49,6 +55,7 @@ class EngineOptions:
     level: int = logging.INFO
     decoder: str | None = None
     lora: tuple[str, ...] = ()
+    hang_s: float = HANG_S  # see heartbeat
 
 
 # --- server -> engine
@@ -258,6 +265,15 @@ class SessionLost:
 
 
 @dataclass(frozen=True)
+class Evicted:
+    """The session's slot was given up for want of memory. Opened again from its snapshot, it can go on."""
+
+    session: str
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
 class Saved:
     """Enough to continue the session after chunk `chunk` in another engine process."""
 
@@ -284,6 +300,7 @@ Event = (
     | DropFrom
     | Refused
     | SessionLost
+    | Evicted
     | Saved
     | Measured
 )

@@ -1,33 +1,28 @@
-"""The engine process: one loop that runs units of work, always for the session whose picture runs dry first.
+"""One loop in the engine process that runs units of work, always for the session whose picture runs dry first.
 
 It knows no asyncio, no sockets and no clients: commands come in through one pipe, events go out through it. Between any
-two units it reads what has come, so a prompt never waits longer than one step.
+two units it reads what has come, so a prompt never waits longer than one step; and no more of it than `COMMANDS`, so
+that a flood of commands does not keep the device idle.
 """
 
 from __future__ import annotations
 
-import importlib
 import logging
-import os
-import signal
-import time
+from collections.abc import Callable
 from functools import partial
 from multiprocessing.connection import Connection
-from typing import Protocol
 
-from models.errors import FarcastError, ModelError
+from models.errors import FarcastError
 from stream.governor import CostModel, loads, pick
 
-from .backend import Model
+from .backend import Model, Unit
+from .heartbeat import FIRST_S, HANG_FACTOR, HANG_S, Heartbeat
 from .protocol import (
     Close,
     Command,
-    EngineOptions,
     Event,
-    LoadFailed,
     Open,
     PlayoutReport,
-    Ready,
     Refused,
     Rewind,
     Saved,
@@ -38,101 +33,117 @@ from .protocol import (
     SetPrompt,
     Shutdown,
 )
+from .shedding import Shedding
 from .slot import Slot, monotonic
 
 log = logging.getLogger("farcast.engine")
 
+COMMANDS = 64  # read between two units at most
 IDLE = 0.5  # seconds to sleep at most when there is nothing to do
 SAVE_RATE = 8e6  # bytes a second of snapshots of one session; small ones are made after every chunk
 SAVE_SHARE = 0.03  # of the time at most
 
 
-class CrashMarker(Protocol):
-    """Memory shared with the server: the session whose work is being done. The server reads it after a crash."""
-
-    value: bytes
-
-
-def main(pipe: Connection, options: EngineOptions, crash_marker: CrashMarker) -> None:
-    """Entry point of the process. Ends when told to, or when the server is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the server's to handle; it then closes the pipe
-    logging.basicConfig(level=options.level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # idle threads must not keep a shared core busy
-    began = time.monotonic()
-    try:
-        model = _load(options)
-        pipe.send(Ready(model.facts, time.monotonic() - began))
-        Scheduler(pipe, model, max_lead=options.max_lead, crash_marker=crash_marker).run()
-    except FarcastError as error:
-        pipe.send(LoadFailed(error.code, str(error)))
-    except (EOFError, BrokenPipeError, ConnectionResetError):
-        pass  # the server is gone, and so is everybody this process worked for
-    except MemoryError:
-        log.error("The engine is out of memory.")
-        raise SystemExit(1) from None
-
-
-def _load(options: EngineOptions) -> Model:
-    module, _, name = options.factory.partition(":")
-    try:
-        factory = getattr(importlib.import_module(module), name)
-    except ImportError as error:
-        raise ModelError(
-            f"The engine needs a package that is not installed ({error.name}). Install farcast-server.",
-            code="not_installed",
-        ) from error
-    extra = {name: value for name in ("decoder", "lora") if (value := getattr(options, name))}
-    model: Model = factory(options.model, options.device, options.threads, options.execution, **extra)
-    return model
-
-
 class Scheduler:
-    """All sessions of the device."""
+    """All sessions of the device. hang_s: the least time after which a unit of work counts as hung."""
 
-    def __init__(self, pipe: Connection, model: Model, *, max_lead: float, crash_marker: CrashMarker) -> None:
+    def __init__(
+        self, pipe: Connection, model: Model, heartbeat: Heartbeat, *, max_lead: float, hang_s: float = HANG_S
+    ) -> None:
         self.pipe = pipe
-        self.crash_marker = crash_marker
         self.model = model
+        self.heartbeat = heartbeat
         self.max_lead = max_lead
+        self.hang_s = hang_s
         self.costs = CostModel()
         self.slots: dict[str, Slot] = {}
         self.saved_at: dict[str, float] = {}  # when the next snapshot may be made
+        self.shedding = Shedding()
         self.running = True
 
     def run(self) -> None:
+        """Until `Shutdown`. Raises EOFError or OSError when the server is gone."""
         while self.running:
             now = monotonic()
             waits = {slot: slot.wait(now) for slot in self.slots.values()}
             ready = [slot for slot, wait in waits.items() if wait <= 0]
+            self.heartbeat.beat("idle", limit=max(self.hang_s, 2 * IDLE))
             self.read(0.0 if ready else min([IDLE, *waits.values()]))
             if not self.running:
                 return
             now = monotonic()
-            slot = pick([s for s in ready if s.session in self.slots], deadline=partial(Slot.deadline, now=now))
-            if slot is not None and slot.wait(now) <= 0:
-                self.step(slot)
+            for slot in list(self.slots.values()):
+                if (rewind := slot.waiting_rewind(now)) is not None:
+                    self.change(slot, rewind)
+            ready = [slot for slot in ready if self.slots.get(slot.session) is slot]
+            nearest = pick(ready, deadline=partial(Slot.deadline, now=now))
+            if nearest is not None and nearest.wait(now) <= 0:
+                self.step(nearest)
 
     def step(self, slot: Slot) -> None:
         """One unit of work for one session. An error of the model ends that session, not the engine."""
-        self.crash_marker.value = slot.session.encode()
         if slot.current is None:
             self.share()  # a chunk is about to be planned: by what costs and dials are now
-        try:
-            for event in slot.run():
-                self.send(event)
+        unit = slot.rollout.next()
+        self.heartbeat.beat(unit.kind, slot.session, limit=self.limit(unit))
+        if self.guarded(slot.session, slot.run, slot=slot, kind=unit.kind):
             self.save(slot)
-        except (EOFError, OSError, MemoryError):
+
+    def limit(self, unit: Unit) -> float:
+        """Seconds after which this unit counts as hung."""
+        if not self.costs.known(unit.kind, unit.cost_key):
+            return max(self.hang_s, FIRST_S)
+        return max(self.hang_s, HANG_FACTOR * self.costs.estimate(unit.kind, 0.9, unit.cost_key))
+
+    def guarded(
+        self, session: str, work: Callable[[], list[Event]], *, slot: Slot | None = None, kind: str = ""
+    ) -> bool:
+        """Do it and send the events. Whatever the model raises ends this session, or makes room; False then."""
+        short = False
+        try:
+            for event in work():
+                self.send(event)
+            return True
+        except (EOFError, OSError):
             raise
         except Exception as error:
-            log.exception("session %s is lost", slot.session)
-            self.lose(slot.session, error)
+            short = self.model.out_of_memory(error)
+            if not short:
+                log.exception("session %s is lost", session)
+                self.lose(session, error)
+        if short:  # here, where nothing holds the tensors of the frames that failed any more
+            self.make_room(session, slot, kind)
+        return False
+
+    def make_room(self, session: str, slot: Slot | None, kind: str) -> None:
+        """Memory ran out in this session's work; see `shedding`."""
+        log.error("out of memory in the work of session %s", session)
+        change: SetPrompt | SetImage | None = None
+        if slot is not None:
+            change = {"prompt": slot.next_prompt, "encode": slot.next_image}.get(kind)
+        if change is not None:  # not to be tried again when the session is opened again
+            message = "The device has no memory for this now. Try again later."
+            self.send(Refused(session, change.serial, "out_of_memory", message))
+        held = {name for name, other in self.slots.items() if other.held}
+        for event in self.shedding.on_out_of_memory(monotonic(), session, list(self.slots), held):
+            self.drop(event.session, forget=isinstance(event, SessionLost))
+            self.send(event)
+        self.model.free_memory()
+        self.share()
 
     def lose(self, session: str, error: Exception) -> None:
-        self.slots.pop(session, None)
-        self.saved_at.pop(session, None)
+        self.drop(session)
         code = getattr(error, "code", "model_failed")
         text = str(error) if isinstance(error, FarcastError) else "The model failed on this session. Start a new one."
         self.send(SessionLost(session, code, text))
+
+    def drop(self, session: str, *, forget: bool = True) -> None:
+        """Let go of a slot. forget: the session does not come back."""
+        if (slot := self.slots.pop(session, None)) is not None:
+            slot.release()
+        self.saved_at.pop(session, None)
+        if forget:
+            self.shedding.forget(session)
 
     def save(self, slot: Slot) -> None:
         """A snapshot between two chunks, often enough to lose little, rarely enough to cost little."""
@@ -140,13 +151,18 @@ class Scheduler:
         if slot.in_chunk or now < self.saved_at.get(slot.session, 0.0):
             return
         chunk = slot.rollout.chunk
-        blob = self.model.save(slot.rollout)
-        if blob is None:
-            self.saved_at[slot.session] = float("inf")
-            return
-        done = monotonic()
-        self.saved_at[slot.session] = done + max(len(blob) / SAVE_RATE, (done - now) / SAVE_SHARE)
-        self.send(Saved(slot.session, chunk, blob))
+        self.heartbeat.beat("save", slot.session, limit=FIRST_S)
+
+        def saved() -> list[Event]:
+            blob = self.model.save(slot.rollout)
+            if blob is None:
+                self.saved_at[slot.session] = float("inf")
+                return []
+            done = monotonic()
+            self.saved_at[slot.session] = done + max(len(blob) / SAVE_RATE, (done - now) / SAVE_SHARE)
+            return [Saved(slot.session, chunk, blob)]
+
+        self.guarded(slot.session, saved, slot=slot, kind="save")
 
     def send(self, event: Event) -> None:
         self.pipe.send(event)
@@ -154,10 +170,17 @@ class Scheduler:
     # --- commands
 
     def read(self, timeout: float) -> None:
-        """Everything that has come, waiting up to `timeout` seconds for the first."""
-        while self.running and self.pipe.poll(timeout):
-            self.apply(self.pipe.recv())
+        """What has come, waiting up to `timeout` seconds for the first. Of one session's rewinds the last counts."""
+        commands: list[Command] = []
+        while len(commands) < COMMANDS and self.pipe.poll(timeout):
+            commands.append(self.pipe.recv())
             timeout = 0.0
+        last = {command.session: command for command in commands if isinstance(command, Rewind)}
+        for command in commands:
+            if not isinstance(command, Rewind) or last[command.session] is command:
+                self.apply(command)
+            if not self.running:
+                return
 
     def apply(self, command: Command) -> None:
         if isinstance(command, Shutdown):
@@ -167,8 +190,7 @@ class Scheduler:
         elif (slot := self.slots.get(command.session)) is None:
             return  # closed or lost in the meantime; the server knows
         elif isinstance(command, Close):
-            del self.slots[command.session]
-            self.saved_at.pop(command.session, None)
+            self.drop(command.session)
             self.share()
         elif isinstance(command, PlayoutReport):
             slot.mirror.on_report(command)
@@ -179,41 +201,34 @@ class Scheduler:
             self.change(slot, command)
 
     def change(self, slot: Slot, command: SetPrompt | SetDial | SetImage | Rewind) -> None:
-        self.crash_marker.value = slot.session.encode()
-        try:
-            if isinstance(command, SetPrompt):
-                events = slot.set_prompt(command)
-            elif isinstance(command, SetDial):
-                events = slot.set_dial(command)
-            elif isinstance(command, SetImage):
-                events = slot.set_image(command)
-            else:
-                events = slot.rewind(command)
-        except FarcastError as error:
-            events = [Refused(slot.session, command.serial, error.code, str(error))]
-        except (EOFError, OSError, MemoryError):
-            raise
-        except Exception as error:
-            log.exception("session %s is lost", slot.session)
-            self.lose(slot.session, error)
-            return
-        for event in events:
-            self.send(event)
+        self.heartbeat.beat("change", slot.session, limit=FIRST_S)
+
+        def changed() -> list[Event]:
+            try:
+                if isinstance(command, SetPrompt):
+                    return slot.set_prompt(command)
+                if isinstance(command, SetDial):
+                    return slot.set_dial(command)
+                if isinstance(command, SetImage):
+                    return slot.set_image(command)
+                return slot.rewind(command)
+            except FarcastError as error:
+                return [Refused(slot.session, command.serial, error.code, str(error))]
+
+        self.guarded(slot.session, changed, slot=slot, kind="change")
 
     def open(self, request: Open) -> None:
-        self.crash_marker.value = request.session.encode()
-        try:
+        self.heartbeat.beat("open", request.session, limit=FIRST_S)
+
+        def opened() -> list[Event]:
             rollout = self.model.load(request.snapshot) if request.snapshot else self.model.open(request)
             self.slots[request.session] = Slot(
                 request, rollout, self.model.facts, self.costs, max_lead=self.max_lead, clock=monotonic
             )
-        except FarcastError as error:
-            self.send(SessionLost(request.session, error.code, str(error)))
-        except (EOFError, OSError, MemoryError):
-            raise
-        except Exception as error:
-            log.exception("session %s cannot be opened", request.session)
-            self.lose(request.session, error)
+            self.shedding.opened(request.session)
+            return []
+
+        self.guarded(request.session, opened)
         self.share()
 
     def share(self) -> None:

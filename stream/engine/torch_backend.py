@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 
 import torch
@@ -15,6 +16,8 @@ from models.rollout.rollout import Rollout
 
 from .protocol import ModelFacts, Open
 
+# What RuntimeErrors of the allocator and of oneDNN say.
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "could not create a primitive", "could not create a memory")
 WARM_CHUNKS = 3  # chunk 0, the first full one, and one with a context: every shape of a young stream
 
 
@@ -37,6 +40,9 @@ class TorchModel:
             threads=torch.get_num_threads(),
             library=f"torch {torch.__version__}",
             fixed_sigmas=bundle.fixed_sigmas,
+            guidance_range=bundle.guidance_range,
+            steps=bundle.steps,
+            vocabulary=bundle.vocabulary,
         )
 
     def open(self, request: Open) -> Rollout:
@@ -58,6 +64,18 @@ class TorchModel:
     def load(self, blob: bytes) -> Rollout:
         """The rollout that `save` saved. Raises models.errors.RequestError."""
         return snapshot.load(self.bundle, snapshot_bytes.unpack(blob))
+
+    def out_of_memory(self, error: Exception) -> bool:
+        """PyTorch says so with an error of its own on a GPU, and with words on a CPU."""
+        if isinstance(error, MemoryError | torch.OutOfMemoryError):
+            return True
+        return isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY)
+
+    def free_memory(self) -> None:
+        """Give the allocator's unused blocks back to the device."""
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
     def warm_up(self) -> None:
         """Run the first chunks once, so that no session pays for compilation and allocation."""

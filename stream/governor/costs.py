@@ -100,6 +100,10 @@ class CostModel:
             self._windows.pop(next(iter(self._windows)))
         self._windows.setdefault((kind, key), self._window(kind)).add(value)
 
+    def known(self, kind: str, key: Hashable = ()) -> bool:
+        """Whether a unit of this kind and key was ever measured."""
+        return (kind, key) in self._windows if key != () else kind in self._pooled
+
     def quantile(self, kind: str, q: float, key: Hashable = ()) -> float | None:
         """Seconds; falls back from (kind, key) to the kind as a whole; None when the kind was never seen."""
         window = self._find(kind, key)

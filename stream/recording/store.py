@@ -100,8 +100,8 @@ class Recordings:
         recording.on_complete = stored.complete
         return recording
 
-    def find(self, session: str, token: str | None) -> StoredRecording:
-        """Raises NotFound, Unauthorised."""
+    def known(self, session: str) -> StoredRecording:
+        """The recording, whoever asks. Raises NotFound."""
         if not self.config.record:
             raise NotFound("This server keeps no recordings (--no-record).", code="no_recording")
         kept = self.kept.get(session)
@@ -109,10 +109,13 @@ class Recordings:
             raise NotFound(
                 "There is no recording of such a session. It may have been deleted by now.", code="no_recording"
             )
+        return kept
+
+    def find(self, session: str, token: str | None) -> StoredRecording:
+        """Raises NotFound, Unauthorised."""
+        kept = self.known(session)
         if token is None or not any(hmac.compare_digest(token.encode(), own.encode()) for own in kept.tokens):
-            raise Unauthorised(
-                "A recording needs its session's token: `Authorization: Bearer TOKEN` or `?token=TOKEN`."
-            )
+            raise Unauthorised("A recording needs its session's token: `Authorization: Bearer TOKEN`.")
         return kept
 
     def reap(self, now: float) -> None:

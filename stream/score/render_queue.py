@@ -27,7 +27,8 @@ from .log import to_json
 
 log = logging.getLogger("farcast.renders")
 
-QUEUED = 4
+QUEUED = 8
+QUEUED_EACH = 4  # of one session
 KEPT = 8  # finished ones, the newest
 KEPT_SECONDS = 3600.0
 LINE = 64 * 1024  # of the process's reports
@@ -40,7 +41,8 @@ class Render:
     id: str
     steps: int | None
     frames: int
-    tokens: frozenset[str]  # who may ask for it
+    token: str  # of its session; who has it may cancel the render
+    view_token: str  # who has it may see the render
     score: Path
     video: Path
     state: Literal["queued", "running", "done", "failed"] = "queued"
@@ -82,7 +84,9 @@ class Renders:
         self._folder: Path | None = None
         self.pid: int | None = None  # of the process that renders now
 
-    async def add(self, document: dict[str, Any], frames: int, steps: int | None, tokens: frozenset[str]) -> Render:
+    async def add(
+        self, document: dict[str, Any], frames: int, steps: int | None, token: str, view_token: str
+    ) -> Render:
         """Queue a take. Raises Conflict when there is nothing to render, TooLarge, Busy."""
         self._forget()
         if not self.config.renders:
@@ -98,13 +102,15 @@ class Renders:
                 "Download the score and use `farcast render`.",
                 code="take_too_long",
             )
+        if sum(waiting.token == token for waiting in self._queue) >= QUEUED_EACH:
+            raise Busy("Renders of this session wait already. Ask again when one is done.", code="full", retry_after=30)
         if len(self._queue) >= QUEUED:
             raise Busy(f"{QUEUED} takes wait to be rendered already. Try again later.", code="full", retry_after=30)
         if self._folder is None:
             self._folder = Path(tempfile.mkdtemp(prefix="farcast-renders-"))
         name = secrets.token_urlsafe(12)
         files = (self._folder / f"{name}.json", self._folder / f"{name}.mp4")
-        render = Render(name, steps, frames, tokens, *files)
+        render = Render(name, steps, frames, token, view_token, *files)
         self._renders[name] = render
         self._queue.append(render)
         try:
@@ -116,14 +122,27 @@ class Renders:
             self._worker = asyncio.create_task(self._work(), name="renders")
         return render
 
-    def get(self, render_id: str, token: str | None) -> Render:
-        """Raises NotFound, Unauthorised."""
+    def known(self, render_id: str) -> Render:
+        """The render, whoever asks. Raises NotFound."""
         self._forget()
         render = self._renders.get(render_id)
         if render is None:
             raise NotFound("There is no such render. It may be over an hour old; start it again.", code="no_render")
-        if token is None or not any(secrets.compare_digest(token.encode(), known.encode()) for known in render.tokens):
+        return render
+
+    def get(self, render_id: str, token: str | None, *, steer: bool = False) -> Render:
+        """The render, for those who may watch its session; with `steer` for those who may steer it.
+
+        Raises NotFound, Unauthorised.
+        """
+        render = self.known(render_id)
+        given = (token or "").encode()
+        if secrets.compare_digest(given, render.token.encode()):
+            return render
+        if not secrets.compare_digest(given, render.view_token.encode()):
             raise Unauthorised("A render needs the token of its session, or its view token.")
+        if steer:
+            raise Unauthorised("This token only lets you see the render, not cancel it.", code="watch_only")
         return render
 
     def cancel(self, render: Render) -> None:

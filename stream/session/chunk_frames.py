@@ -32,9 +32,7 @@ def frames_of(made: ChunkMade, *, after: int) -> list[Frame]:
     return frames
 
 
-def chunk_messages(
-    made: ChunkMade, facts: ModelFacts, playout: Playout[Frame], prompt: str
-) -> Iterator[ServerMessage]:
+def chunk_messages(made: ChunkMade, facts: ModelFacts, playout: Playout[Frame], prompt: str) -> Iterator[ServerMessage]:
     """What clients are sent about a chunk."""
     seconds = len(made.frames) / facts.fps
     yield Chunk(

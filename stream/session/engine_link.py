@@ -15,6 +15,7 @@ from stream.engine.protocol import (
     DialTaken,
     DropFrom,
     Event,
+    Evicted,
     Open,
     PlayoutReport,
     Refused,
@@ -58,6 +59,9 @@ class Owner(Protocol):
     def on_saved(self) -> None:
         """There is a newer snapshot."""
 
+    def on_evicted(self, message: str, code: str) -> None:
+        """The slot is gone; the session goes on in a new one."""
+
 
 class EngineLink:
     """Opens the slot when it is made. Nothing here waits for the engine."""
@@ -80,7 +84,7 @@ class EngineLink:
             opening = resumed.opening(opening)
             self.recovery = Recovery(opening, resumed.saved, resumed.record.frame)
             score.resumed(resumed.saved.chunk)
-        self._queue_events = 0  # see PlayoutReport.heard
+        self._queue_events = 0  # see PlayoutReport.received
         self.send(opening)
         if resumed is not None and (wanted := resumed.wanted) is not None:
             replies.texts[wanted.serial] = wanted
@@ -109,7 +113,7 @@ class EngineLink:
 
     def set_prompt(self, re: str, text: str, transition: int, client: Client, mix: Mix) -> None:
         change = SetPrompt(self._session, self._replies.next_serial(), text, transition, time.monotonic(), mix)
-        self._replies.wait_prompt(change, re, client)
+        self._replies.wait_prompt(change, re, client, self._unknown_words(text, mix))
         self.send(change)
 
     def set_dial(self, re: str, dial: Dial, client: Client) -> None:
@@ -128,6 +132,14 @@ class EngineLink:
         serial = self._replies.next_serial()
         self._replies.wait_rewind(serial, chunk, re, time.monotonic(), client)
         self.send(Rewind(self._session, serial, chunk))
+
+    def _unknown_words(self, text: str, mix: Mix) -> list[str] | None:
+        """Words of a prompt, or of the prompts of a mix, that the model does not know; None for free text."""
+        vocabulary = self._facts.vocabulary
+        if vocabulary is None:
+            return None
+        texts = [prompt for prompt, _ in mix] or [text]
+        return list(dict.fromkeys(word for one in texts for word in vocabulary.unknown(one)))
 
     # --- events of the engine
 
@@ -155,6 +167,8 @@ class EngineLink:
                 self._owner.on_saved()
             case SessionLost():
                 self._owner.fail(event.message, event.code)
+            case Evicted():
+                self._owner.on_evicted(event.message, event.code)
 
     def restarted(self, dial: GovernorDial) -> None:
         """Continue from the last snapshot in a new engine process."""

@@ -6,22 +6,22 @@ import asyncio
 import hmac
 import logging
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any
 
 from farcast.protocol import SessionRequest
 
 from stream.config import ServerConfig
-from stream.engine.process import EngineProcess
+from stream.engine.host.crashes import Cause
+from stream.engine.host.process import EngineProcess
 from stream.engine.protocol import EngineOptions, Event, Measured, ModelFacts
-from stream.errors import Busy, EngineFailed, Unauthorised
-from stream.governor import CostModel, admits
+from stream.errors import Busy, EngineFailed, InvalidRequest, Unauthorised
+from stream.governor import CostModel
 from stream.metrics import Metrics
 from stream.recording import Recordings
 from stream.types import Pixels
 
+from .admission import Admission
 from .context import ServerContext
 from .persistence import Resumed
 from .restore import RestoredSessions
@@ -29,11 +29,23 @@ from .session import Session
 
 log = logging.getLogger("farcast.manager")
 
-CRASHES = 2  # of the engine over one session, then it has to go
 SWEEP_EVERY = 60.0  # seconds between two looks at what the state store holds
 FLUSH = 0.2  # seconds in which messages that a restart is coming leave for the clients
 TICK = 1.0  # seconds between two looks at who is idle
 ENDED = 32  # sessions that are over and still known, at most; the one that ended first is forgotten
+
+
+def check_guidance(guidance: float | None, facts: ModelFacts) -> None:
+    """Raise InvalidRequest for a guidance scale outside the range that the model was measured in."""
+    if guidance is None or facts.guidance_range is None:
+        return
+    low, high = facts.guidance_range
+    if not low <= guidance <= high:
+        raise InvalidRequest(
+            f"`guidance` is {guidance:g}; {facts.name} takes {low:g} to {high:g}, beyond which its picture is damaged. "
+            f"Leave it out for the model's own, {facts.guidance:g}.",
+            code="guidance_out_of_range",
+        )
 
 
 class Manager:
@@ -44,7 +56,7 @@ class Manager:
         self.metrics = metrics
         self.costs = CostModel()  # a copy of what the engine measures, for admission
         self.sessions: dict[str, Session] = {}
-        self._reserved: list[SessionRequest] = []  # of sessions whose uploads are being decoded
+        self.admission = Admission(config, self.costs, lambda: self.running)
         self.executor = ThreadPoolExecutor(max_workers=4, thread_name_prefix="encode")
         self.recordings = Recordings(config, metrics)
         options = EngineOptions(
@@ -58,11 +70,17 @@ class Manager:
             lora=config.lora,
         )
         self.engine = EngineProcess(
-            options, on_event=self._on_event, on_restart=self._engine_restarted, on_lost=self._engine_lost
+            options,
+            on_event=self._on_event,
+            on_restart=self._engine_restarted,
+            on_lost=self._engine_lost,
+            on_failed=self._engine_failed,
         )
         self.restored = RestoredSessions(config)
         self.draining = False
+        self._swept_at = time.monotonic()
         self._tasks: list[asyncio.Task[None]] = []
+        metrics.engine_heartbeat.set_function(lambda: self.engine.heartbeat_age)
 
     def start(self) -> None:
         self.engine.start()
@@ -113,14 +131,17 @@ class Manager:
         clip: Pixels | None = None,
         clip_fps: float | None = None,
         *,
+        user: str = "",
         place: SessionRequest | None = None,
     ) -> Session:
-        """A new session, in its `place` where one is reserved. Raises Busy when there is no room for it."""
+        """A new session, in its `place` where one is reserved.
+
+        Raises Busy when there is no room for it, InvalidRequest for guidance out of the model's range.
+        """
         facts = await self.facts()
-        while (refusal := self._no_room(request, facts, self.running, place)) is not None:
-            if not await self._end_unwatched():
-                raise refusal
-        session = Session(request, self._context(facts), image=image, clip=clip, clip_fps=clip_fps)
+        check_guidance(request.guidance, facts)
+        await self.admission.admit(request, facts, place)
+        session = Session(request, self._context(facts), image=image, clip=clip, clip_fps=clip_fps, user=user)
         self.sessions[session.id] = session
         log.info("session %s: %r (seed %d)", session.id, session.prompt, session.seed)
         return session
@@ -144,66 +165,27 @@ class Manager:
 
         await self.restored.resume(facts, go_on)
 
-    @contextmanager
-    def reserve(self, request: SessionRequest, facts: ModelFacts) -> Iterator[SessionRequest]:
-        """A place for a session whose upload is still to be decoded. Raises Busy.
-
-        Unwatched sessions count as room, but none ends before the upload is known to be good: see `create`.
-        """
-        unwatched = self._unwatched()
-        if (refusal := self._no_room(request, facts, [s for s in self.running if s not in unwatched])) is not None:
-            raise refusal
-        self._reserved.append(request)
-        try:
-            yield request
-        finally:
-            self._reserved = [other for other in self._reserved if other is not request]
-
-    def _no_room(
-        self, request: SessionRequest, facts: ModelFacts, running: list[Session], own: SessionRequest | None = None
-    ) -> Busy | None:
-        """Why this session cannot be taken beside `running` and the reserved places but its `own`; None when it can."""
-        others = [other for other in self._reserved if other is not own]
-        if len(running) + len(others) >= self.config.max_sessions:
-            message = f"All {self.config.max_sessions} places are taken. Try again when a session has ended."
-            return Busy(message, code="full", retry_after=10)
-        # Sessions that are paused may come back at any time, so their place on the device is kept.
-        dials = [s.dial for s in running] + [other.dial for other in (*others, request)]
-        floors = [dial.steps or dial.floor for dial in dials]
-        verdict = admits(self.costs, floors, chunk_seconds=facts.chunk_seconds)
-        if verdict.ok:
-            return None
-        return Busy(f"No room on the device: {verdict.reason}.", code="full", retry_after=verdict.retry_after)
-
-    async def _end_unwatched(self) -> bool:
-        """End the session that was paused because nobody watches it, the longest ago; False when there is none.
-
-        A closed tab must not keep the next visitor out of a small server until its idle lifetime is over.
-        """
-        unwatched = self._unwatched()
-        if not unwatched:
-            return False
-        await min(unwatched, key=lambda s: s.idle_since).stop("Nobody was watching, and its place was needed.")
-        return True
-
-    def _unwatched(self) -> list[Session]:
-        return [s for s in self.running if s.state == "paused" and not s.paused_by_user and not s.viewers]
+    def known(self, session_id: str) -> Session:
+        """The session, whoever asks. Raises NotFound, and Busy for one that an earlier server process had and this one
+        is to continue."""
+        session = self.sessions.get(session_id)
+        if session is None:
+            raise self.restored.missing(session_id)
+        return session
 
     def get(self, session_id: str, token: str | None, *, watch: bool = False) -> Session:
         """The session, for one who may steer it; with `watch` also for one who may only watch.
 
         Raises NotFound, Unauthorised, and Busy for one that an earlier server process had and this one is to continue.
         """
-        session = self.sessions.get(session_id)
-        if session is None:
-            raise self.restored.missing(session_id)
+        session = self.known(session_id)
         if self.may_steer(session, token):
             return session
         if token is not None and hmac.compare_digest(token.encode(), session.view_token.encode()):
             if watch:
                 return session
             raise Unauthorised("This token only lets you watch the session, not change it.", code="watch_only")
-        raise Unauthorised("This session needs its token: send `Authorization: Bearer TOKEN` or `?token=TOKEN`.")
+        raise Unauthorised("This session needs its token: send `Authorization: Bearer TOKEN`.")
 
     def score(self, session_id: str, token: str | None) -> dict[str, Any]:
         """The score's document, also of a session that ended with an earlier server process."""
@@ -222,26 +204,26 @@ class Manager:
             self.costs.observe(event.kind, event.seconds)
             self.metrics.unit.labels(event.kind).observe(event.seconds)
             return
+        if getattr(event, "code", "") == "out_of_memory":
+            self.admission.memory_ran_out()
         session = self.sessions.get(getattr(event, "session", ""))
         if session is not None:
             session.on_event(event)
 
-    def _engine_lost(self, culprit: str) -> None:
-        """`culprit`: the session whose work was being done. The second time it is not given to an engine again."""
-        failure: EngineFailed | None = self.engine.failure
+    def _engine_lost(self, cause: Cause, culprit: str) -> None:
+        """`culprit`: the session that makes it crash, "" for none; it is not given to an engine again."""
         for session in self.running:
-            if failure is not None:
-                session.fail(failure.message, failure.code)
-                continue
-            session.crashes += session.id == culprit
-            if session.crashes >= CRASHES:
-                session.fail(
-                    "The engine has fallen over this session again and again. Start a new one.", "engine_failed"
-                )
+            if session.id == culprit:
+                message = "The engine crashed in this session's work again and again. Start a new one."
+                session.fail(message, "engine_failed")
             else:
                 session.engine_lost()
-        if failure is None:
-            self.metrics.restarts.inc()
+        self.metrics.restarts.labels(cause).inc()
+
+    def _engine_failed(self, failure: EngineFailed) -> None:
+        """No engine process can be kept running: all sessions end, and then the server (`stream.server`)."""
+        for session in self.running:
+            session.fail(str(failure), failure.code)
 
     def _engine_restarted(self) -> None:
         for session in self.running:
@@ -250,22 +232,24 @@ class Manager:
     # --- lifetime
 
     async def _reap(self) -> None:
-        swept = time.monotonic()
         while True:
             await asyncio.sleep(TICK)
-            now = time.monotonic()
-            self.recordings.reap(now)
-            if now - swept > SWEEP_EVERY:
-                swept = now
-                self.restored.sweep(frozenset(self.sessions))
-            over = sorted((s for s in self.sessions.values() if s.closed), key=lambda s: s.ended_at or now)
-            for session in over[:-ENDED]:
-                del self.sessions[session.id]
-            for session in list(self.sessions.values()):
-                try:
-                    await self._look_at(session, now)
-                except Exception:  # one session's trouble must not stop the watch over the others
-                    log.exception("session %s", session.id)
+            await self._look_at_all()  # its own frame, which holds no session while this one sleeps
+
+    async def _look_at_all(self) -> None:
+        now = time.monotonic()
+        self.recordings.reap(now)
+        if now - self._swept_at > SWEEP_EVERY:
+            self._swept_at = now
+            self.restored.sweep(frozenset(self.sessions))
+        ended = sorted((s for s in self.sessions.values() if s.closed), key=lambda s: s.ended_at or now)
+        for session in ended[:-ENDED]:
+            del self.sessions[session.id]
+        for session in list(self.sessions.values()):
+            try:
+                await self._look_at(session, now)
+            except Exception:  # one session's trouble must not stop the watch over the others
+                log.exception("session %s", session.id)
 
     async def _look_at(self, session: Session, now: float) -> None:
         if session.over:
@@ -274,7 +258,9 @@ class Manager:
             if session.ended_at is not None and now - session.ended_at > self.config.tombstone:
                 del self.sessions[session.id]
             return
-        if session.viewers:
+        if 0 < self.config.lifetime < now - session.began_at:
+            await session.stop(f"A session lasts up to {self.config.lifetime / 60:g} minutes on this server.")
+        if session.over or session.viewers:
             return
         idle = now - session.idle_since
         if idle > self.config.idle_lifetime:

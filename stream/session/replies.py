@@ -47,8 +47,8 @@ class Replies:
         self.serial += 1
         return self.serial
 
-    def wait_prompt(self, change: SetPrompt, re: str, client: Client) -> None:
-        client.send(PromptPending(re=re, text=change.text))
+    def wait_prompt(self, change: SetPrompt, re: str, client: Client, unknown: list[str] | None = None) -> None:
+        client.send(PromptPending(re=re, text=change.text, unknown=unknown))
         self.texts[change.serial] = change
         for old in self.prompts.add(PendingReply(change.serial, re, change.at, client, change)):
             self._reject(old)
@@ -79,13 +79,8 @@ class Replies:
         """Returns where the dial stands now; earlier moves are answered with that too, as the latest wins."""
         taken = self.dials.up_to(event.serial)
         for change in taken:
-            applied = DialApplied(
-                re=change.re,
-                dial=taken[-1].wanted,
-                chunk=event.chunk,
-                frame=event.frame,
-                kept_ms=event.kept_ms,
-            )
+            dial, chunk, frame = taken[-1].wanted, event.chunk, event.frame
+            applied = DialApplied(re=change.re, dial=dial, kept_ms=event.kept_ms, chunk=chunk, frame=frame)
             self.send_to(change, applied)
         return taken[-1].wanted if taken else None
 

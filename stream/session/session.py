@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 
-from farcast.protocol import DialChange, Error, SessionRequest, SessionState, Underrun
+from farcast.protocol import Dial, DialChange, Error, SessionRequest, SessionState, Underrun
 from farcast.protocol import Session as SessionMessage
 
 from stream.engine.protocol import Event, Open, Rewound, SetPaused, SetPrompt
@@ -29,8 +29,15 @@ from .replies import Client, Replies
 log = logging.getLogger("farcast.session")
 
 
+def default_ceiling(dial: Dial, steps: int | None) -> Dial:
+    """`dial` with the model's own step count as its ceiling, where the request says none."""
+    if steps is None or "ceiling" in dial.model_fields_set:
+        return dial
+    return dial.model_copy(update={"ceiling": max(steps, dial.floor)})
+
+
 class Session:
-    """Made by the manager; `end` and `fail` are final. `clip_fps`: of the clip's frames."""
+    """Made by the manager; `end` and `fail` are final. `clip_fps`: of the clip's frames; `user`: who started it."""
 
     def __init__(
         self,
@@ -40,6 +47,7 @@ class Session:
         image: Pixels | None = None,
         clip: Pixels | None = None,
         clip_fps: float | None = None,
+        user: str = "",
         resumed: Resumed | None = None,
     ) -> None:
         record = None if resumed is None else resumed.record
@@ -51,13 +59,13 @@ class Session:
         self.facts, self.metrics = facts, context.metrics
         self.state: SessionState = "starting"
         self.reason: str | None = None
-        self.dial = request.dial
+        self.dial = default_ceiling(request.dial, facts.steps)
         self.ended_at: float | None = None
         self.closed = False  # over, and nothing of it runs any more
         self.viewers = 0  # connected
-        self.crashes = 0  # of the engine while it worked for this session
-        self.idle_since = time.monotonic()
-        self.paused_by_user = False
+        self.user = user  # who started it
+        self.began_at = self.idle_since = time.monotonic()
+        self.paused_by_user, self.paused_at = False, 0.0
         self.chunk, self.frame = (0, 0) if record is None else (record.chunk, record.frame)  # on screen
         guidance = self.identity.guidance
         if resumed is None:
@@ -115,6 +123,7 @@ class Session:
         """Stop making and showing; idempotent."""
         self.refuse_if_over()
         self.paused_by_user = self.paused_by_user or by_user
+        self.paused_at = time.monotonic()
         self._output.pause(by_user=by_user)
         self._link.send(SetPaused(self.id, True))
         self._become("paused", reason)
@@ -223,6 +232,11 @@ class Session:
             self._link.send(SetPaused(self.id, True))
         else:
             self._become(self._state_of_now())
+
+    def on_evicted(self, message: str, code: str) -> None:
+        """Open the session again in the same engine process, from its last snapshot, and say so."""
+        self.replies.send_all(Error(code=code, message=message, fatal=False))
+        self.engine_restarted()
 
     # --- the state store
 

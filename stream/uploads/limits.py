@@ -41,7 +41,7 @@ class Limits:
         signal.setitimer(signal.ITIMER_REAL, self.seconds + 1)  # should the server be gone, that would kill it
 
 
-IMAGE = Limits(seconds=10.0, cpu_seconds=8, memory=1280 * 2**20)
+IMAGE = Limits(seconds=20.0, cpu_seconds=8, memory=1280 * 2**20)
 CLIP = Limits(seconds=30.0, cpu_seconds=20, memory=1792 * 2**20, nice=5)
 
 CLIP_SECONDS = 20.0  # of an uploaded clip that are used, from its end

@@ -72,6 +72,7 @@ class DecodePool:
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 env=environment,
+                process_group=0,  # Ctrl-C is for the server, which then closes the control socket
             )
         self._control = ours
 

@@ -20,7 +20,7 @@ from aiortc import (
 from aiortc.exceptions import InternalError, InvalidAccessError, InvalidStateError, OperationError
 
 from stream.config import ServerConfig
-from stream.errors import InvalidRequest
+from stream.errors import Busy, InvalidRequest
 from stream.ice import credentials
 from stream.metrics import Metrics
 from stream.session.session import Session
@@ -72,6 +72,8 @@ class Viewer:
         session: Session,
         config: ServerConfig,
         metrics: Metrics,
+        *,
+        owner: bool = True,
         on_closed: Callable[[Viewer], object] = lambda viewer: None,
     ) -> None:
         self.id = secrets.token_urlsafe(16)
@@ -79,6 +81,7 @@ class Viewer:
         self.session, self.config, self.metrics = session, config, metrics
         self.closed = asyncio.Event()
         self._on_closed = on_closed
+        self.owner = owner  # it came with the token that steers
         self.why = ""
         self.codec = ""
         self._peer = RTCPeerConnection(RTCConfiguration(iceServers=own_ice_servers(config)))
@@ -88,12 +91,18 @@ class Viewer:
         self._counted = False
         self._ufrag = self._mid = ""
         self._losses = LossMeter()
-        self._began = self._received_at = time.monotonic()
+        self.began = self._received_at = time.monotonic()
         self._watch: asyncio.Task[None] | None = None
         self._names: set[asyncio.Task[None]] = set()
 
+    @property
+    def connected(self) -> bool:
+        """Whether its media connection is, or was, up."""
+        return self._counted
+
     async def answer(self, text: str) -> str:
-        """SDP for SDP. Raises InvalidRequest for what is no offer to receive video, NotAcceptable for its codecs."""
+        """SDP for SDP. Raises InvalidRequest for what is no offer to receive video, NotAcceptable for its codecs,
+        Busy when no UDP port is free."""
         offer = parse_offer(text)
         self.codec, self._ufrag, self._mid, self._candidates = offer.codec, offer.ufrag, offer.mid, offer.count
         self._track = ViewerTrack(self.codec, self.session.broadcast)
@@ -114,6 +123,8 @@ class Viewer:
             raise InvalidRequest("The SDP offer cannot be used. Send a WebRTC offer to receive video.") from None
         except (InternalError, InvalidAccessError, InvalidStateError, OperationError) as error:
             raise InvalidRequest(f"The SDP offer cannot be used: {error}.") from None
+        if "a=candidate:" not in self._peer.localDescription.sdp:
+            raise Busy("No UDP port is free for one more viewer (--ice-ports).", code="no_ports", retry_after=10)
         self._watch = asyncio.create_task(self._watch_over(), name=f"viewer {self.id[:6]}")
         return finish_answer(self._peer.localDescription.sdp, offer.playout_delay)
 
@@ -188,7 +199,7 @@ class Viewer:
         if self._peer.connectionState == "connected" and not self._counted and not self.closed.is_set():
             self._counted = True
             self._is_there()
-            self.metrics.viewer_connect.observe(time.monotonic() - self._began)
+            self.metrics.viewer_connect.observe(time.monotonic() - self.began)
             self.session.viewer_joined()
 
     async def _add(self, candidates: Iterable[RTCIceCandidate]) -> None:
@@ -225,7 +236,7 @@ class Viewer:
         if self.session.ended_at is not None and now - self.session.ended_at > OVER:
             return "over"
         if state != "connected":
-            if now - self._began <= self.config.connect_timeout:
+            if now - self.began <= self.config.connect_timeout:
                 return None
             return "no_ice" if self._peer.iceConnectionState != "completed" else "no_dtls"
         # Before the first frame there is nothing to report on, and some check the way only every six seconds.

@@ -112,6 +112,7 @@ def test_ctrl_c_leaves_a_whole_file(server: FaultyServer, tmp_path: Path) -> Non
     ("args", "message"),
     [
         (["http://127.0.0.1:9", "-o", "x.mp4"], "No Farcast server answers at http://127.0.0.1:9/"),
+        (["URL/foo", "-o", "x.mp4"], "There is no Farcast API at"),
         (["URL", "-o", "x.mp4", "--prompt", " "], "The prompt is empty"),
         (["URL", "-o", "x.mp4", "--latency-ms", "nan"], "`latency_ms` must be a number"),
         (["URL", "-o", "/no/such/place/x.mp4"], "cannot be written"),
@@ -123,6 +124,6 @@ def test_watch_says_what_is_wrong(
     server: FaultyServer, args: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
-        cli.main(["watch", *(server.url if arg == "URL" else arg for arg in args)])
+        cli.main(["watch", *(arg.replace("URL", server.url.rstrip("/")) for arg in args)])
     assert ended.value.code == 1
     assert message in capsys.readouterr().err

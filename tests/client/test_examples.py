@@ -73,3 +73,11 @@ def test_examples_say_what_is_wrong_in_one_line(root: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("No Farcast server answers")
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["save_clip", "steer_from_stdin", "frames_to_numpy", "render_take"])
+def test_an_example_without_arguments_says_how_it_is_used(root: Path, name: str) -> None:
+    done = example(root, f"{name}.py")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"usage: python {name}.py http://127.0.0.1:8000")
+    assert len(done.stderr.splitlines()) == 1

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
-from stream.score.log import to_json
 from tests.support.browser_page import bluish
 from tests.support.faults import FaultyServer
 from tests.support.page_actions import Tabs, give, greenish, picture, upload
@@ -19,6 +16,8 @@ def test_bad_pictures_are_refused_with_a_reason(tab: Tabs, server: FaultyServer)
     error = watched.page.locator("#image-error")
     upload(watched, "notes.txt", "text/plain", b"hello")
     watched.until(lambda: "“notes.txt” is not a picture" in error.inner_text(), "a text is refused")
+    assert watched.page.locator("#image-again").is_hidden()  # to send it again would not help
+    assert watched.page.locator("#given").is_hidden()
     upload(watched, "broken.png", "image/png", b"\x89PNG\r\n\x1a\nnothing")
     watched.until(lambda: "cannot be read" in error.inner_text(), "a damaged picture is refused")
     server.refuse_images()
@@ -115,17 +114,6 @@ def test_too_large_a_picture_and_files_that_are_none(tab: Tabs, server: FaultySe
     upload(watched, "torn.mp4", "video/mp4", b"\0\0\0\x18ftypmp42 and no more")
     watched.until(lambda: "cannot be read as a video" in error.inner_text(), "a damaged clip is refused", 20)
     assert watched.page.get_attribute("body", "data-state") == "live"  # and the take goes on
-
-
-def test_a_score_that_is_dropped_is_told_where_it_belongs(tab: Tabs, server: FaultyServer) -> None:
-    watched = tab().open(server.url).playing()
-    for score, said in (
-        ({"score": 99, "seed": 1, "entries": []}, "from a newer Farcast"),
-        (json.loads(to_json(server.only().score.document())), "farcast render take.json --steps 32"),
-        ({"seed": "edited by hand"}, "JSON, but no score"),
-    ):
-        give(watched, "drop", json.dumps(score).encode(), "take.json", "application/json")
-        watched.until(lambda said=said: said in watched.page.inner_text("#image-error"), said)
 
 
 def test_a_prompt_said_while_the_server_restarts_begins_the_new_take(tab: Tabs, server: FaultyServer) -> None:

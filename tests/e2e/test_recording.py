@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import httpx
 import pytest
 from playwright.sync_api import Browser
 
@@ -45,7 +46,9 @@ def test_it_plays_while_the_session_runs_and_after(browser: Browser) -> None:
         made = run.create()
         session = run.manager.sessions[made["id"]]
         wait_for(lambda: session.frame > 50, 60, "three seconds of film")
-        url = f"{made['urls']['recording']}?token={made['token']}"
+        asked = f"{run.url}/v1/sessions/{made['id']}/recording/ticket"
+        ticket = httpx.post(asked, headers=run.headers(made), timeout=20)
+        url = ticket.json()["url"]
         growing = play(browser, run.url, url)
         run.delete(made)
         done = play(browser, run.url, url)

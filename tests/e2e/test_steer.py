@@ -9,7 +9,7 @@ import pytest
 from tests.support.browser_page import bluish, reddish
 from tests.support.faults import FaultyServer
 from tests.support.film import clip
-from tests.support.page_actions import Tabs, give, greenish, live, picture, upload
+from tests.support.page_actions import Tabs, give, greenish, picture, upload
 
 pytestmark = pytest.mark.browser
 
@@ -194,28 +194,3 @@ def test_a_clip_is_gone_on_from_in_a_new_take(tab: Tabs, server: FaultyServer) -
     watched.until(lambda: watched.page.evaluate("() => sessionStorage.getItem('farcast.take')") != take, "a new take")
     watched.playing()
     watched.until(lambda: watched.share(greenish) > 0.02, "it goes on from the clip")
-
-
-def test_a_branch_is_left_seen_and_taken_again(tab: Tabs, server: FaultyServer) -> None:
-    watched = tab().open(server.url).playing()
-    live(watched, "a big blue circle on a black background")
-    shown = watched.page.locator(".tile[data-shown]")
-    watched.until(lambda: shown.count() >= 4, "chunks were on screen")
-    live(watched, "a big red circle on a black background")
-    watched.page.wait_for_timeout(1500)
-    fork = watched.page.locator(".tile").nth(1)
-    number = (fork.get_attribute("aria-label") or "").split(",")[0].split()[1]
-    fork.click()
-    branch = watched.page.locator(".branch")
-    branch.wait_for()
-    label = branch.get_attribute("aria-label") or ""
-    assert label.startswith(f"Branch left at chunk {number}, ")
-    assert "a big red circle" in label
-    assert branch.locator("canvas").count() >= 3
-    live(watched, "a big blue circle on a black background")
-    watched.until(lambda: watched.share(bluish) > 0.05, "the take goes on in another way")
-    branch.click()
-    watched.until(lambda: watched.share(reddish) > 0.05, "the turn that was left is taken again")
-    tiles = watched.page.locator(".tile")
-    numbers = [int((t.get_attribute("aria-label") or "").split(",")[0].split()[1]) for t in tiles.all()]
-    assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))

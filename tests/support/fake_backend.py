@@ -5,8 +5,8 @@ frame it sees. Options come in the model's name: "fake?step=0.02&decode=0.01"; `
 square, `rich=1` for a texture in motion that costs an encoder bits, `too_many=50` for renders that fail at so many
 steps.
 
-Words in a prompt cause faults in the unit that takes it up: "explode" (an error of the model), "die" (the process
-ends).
+Words in a prompt cause faults: "forbidden" is refused at once; in the unit that takes it up, "late" is refused,
+"explode" is an error of the model, "die" ends the process, "hang" never returns, and "memory" is an error of memory.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ import time
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 from urllib.parse import parse_qs
 
 import numpy as np
 from farcast.protocol import Score, ScoreError
 from PIL import Image
 
+from models.checkpoint.vocabulary import Vocabulary
 from models.errors import ModelError, PromptError, RequestError
 from stream.engine.protocol import ModelFacts, Open, PromptApplied
 from stream.types import Mix, Pixels
@@ -110,8 +112,15 @@ class FakeRollout:
             assert self.wanted is not None
             if "explode" in self.wanted:
                 raise RuntimeError("the fake model explodes")
-            if "die" in self.wanted.split():
+            words = self.wanted.split()
+            if "late" in words:
+                raise PromptError("This prompt cannot be encoded.")
+            if "die" in words:
                 os._exit(3)
+            if "memory" in words:
+                raise MemoryError("the fake model has none left")
+            while "hang" in words:
+                time.sleep(1.0)
             self.colour = mixed(self.mix) if self.mix else colour_of(self.wanted)
             self.wanted = None
         elif unit.kind == "encode":
@@ -143,10 +152,19 @@ class FakeRollout:
         self.mix = () if isinstance(text, str) else text
         if not isinstance(text, str):
             text = max(text, key=lambda part: part[1])[0]
+        self.check_prompt(text)
         self.transition = transition
-        if "forbidden" in text:
-            raise PromptError("This prompt is forbidden. Ask for something else.")
         self.wanted = text
+
+    def check_prompt(self, text: str | Mix) -> None:
+        if "forbidden" in str(text):
+            raise PromptError("This prompt is forbidden. Ask for something else.")
+
+    def cancel_prompt(self) -> None:
+        self.wanted, self.mix = None, ()
+
+    def cancel_image(self) -> None:
+        self.pending_image = None
 
     def image(self, image: Pixels) -> None:
         self.pending_image = image
@@ -163,13 +181,26 @@ class FakeRollout:
         self.sigma, self.decoded = 1.0, False
 
 
+# What a model with a closed vocabulary says of itself: "fake?closed=1".
+CLOSED: dict[str, Any] = {
+    "guidance_range": (1.0, 1.5),
+    "steps": 4,
+    "vocabulary": Vocabulary(
+        {"colour": ("red", "blue"), "shape": ("circle", "star")}, "a {colour} {shape}", {"circle": ("ball",)}, ("a",)
+    ),
+}
+
+
 class FakeModel:
     def __init__(
-        self, size: int, costs: dict[str, float], *, height: int | None = None, textured: bool = False
-    ) -> None:
+        self, size: int, costs: dict[str, float], *, height: int | None = None, textured: bool = False,
+        limits: dict[str, Any] | None = None,
+    ) -> None:  # fmt: skip
         self.costs = costs
         self.paint = rich if textured else paint
-        self.facts = ModelFacts("fake", size, height or size, 16.0, CHUNK, EXAMPLES, "cpu", 5.0)
+        self.facts = ModelFacts(
+            "fake", size, height or size, 16.0, CHUNK, EXAMPLES, "cpu", 5.0, **(limits or {})
+        )
 
     def open(self, request: Open) -> FakeRollout:
         if "forbidden" in request.prompt:
@@ -179,6 +210,12 @@ class FakeModel:
     def save(self, rollout: FakeRollout) -> bytes | None:
         state = {"chunk": rollout.chunk, "frame": rollout.frame, "colour": rollout.colour, "history": rollout.history}
         return json.dumps(state).encode()
+
+    def out_of_memory(self, error: Exception) -> bool:
+        return isinstance(error, MemoryError)
+
+    def free_memory(self) -> None:
+        pass
 
     def load(self, blob: bytes) -> FakeRollout:
         state = json.loads(blob)
@@ -197,7 +234,8 @@ def open_model(source: str | None, device: str, threads: int, execution: str = "
     size = int(options.pop("size", 64))
     time.sleep(options.pop("load", 0.0))
     height, textured = int(options.pop("height", size)), bool(options.pop("rich", 0.0))
-    return FakeModel(size, options, height=height, textured=textured)
+    limits = CLOSED if options.pop("closed", 0.0) else None
+    return FakeModel(size, options, height=height, textured=textured, limits=limits)
 
 
 @dataclass(frozen=True)
@@ -213,7 +251,7 @@ def open_renderer(source: str | None, device: str, threads: int, score: Score) -
     def render(take: Score, steps: int | None) -> Iterator[FakeChunk]:
         if "unrenderable" in take.prompt_words:
             raise ScoreError("The score was made with another model.", code="other_model")
-        if steps == options.get("too_many"):
+        if steps is not None and steps == options.get("too_many"):
             raise ScoreError("The device ran out of memory; render with fewer steps.", code="out_of_memory")
         if "die" in take.prompt_words:
             os._exit(3)

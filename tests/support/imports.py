@@ -14,9 +14,9 @@ Graph = Mapping[str, frozenset[str]]  # module -> modules it imports, by dotted 
 # Floors from low to high, each a list of rooms. A room may import its own modules and those of lower floors only.
 STREAM_FLOORS: Sequence[Sequence[str]] = (
     ("stream.types", "stream.errors"),
-    ("stream.ice", "stream.metrics", "stream.governor"),
+    ("stream.ice", "stream.metrics", "stream.governor", "stream.uploads"),
     ("stream.config",),
-    ("stream.engine", "stream.video"),
+    ("stream.access", "stream.engine", "stream.video"),
     ("stream.recording", "stream.score", "stream.state"),
     ("stream.session",),
     ("stream.webrtc",),

@@ -15,6 +15,7 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 
+from stream.access.connections import HEAD_SECONDS, LimitedWebSocket, http_protocol
 from stream.api.control import MAX_MESSAGE
 from stream.app import create_app
 from stream.config import ServerConfig
@@ -56,22 +57,34 @@ class Running:
         self.server.should_exit = True
 
     def socket(self, created: dict[str, Any]) -> str:
-        return f"ws{self.url[4:]}{created['urls']['control']}?token={created['token']}"
+        """Its address; the token goes in `headers`."""
+        return f"ws{self.url[4:]}{created['urls']['control']}"
 
 
 @contextmanager
 def running(
-    model: str = "fake?step=0.002", at: int = 0, wrap: Callable[[Any], Any] = lambda app: app, **options: Any
+    model: str = "fake?step=0.002",
+    at: int = 0,
+    wrap: Callable[[Any], Any] = lambda app: app,
+    *,
+    connections: int = 512,
+    head_seconds: float = HEAD_SECONDS,
+    **options: Any,
 ) -> Iterator[Running]:
     """A server with the fake backend, ready, and gone afterwards. `at`: its port, 0 = any. `wrap`: puts ASGI layers
-    around the app."""
+    around the app. `connections`: at once."""
     settings = {"start_grace": 0.1, "max_sessions": 8, "engine": FAKE, "renderer": FAKE_RENDERER, **options}
     config = ServerConfig(port=0, model=model, **settings)
     app = create_app(config)
     sock = socket.create_server(("127.0.0.1", at))
     server = Server(
         uvicorn.Config(
-            wrap(app), log_config=None, ws="websockets-sansio", ws_max_size=MAX_MESSAGE, timeout_graceful_shutdown=1
+            wrap(app),
+            log_config=None,
+            http=http_protocol(connections, head_seconds),
+            ws=LimitedWebSocket,
+            ws_max_size=MAX_MESSAGE,
+            timeout_graceful_shutdown=1,
         ),
         drain=app.state.manager.drain,
     )

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from models.training.data.windows import Window, draw_window
 from models.training.losses.flow_map_loss import forward_losses
 from models.training.run import rank_and_world, share_gradients
-from models.training.trainer import Stage, trained
+from models.training.trainer import Stage, trainable_parameters
 from tests.support.toy_training import clips, distiller, network
 
 CHOICE = Stage(steps=1, pairs=(0.5, 0.25, 0.25), guidance=3.0, weight="beta08")
@@ -25,14 +25,14 @@ def gradients(window: Window) -> dict[str, torch.Tensor]:
     net = network()
     plain, mapped = forward_losses(CHOICE, net, window)
     (plain + mapped).backward()
-    share_gradients(trained([net.transformer, net.text_encoder]))
+    share_gradients(trainable_parameters([net.transformer, net.text_encoder]))
     named = {**dict(net.transformer.named_parameters()), **dict(net.text_encoder.named_parameters())}
     return {name: p.grad.clone() for name, p in named.items() if p.grad is not None}
 
 
 def whole_window() -> Window:
     """The rows of all processes."""
-    return draw_window(clips(), 3, 8, CHOICE.levels, np.random.default_rng(0), near=3, caption_dropout=0.2)
+    return draw_window(clips(), 3, 8, CHOICE.noise_levels, np.random.default_rng(0), near=3, caption_dropout=0.2)
 
 
 def part_of(window: Window, rank: int, world: int) -> Window:

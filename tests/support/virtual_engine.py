@@ -20,6 +20,7 @@ from stream.engine.protocol import (
     ModelFacts,
     Open,
     PlayoutReport,
+    Refused,
     Rewind,
     Rewound,
     SetDial,
@@ -94,6 +95,7 @@ class SimulatedSession:
     replaced: set[int] = field(default_factory=set)  # prompts
     asked: dict[int, float] = field(default_factory=dict)
     dials: list[DialTaken] = field(default_factory=list)
+    refused: list[Refused] = field(default_factory=list)
     cuts: int = 0  # events of each kind
     rewinds: int = 0
     paused: bool = False
@@ -215,6 +217,9 @@ class VirtualEngine:
             if until is not None and until():
                 return self
             self.read()
+            for session in self.sessions.values():
+                if (rewind := session.slot.waiting_rewind(self.now)) is not None:
+                    self.answer(session.slot.rewind(rewind), session)
             waits = {d.slot.session: d.slot.wait(self.now) for d in self.sessions.values()}
             ready = [self.sessions[name].slot for name, wait in waits.items() if wait <= 0.0]
             slot = pick(ready, deadline=lambda s: s.deadline(self.now))
@@ -277,6 +282,8 @@ class VirtualEngine:
             self._report(session)
         elif isinstance(event, Superseded):
             session.replaced.add(event.serial)
+        elif isinstance(event, Refused):
+            session.refused.append(event)
         elif isinstance(event, DialTaken):
             session.dials.append(event)
 

@@ -30,6 +30,8 @@ def main(url: str, count: int = 32) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 2:
+        sys.exit("usage: python frames_to_numpy.py http://127.0.0.1:8000 [FRAMES]")
     try:
         main(sys.argv[1], *map(int, sys.argv[2:3]))
     except farcast.FarcastError as error:

@@ -33,6 +33,8 @@ async def main(url: str, path: str, steps: int = 32) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        sys.exit("usage: python render_take.py http://127.0.0.1:8000 final.mp4 [STEPS]")
     try:
         asyncio.run(main(*sys.argv[1:3], *map(int, sys.argv[3:4])))
     except farcast.FarcastError as error:

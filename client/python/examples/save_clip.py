@@ -21,6 +21,8 @@ async def main(url: str, path: str, seconds: float = 6.0) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        sys.exit("usage: python save_clip.py http://127.0.0.1:8000 out.mp4 [SECONDS]")
     try:
         asyncio.run(main(*sys.argv[1:3], *map(float, sys.argv[3:4])))
     except farcast.FarcastError as error:

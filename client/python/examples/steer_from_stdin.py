@@ -45,6 +45,8 @@ async def main(url: str) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 2:
+        sys.exit("usage: python steer_from_stdin.py http://127.0.0.1:8000")
     try:
         asyncio.run(main(sys.argv[1]))
     except farcast.FarcastError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import ssl
 from base64 import b64encode
 from collections.abc import Mapping
@@ -50,13 +51,15 @@ def websocket_url(url: str) -> str:
 
 
 class Api:
-    """One server. `token` is set by `create` and goes with every request after it."""
+    """One server. `token` is set by `create` and goes with every request after it; before that goes `key`, which a
+    server may ask for to start a session (left out = FARCAST_API_KEY)."""
 
     def __init__(
         self,
         url: str,
         *,
         token: str | None = None,
+        key: str | None = None,
         timeout: float = 90.0,
         headers: Mapping[str, str] | None = None,
         auth: Auth | None = None,
@@ -64,6 +67,7 @@ class Api:
     ) -> None:
         self.url = base_url(url)
         self.token = token
+        self._key = key or os.environ.get("FARCAST_API_KEY")
         self.verify = verify
         self._own = dict(headers or {})
         if auth is not None:
@@ -75,14 +79,15 @@ class Api:
 
     @property
     def headers(self) -> dict[str, str]:
-        """What goes with every request: the caller's headers and the session's token.
+        """What goes with every request: the caller's headers, and the session's token or else the server's key.
 
         Where the caller uses `Authorization` for a proxy, the token goes in a header of its own."""
-        if not self.token:
+        bearer = self.token or self._key
+        if not bearer:
             return self._own
         if any(name.lower() == "authorization" for name in self._own):
-            return {**self._own, TOKEN_HEADER: self.token}
-        return {**self._own, "Authorization": f"Bearer {self.token}"}
+            return {**self._own, TOKEN_HEADER: bearer}
+        return {**self._own, "Authorization": f"Bearer {bearer}"}
 
     @property
     def tls(self) -> ssl.SSLContext | None:
@@ -110,14 +115,24 @@ class Api:
     ) -> SessionCreated:
         """Start a session, from an image or a clip where one is given."""
         body = request.model_dump_json(exclude_none=True)
+        options: dict[str, Any]
         if image is None and clip is None:
-            answer = await self.request(
-                "POST", "v1/sessions", content=body, headers={"Content-Type": "application/json"}
-            )
+            options = {"content": body, "headers": {"Content-Type": "application/json"}}
         else:
             name, data = ("image", image) if image is not None else ("clip", clip)
             files = {"request": (None, body, "application/json"), name: (name, data, "application/octet-stream")}
-            answer = await self.request("POST", "v1/sessions", files=files)
+            options = {"files": files}
+        try:
+            answer = await self.request("POST", "v1/sessions", **options)
+        except RequestRefused as error:
+            if error.status not in (404, 405):
+                raise
+            raise RequestRefused(
+                f"There is no Farcast API at {self.url} (HTTP {error.status}). Give the address that `farcast serve` "
+                "prints, such as http://127.0.0.1:8000, with a path only where a proxy has one.",
+                code="no_server",
+                status=error.status,
+            ) from None
         created = _read(SessionCreated, answer)
         self.token = created.token
         return created

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from ._version import __version__
+from . import __version__
 from .errors import FarcastError
 
 GROUP = "farcast.commands"
@@ -23,10 +23,12 @@ _SUMMARIES = {
     "generate": "Write a clip to a file.",
     "bench": "Measure something and print figures.",
     "eval": "What a checkpoint can do at 1 to 32 steps.",
+    "info": "Say what a checkpoint is and which words it knows.",
     "train": "Train the embedded model.",
     "render": "Replay a take at another step budget.",
     "score": "Show a take's score.",
     "watch": "Watch a server and save the video.",
+    "sessions": "List and end the sessions of a server.",
     "schema": "Print the wire as AsyncAPI or JSON Schema.",
 }
 

@@ -29,6 +29,7 @@ async def connect(
     guidance: float | None = None,
     session: str | None = None,
     token: str | None = None,
+    key: str | None = None,
     media: bool = True,
     keep: bool = False,
     reconnect_timeout: float = 30.0,
@@ -40,7 +41,8 @@ async def connect(
     """Start a session from `prompt` (and an image or a clip), or join one by `session` and `token`.
 
     media=False: control only. keep=True: the session goes on when the block ends; a joined one always does.
-    reconnect_timeout: seconds to keep trying when the connection is lost.
+    reconnect_timeout: seconds to keep trying when the connection is lost. key: of the server, where it asks for one to
+    start a session (left out = FARCAST_API_KEY).
 
     Behind a proxy: `url` may have a path prefix; `headers` go with every request and with the WebSocket handshake;
     `auth` is a (user, password) pair for HTTP basic authentication (RFC 7617); `verify` as in httpx: False accepts any
@@ -53,7 +55,7 @@ async def connect(
         raise FarcastError("Give either prompt=... to start a session, or session=... and token=... to join one.")
     if image is not None and clip is not None:
         raise FarcastError("Give an image or a clip to start from, not both.")
-    async with Api(url, token=token, headers=headers, auth=auth, verify=verify) as api:
+    async with Api(url, token=token, key=key, headers=headers, auth=auth, verify=verify) as api:
         if session is not None:
             info = await api.info(session)
         else:

@@ -14,8 +14,9 @@ import { Stage } from "./ui/stage.js";
 import { StatusView } from "./ui/status.js";
 import { Timeline } from "./ui/timeline.js";
 import { Controls } from "./ui/controls.js";
+import { VocabularyView } from "./ui/vocabulary.js";
 
-/** @import { ModelCard, Start, PromptRequest } from "./types.js" */
+/** @import { ModelCard, PromptRequest, ReplayStep, Start } from "./types.js" */
 
 const FALLBACK = "a big red circle bouncing on a navy background";
 
@@ -28,18 +29,22 @@ let requested = {};
 const stage = new Stage();
 const status = new StatusView(() => startSession(retryStart()));
 const prompts = new PromptBox((request) => startSession({}, request));
+const words = new VocabularyView((text) => prompts.write(text));
 const dial = new DialView();
 const timeline = new Timeline(stage.video);
 const charts = new Charts();
 const controls = new Controls(stage, (text) => status.toast(text));
 const downloads = new Downloads((text) => status.toast(text));
-const images = new ImageDrop({ startFrom: (what) => startSession(what) });
+const images = new ImageDrop({
+  startFrom: (what) => startSession(what),
+  openFile: async (file, name) => (await documents()).open(file, name),
+});
 new Camera((picture) => images.take(picture));
 
 /** @param {number} since  performance.now() of the request */
 function attach(since) {
   stage.attach(session, since);
-  for (const part of [status, prompts, dial, timeline, charts, controls, downloads, images]) part.attach(session);
+  for (const part of [status, prompts, words, dial, timeline, charts, controls, downloads, images]) part.attach(session);
   const mine = session;
   mine.on("info", ({ id, token, view_token, role }) => {
     requested = {};
@@ -57,31 +62,97 @@ const watching = () => new URLSearchParams(location.hash.slice(1)).has("watch");
 /** What to start from on a retry: the same if the server was full or away, without the picture or clip that it refused. */
 const retryStart = () => (session.problem && (session.problem.status === 0 || session.problem.status >= 500) ? requested : {});
 
+/** @type {Promise<import("./ui/documents.js").Documents> | null} */
+let loading = null;
+
 /**
- * Start a new session and end the old one.
+ * Scores and presets; their code is loaded when the first one is opened or saved.
+ * @returns {Promise<import("./ui/documents.js").Documents>}
+ */
+function documents() {
+  loading ??= import("./ui/documents.js").then(({ Documents }) => new Documents({
+    start: startSession,
+    show: (setting, start, request) => {
+      if (setting) dial.show(setting);
+      dial.advanced.showStart(start);
+      prompts.show(request);
+    },
+    preset: () => ({ prompt: prompts.request, dial: dial.dial, start: dial.advanced.start, picture: images.picture }),
+    model: () => session.info?.model ?? "",
+    say: (text) => status.toast(text),
+  }));
+  return loading;
+}
+
+let starting = false;
+
+/**
+ * Start a new session in place of the present one. A session that runs is left only when its successor has begun.
  * @param {Partial<Start>} start  what is left out stays as it is
  * @param {PromptRequest} [request]  left out = the last one
+ * @param {ReplayStep[]} [steps]  prompts and dial moves for later chunks
  */
-async function startSession(start, request = prompts.request) {
+async function startSession(start, request = prompts.request, steps = []) {
+  if (starting) return;
+  if (dial.advanced.check()) return dial.advanced.reveal();
+  starting = true;
   const since = performance.now();
   requested = start;
+  const next = new Session();
+  try {
+    model ??= await getModel().then(setModel, () => null);
+    const prompt = request.mix?.[0][0] ?? (request.text || model?.examples[0] || FALLBACK);
+    const body = { prompt, dial: dial.dial, ...dial.advanced.start, ...start };
+    if (!session.running) {
+      replace(next, since);
+      if (request.mix) next.prompt(request); // a session starts with one prompt; the mix is sent when the socket is open
+      await next.start(body);
+    } else {
+      await createBeside(next, body);
+      replace(next, since);
+      if (request.mix) next.prompt(request);
+      next.open();
+    }
+    if (steps.length) next.replay(steps, 0);
+  } catch (error) {
+    if (!(error instanceof Problem)) throw error;
+    next.leave({ end: true });
+    if (session.running) status.toast(`${error.message} The running take goes on.`);
+    else session.refuse(error);
+  } finally {
+    starting = false;
+  }
+}
+
+/**
+ * Create the next session while the present one runs. A full server has checked the values before it said so: then the present
+ * session is ended to make room.
+ * @param {Session} next
+ * @param {Start} body
+ */
+async function createBeside(next, body) {
+  try {
+    await next.create(body);
+  } catch (error) {
+    const own = session.info;
+    if (!(error instanceof Problem) || error.code !== "full" || !own || !session.canSteer || watching()) throw error;
+    stage.hold();
+    await endSession(own);
+    await next.create(body);
+  }
+}
+
+/**
+ * @param {Session} next
+ * @param {number} since  performance.now() of the request
+ */
+function replace(next, since) {
   stage.hold();
   session.leave({ end: !watching() });
   if (watching()) history.replaceState(null, "", location.pathname);
-  session = new Session();
+  delete document.body.dataset.view;
+  session = next;
   attach(since);
-  const mine = session;
-  model ??= await getModel().then(setModel, () => null);
-  const prompt = request.mix?.[0][0] ?? (request.text || model?.examples[0] || FALLBACK);
-  if (request.mix) mine.prompt(request); // a session starts with one prompt; the mix is sent when the socket is open
-  await mine.start({ prompt, dial: dial.dial, ...advanced(), ...start });
-}
-
-/** Seed and guidance from the advanced fields, where set. */
-function advanced() {
-  const seed = byId("seed", HTMLInputElement).value;
-  const guidance = byId("guidance", HTMLInputElement).value;
-  return { ...(seed && { seed: Number(seed) }), ...(guidance && { guidance: Number(guidance) }) };
 }
 
 /** @param {ModelCard} card */
@@ -89,7 +160,16 @@ function setModel(card) {
   model = card;
   byId("model", HTMLElement).textContent = `${card.name}, ${card.width} × ${card.height} at ${card.fps} fps`;
   prompts.offer(card.examples);
-  if (card.max_steps) for (const part of [dial, downloads]) part.limit(card.max_steps);
+  words.offer(card);
+  if (card.max_steps) {
+    dial.limit(card.max_steps, card.steps);
+    downloads.limit(card.max_steps);
+  }
+  if (card.guidance_range) {
+    const field = byId("guidance", HTMLInputElement);
+    [field.min, field.max] = card.guidance_range.map(String);
+  }
+  images.offerStrength(card.picture_strength ?? false);
   return card;
 }
 
@@ -98,6 +178,7 @@ async function open() {
   const link = new URLSearchParams(location.hash.slice(1));
   const watch = link.get("watch");
   if (watch) {
+    if (link.has("view")) document.body.dataset.view = ""; // the picture alone
     getModel().then(setModel, () => {});
     return session.join(watch, link.get("token") ?? "");
   }
@@ -127,6 +208,7 @@ async function resume() {
 }
 
 for (const id of ["new-take", "own-take", "advanced-take"]) byId(id, HTMLButtonElement).addEventListener("click", () => startSession({}));
+byId("preset", HTMLButtonElement).addEventListener("click", async () => (await documents()).savePreset());
 if (matchMedia("(pointer: fine)").matches) prompts.focus();
 addEventListener("pagehide", () => {
   const known = storage.session();

@@ -11,6 +11,11 @@
  * @property {number} fps
  * @property {string[]} examples
  * @property {number} [max_steps]
+ * @property {number} [chunk_frames]
+ * @property {boolean} [picture_strength]  a picture may be given with a strength
+ * @property {number | null} [steps]  the default ceiling of the dial
+ * @property {[number, number]} [guidance_range]
+ * @property {{words: Record<string, string[]>, caption: string} | null} [vocabulary]
  * @property {string} [licence]
  */
 
@@ -51,6 +56,18 @@
  * @property {[string, number][]} [mix]
  * @property {number} [transition]  chunks to blend over; 0 or missing = cut
  */
+
+/**
+ * A prompt, a dial move or a picture, and the chunk where it takes effect.
+ * @typedef {{chunk: number, prompt?: PromptRequest, dial?: Partial<Dial>, image?: Blob}} ReplayStep
+ */
+
+/**
+ * A chunk made before this page joined, from the score. `image`: the picture that a shot begins with.
+ * @typedef {{index: number, frame: number, frames: number, steps: number, prompt: string, dial: Dial | null, image: Blob | null}} PastChunk
+ */
+
+/** @typedef {{chunks: PastChunk[], steps: ReplayStep[]}} Past */
 
 /**
  * A shot that began from a picture; null if another client sent it.
@@ -105,5 +122,19 @@
 /** @typedef {"connecting" | "warming" | "live" | "paused" | "reconnecting" | "refused" | "lost" | "ended"} State */
 
 /** @typedef {{state: State, detail: string}} Status */
+
+/**
+ * @typedef {object} SessionEvents
+ * @property {Status} status
+ * @property {SessionInfo} info
+ * @property {MediaStream} stream
+ * @property {PromptEvent} prompt
+ * @property {Chunk} chunk
+ * @property {Shot} shot         a new shot began from a picture
+ * @property {Past} past         what happened before this page joined
+ * @property {Message} message
+ * @property {string} notice     a message for the user, not fatal
+ * @property {number} roundtrip
+ */
 
 export {};

@@ -1,1 +1,1 @@
-"""Measures what a clip shows: shape, colour, size, motion, background, and picture quality."""
+"""Analysis of one clip: shape, colour, size, motion, background, and picture quality."""

@@ -1,7 +1,6 @@
-"""The analyser: what is to be seen in a toy-world video, recognised without any learned network.
+"""Recognises the attributes of a toy-world video with the world's own templates; nothing is learned.
 
-It knows the world's vocabulary and drawing, so it can say how sure it is and what it was that it did not find. Its own
-accuracy on clips whose truth is known is measured by `models.evaluation.judge.selftest`.
+Its accuracy on true clips is measured by `models.evaluation.judge.selftest`.
 """
 
 from __future__ import annotations
@@ -21,16 +20,16 @@ ATTRIBUTES = ("colour", "shape", "size", "background", "motion")
 NONE = "none"
 _BETWEEN = float(np.sqrt(SIZES["small"] * SIZES["big"]))
 _LEAST_RADIUS = 0.1  # anything smaller is a speck
-_LEAST_FIT = 0.55  # how well the best shape must fit
+_LEAST_FIT = 0.55  # correlation of the best shape template
 
 
 @dataclass(frozen=True)
-class Reading:
-    """What was seen in T frames. Words are of the world's vocabulary or "none"; motion may also be "still".
+class Analysis:
+    """Attributes of T frames: words of the world's vocabulary or "none"; motion may also be "still".
 
     seen: object found, (T,). x, y, radius: half-picture units, tilt: radians, width: as in `Track`; each (T,),
     interpolated where not seen.
-    fit: how well the shape fits its outline, 0..1. spill: share of what is not ground that is not the object.
+    fit: correlation with the shape's template, 0..1. spill: share of the foreground that is not the object.
     """
 
     colour: str
@@ -49,22 +48,22 @@ class Reading:
     facts: dict[str, float] = field(default_factory=dict)
 
     def scene(self) -> Scene | None:
-        """The scene that was seen; None when a word is missing. A still object counts as a pulsing one."""
+        """The recognised scene; None when an attribute is missing. A still object counts as pulsing."""
         if NONE in (self.colour, self.shape, self.size, self.background):
             return None
         motion = self.motion if self.motion not in (NONE, "still") else "pulsing"
         return Scene(self.shape, self.colour, self.size, motion, self.background)
 
     def track(self) -> Track | None:
-        """The track that was seen, for the renderer; None when there is no scene."""
+        """The measured track, for the renderer; None when there is no scene."""
         scene = self.scene()
         if scene is None:
             return None
         return Track((scene,) * len(self.x), self.x, self.y, self.tilt, self.width, self.radius)
 
 
-def analyse(frames: np.ndarray) -> Reading:
-    """Read uint8 frames (T, H, W, 3), one scene throughout. Motion needs 8 frames or more, else it is "none"."""
+def analyse(frames: np.ndarray) -> Analysis:
+    """Analyse uint8 frames (T, H, W, 3) of one scene. Motion needs 8 frames or more, else it is "none"."""
     pixels = as_floats(frames)
     matte = find_matte(pixels)
     blob = measure(matte.alpha)
@@ -84,7 +83,7 @@ def analyse(frames: np.ndarray) -> Reading:
     centre, reach = find_origin(blob, shape, *pose)
     x, y, tilt, width, radius = (_fill(v.double().numpy(), seen) for v in (*centre.unbind(1), *pose, reach))
     motion, facts = find_motion(x, y, width, radius) if seen.sum() >= 8 else (NONE, {})
-    return Reading(
+    return Analysis(
         colour=colour,
         shape=SHAPES[shape],
         size="big" if float(np.mean(radius)) > _BETWEEN else "small",
@@ -103,7 +102,7 @@ def analyse(frames: np.ndarray) -> Reading:
 
 
 def _vote(indices: NDArray[np.int64], names: tuple[str, ...]) -> str:
-    """The name most frames speak for; index -1 is a vote for none."""
+    """The majority of the frames' indices as a name; index -1 counts for none."""
     counts = np.bincount(indices + 1, minlength=len(names) + 1)
     best = int(counts.argmax())
     return NONE if best == 0 else names[best - 1]
@@ -114,8 +113,8 @@ def _fill(values: NDArray[np.float64], seen: NDArray[np.bool_]) -> NDArray[np.fl
     return np.interp(time, time[seen], values[seen])
 
 
-def _nothing(frames: int, background: str) -> Reading:
+def _nothing(frames: int, background: str) -> Analysis:
     zero = np.zeros(frames)
-    return Reading(
+    return Analysis(
         NONE, NONE, NONE, background, NONE, np.zeros(frames, bool), zero, zero, zero, zero, zero, fit=0.0, spill=0.0
     )

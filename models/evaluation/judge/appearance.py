@@ -1,4 +1,4 @@
-"""What the object is: its colour by hue, its shape and pose by comparison with every shape in every pose."""
+"""The object's colour by nearest opponent colour, its shape and pose by correlation with templates."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _GLINT = 10.0  # what the highlight adds to the median pixel of an object
 
 @dataclass(frozen=True)
 class Blob:
-    """The masks' first moments: centre (T, 2) and equal-area radius (T,) in half-picture units; 0 where nothing is."""
+    """The masks' first moments: centre (T, 2) and equal-area radius (T,) in half-picture units; 0 for empty masks."""
 
     centre: Tensor
     reach: Tensor
@@ -44,13 +44,13 @@ def find_colour(pixels: Tensor, matte: Matte) -> Tensor:
 
 
 def _opponent(rgb: Tensor) -> Tensor:
-    """Red against green, yellow against blue, and a little brightness: light and shade move the last most."""
+    """Opponent colours: red less green, yellow less blue, a quarter of the brightness (shading changes it most)."""
     r, g, b = rgb.unbind(-1)
     return torch.stack([r - g, (r + g) / 2 - b, 0.25 * (r + g + b) / 3], -1)
 
 
 def compare(matte: Matte, blob: Blob) -> Tensor:
-    """How well each shape in each pose fits the masks, -1..1, the best of a few scales: (T, shapes, poses)."""
+    """Correlation of the masks with each shape in each pose, -1..1, maximum over scales: (T, shapes, poses)."""
     patches = unit(cut(matte.alpha[:, None], blob.centre, blob.reach).flatten(1))
     known = masks()
     scores = patches @ known.flatten(0, 2).T
@@ -58,7 +58,7 @@ def compare(matte: Matte, blob: Blob) -> Tensor:
 
 
 def find_pose(fits: Tensor) -> tuple[Tensor, Tensor]:
-    """Tilt in radians and width (1 = seen from the front), (T,) each, of what fits best among (T, poses)."""
+    """Tilt in radians and width (1 = seen from the front), (T,) each, at the maximum of (T, poses)."""
     grid = fits.unflatten(1, (len(TILTS), len(WIDTHS)))
     best = fits.argmax(1)
     i, j, rows = best // len(WIDTHS), best % len(WIDTHS), torch.arange(len(fits))
@@ -77,7 +77,7 @@ def _between(fits: Tensor, best: Tensor, values: Sequence[float]) -> Tensor:
 
 
 def find_origin(blob: Blob, shape: int, tilt: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
-    """The object's own centre (T, 2) and radius (T,), which the renderer was given, from its mask."""
+    """The object's centre (T, 2) and radius (T,) as the renderer takes them, from its mask."""
     facts = form(SHAPES[shape])
     radius = blob.reach / facts.area_radius / width.sqrt()
     mx, my = facts.centroid

@@ -1,7 +1,7 @@
-"""What lies behind the object, and where the object is: the background by name, its exact tones, a soft mask.
+"""The background by name, its fitted tones, and a soft mask of the object.
 
-The background of the toy world is one paper colour under a fixed light, and the object throws a soft shadow. A pixel
-belongs to the object when it is not the ground, and not the ground darkened either.
+The toy world's background is one colour under a fixed light, and the object casts a soft shadow. A pixel belongs to the
+object when it is neither the background nor the background darkened.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from torch import Tensor
 from models.toyworld import BACKGROUNDS, Scene, Track, render
 
 NAMES = tuple(BACKGROUNDS)
-SIDE = 128  # all looking is done at this size
+SIDE = 128  # all frames are analysed at this size
 LOST = 40.0  # mean distance in 8-bit levels from the best background, above which there is none
-FAINT = 13.0  # an object must stand out from the ground by this many levels
-SHADE = 0.5  # the deepest shadow leaves this share of the light
+FAINT = 13.0  # least contrast of an object to the background, 8-bit levels
+SHADE = 0.5  # least share of the light in a shadow
 LEAST = 200  # pixels of the smallest object
 
 
@@ -29,8 +29,8 @@ class Matte:
     """For T frames at 128x128.
 
     background: index into `NAMES`, -1 for none, (T,). alpha: share of the pixel that is the main object, (T, H, W).
-    strength: levels by which it stands out, (T,). spill: share of what is not ground outside the main object, (T,).
-    noise: median distance of the ground from what it should be, levels, (T,).
+    strength: contrast to the background, levels, (T,). spill: share of the foreground outside the main object, (T,).
+    noise: median distance of the background from the nearest known one, levels, (T,).
     """
 
     background: Tensor
@@ -49,7 +49,7 @@ def as_floats(frames: np.ndarray, side: int = SIDE) -> Tensor:
 
 
 @cache
-def papers(size: int = SIDE) -> Tensor:
+def backgrounds(size: int = SIDE) -> Tensor:
     """Every background without an object, (6, 3, size, size), as the renderer draws it."""
     scenes = tuple(Scene("circle", "red", "small", "spinning", name) for name in NAMES)
     away, one = np.full(len(NAMES), 50.0), np.ones(len(NAMES))
@@ -71,11 +71,11 @@ def _plane() -> tuple[Tensor, Tensor]:
 def find_ground(pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Which background (T,), its distance in levels (T,), and the ground itself (T, 3, H, W), of (T, 3, H, W).
 
-    The nearest paper by the median pixel, which the object is too small to move; then a plane in each channel is added,
-    fitted to the pixels near it, because a generated background is a little off in tone.
+    The nearest known background by the median over pixels, which the object is too small to change; then a plane in
+    each channel is added, fitted to the pixels near it, as the tone of generated backgrounds differs a little.
     """
     low = F.interpolate(pixels, (32, 32), mode="area").flatten(2)  # (T, 3, P)
-    known = F.interpolate(papers(), (32, 32), mode="area").flatten(2)  # (6, 3, P)
+    known = F.interpolate(backgrounds(), (32, 32), mode="area").flatten(2)  # (6, 3, P)
     away = (low[:, None] - known[None]).abs().mean(2)  # (T, 6, P)
     distance, index = away.median(-1).values.min(1)
     near, coarse = known[index], _plane()[0]
@@ -86,19 +86,19 @@ def find_ground(pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         keep = (size <= 2.0 * size.median(-1, keepdim=True).values + 4.0).float()[:, None]  # (T, 1, P)
         gram = (coarse * keep) @ coarse.T + 1e-3 * torch.eye(3)  # (T, 3, 3)
         shift = shift + torch.linalg.solve(gram, (error * keep) @ coarse.T, left=False)
-    ground = papers()[index] + (shift.clamp(-60, 60) @ _plane()[1]).view_as(pixels)
+    ground = backgrounds()[index] + (shift.clamp(-60, 60) @ _plane()[1]).view_as(pixels)
     return torch.where(distance <= LOST, index, -1), distance, ground.clamp(0, 255)
 
 
 def _smooth(pixels: Tensor) -> Tensor:
-    """A 3x3 binomial blur: less noise, edges hardly wider."""
+    """A 3x3 binomial blur."""
     weight = torch.tensor([1.0, 2.0, 1.0]) / 4
     kernel = (weight[:, None] * weight)[None, None].expand(pixels.shape[1], 1, 3, 3)
     return F.conv2d(F.pad(pixels, (1, 1, 1, 1), mode="replicate"), kernel, groups=pixels.shape[1])
 
 
 def contrast(pixels: Tensor, ground: Tensor) -> Tensor:
-    """How far each pixel is from the ground and from every shadow on it, in levels, (T, H, W)."""
+    """Distance of each pixel from the background and from its shadows, levels, (T, H, W)."""
     energy = (ground * ground).sum(1).clamp(min=1.0)
     share = (pixels * ground).sum(1) / energy
     off = (pixels - share[:, None] * ground).square().sum(1)
@@ -110,7 +110,7 @@ def find_matte(pixels: Tensor) -> Matte:
     """The object's mask and the background, of float frames (T, 3, 128, 128)."""
     background, noise, ground = find_ground(pixels)
     score = contrast(_smooth(pixels), ground)
-    top = score.flatten(1).kthvalue(SIDE * SIDE - LEAST, dim=1).values  # so bright are the best `LEAST` pixels
+    top = score.flatten(1).kthvalue(SIDE * SIDE - LEAST, dim=1).values  # the contrast that `LEAST` pixels exceed
     inside = score > 0.4 * top[:, None, None]
     strength = torch.stack([s[m].median() if m.any() else s.new_zeros(()) for s, m in zip(score, inside, strict=True)])
     level = strength.clamp(min=FAINT)[:, None, None]
@@ -122,7 +122,7 @@ def find_matte(pixels: Tensor) -> Matte:
 
 
 def _main_part(alpha: Tensor) -> Tensor:
-    """1 on the connected part with the heaviest neighbourhood, with a pixel of margin; (T, H, W)."""
+    """1 on the connected component with the largest local mass, with a margin of one pixel; (T, H, W)."""
     low = F.avg_pool2d(alpha[:, None], 2)
     solid = (low > 0.35).float()
     weight = F.avg_pool2d(low, 13, stride=1, padding=6) * solid

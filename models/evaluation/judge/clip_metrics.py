@@ -1,6 +1,6 @@
-"""Figures of one clip beyond its attributes: faithfulness to the world, sharpness, flicker, smoothness; and error bars.
+"""Metrics of one clip: fidelity, sharpness, flicker, smoothness of motion; and intervals of shares and means.
 
-Where a truth is needed, it is the world itself, drawn along the track that the analyser saw.
+The reference is the world drawn along the track that the analyser measured.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from models.evaluation.judge.analyser import ATTRIBUTES, Reading, analyse
+from models.evaluation.judge.analyser import ATTRIBUTES, Analysis, analyse
 from models.evaluation.judge.background import SIDE, as_floats
 from models.evaluation.prompts import Task
 from models.toyworld import Track, render
@@ -29,10 +29,10 @@ class Clip:
 
     flicker: mean change of the ground from frame to frame, 8-bit levels. jerk: mean second difference of the centre,
     pixels of 128 a frame squared. border_jerk: the same over the frames about a chunk border only. cut: change of the
-    picture at a border over its change elsewhere. nan where it cannot be said.
+    picture at a border over its change elsewhere. nan where not defined.
     """
 
-    reading: Reading
+    reading: Analysis
     fidelity: float
     sharpness: float
     flicker: float
@@ -41,7 +41,7 @@ class Clip:
     cut: float
 
     def right(self, task: Task) -> dict[str, bool]:
-        """Which of the attributes asked for are there."""
+        """Which of the attributes that the prompt names are recognised."""
         return {n: getattr(self.reading, n) == getattr(task.scene, n) for n in ATTRIBUTES if n in task.asked}
 
 
@@ -83,7 +83,7 @@ def _energy(pixels: torch.Tensor) -> torch.Tensor:
 
 
 def _sharpness(pixels: torch.Tensor, truth: torch.Tensor) -> float:
-    """About the true edges only, so that grain elsewhere is not taken for sharpness."""
+    """Gradient energy near the true edges, relative to the truth's; noise elsewhere does not count."""
     mine, real = _energy(pixels), _energy(truth)
     edges = real > 0.15 * real.flatten(1).amax(1)[:, None, None, None]
     reach = round(3 * pixels.shape[-1] / SIDE)  # as far about the edges at any size
@@ -91,8 +91,8 @@ def _sharpness(pixels: torch.Tensor, truth: torch.Tensor) -> float:
     return float((mine * about).sum() / (real * about).sum().clamp(min=1e-6))
 
 
-def _flicker(pixels: torch.Tensor, reading: Reading) -> float:
-    """Away from the object and its shadow, in this frame and in the next."""
+def _flicker(pixels: torch.Tensor, reading: Analysis) -> float:
+    """Mean change of pixels that are away from the object and its shadow in both frames."""
     line = (torch.arange(SIDE) + 0.5) / SIDE * 2 - 1
     x, y, reach = (torch.from_numpy(v).float()[:, None, None] for v in (reading.x, reading.y, reading.radius))
     free = torch.hypot(line[None, None] - x, line[None, :, None] - y) > 1.9 * reach
@@ -100,7 +100,7 @@ def _flicker(pixels: torch.Tensor, reading: Reading) -> float:
     return float(((pixels[1:] - pixels[:-1]).abs() * both).sum() / (3 * both.sum()).clamp(min=1))
 
 
-def smoothness(reading: Reading, borders: Sequence[int] = ()) -> tuple[float, float]:
+def smoothness(reading: Analysis, borders: Sequence[int] = ()) -> tuple[float, float]:
     """Mean second difference of the centre over the clip, and over the frames about the borders; pixels a frame^2."""
     bend = _bend(reading)
     if not len(bend):
@@ -109,7 +109,7 @@ def smoothness(reading: Reading, borders: Sequence[int] = ()) -> tuple[float, fl
     return float(bend.mean()), float(bend[near].mean()) if near else math.nan
 
 
-def _bend(reading: Reading) -> NDArray[np.float64]:
+def _bend(reading: Analysis) -> NDArray[np.float64]:
     if reading.seen.sum() < 3:
         return np.zeros(0)
     ddx, ddy = np.diff(reading.x, n=2), np.diff(reading.y, n=2)
@@ -126,7 +126,7 @@ def _cut(pixels: torch.Tensor, borders: Sequence[int]) -> float:
 
 
 def wilson(hits: int, count: int) -> tuple[float, float]:
-    """95 % interval of a share, after Wilson (1927): it stays honest near 0 and 1 and for few trials."""
+    """95 % interval of a share, after Wilson (1927): valid near 0 and 1 and for few trials."""
     if count == 0:
         return 0.0, 1.0
     share, z2 = hits / count, Z95**2
@@ -143,7 +143,7 @@ def share(flags: Sequence[bool]) -> dict[str, float]:
 
 
 def mean(values: Sequence[float]) -> dict[str, float]:
-    """The mean of what can be said, with its standard error and the number of values."""
+    """The mean of the finite values, with its standard error and their number."""
     kept = [v for v in values if math.isfinite(v)]
     count = len(kept)
     if not count:

@@ -1,7 +1,7 @@
-"""How the object moves: every motion of the world fitted to the measured track, the best explanation wins.
+"""Classifies the motion: every motion of the world is fitted to the measured track, the least error wins.
 
-Fits are made in windows shorter than the clip, each with parameters of its own, so that a generated object which
-changes its pace a little is still recognised. Constants are those of `models.toyworld.motion`.
+Fits are made in windows shorter than the clip, each with its own parameters, so that an object that changes its speed a
+little is still recognised. Constants are those of `models.toyworld.motion`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _SPEEDS = np.linspace(0.0, 0.08, 41)
 
 
 def find_motion(x: Array, y: Array, width: Array, radius: Array) -> tuple[str, dict[str, float]]:
-    """The motion's name, "still" when there is none, and the figures it was decided on. Arrays (T,), T >= 8."""
+    """The motion's name, "still" when there is none, and the values it was decided on. Arrays (T,), T >= 8."""
     frames = len(x)
     roam = math.sqrt(float(_spread(x) ** 2 + _spread(y) ** 2))
     beat, turn = beating(radius / max(float(np.median(radius)), 1e-6)), beating(width)
@@ -48,7 +48,7 @@ def find_motion(x: Array, y: Array, width: Array, radius: Array) -> tuple[str, d
 
 
 def _spread(values: Array) -> float:
-    """Standard deviation without the two most distant values, which may be mistakes."""
+    """Standard deviation without the two most distant values, which may be outliers."""
     middle = np.median(values)
     kept = np.sort(np.abs(values - middle))[: max(2, len(values) - 2)]
     return float(np.sqrt(np.mean(kept**2)))
@@ -68,14 +68,14 @@ def _waves(values: Array, rates: Array, *, centred: bool) -> tuple[Array, Array]
 
 
 def beating(values: Array) -> float:
-    """Amplitude of the beat at the pace of pulsing and spinning; 0 when it explains less than half of the change."""
+    """Amplitude of oscillation at the rates of pulsing and spinning; 0 if it explains less than half the variance."""
     errors, sizes = _waves(values, np.linspace(0.2, 0.42, 12), centred=False)
     best = int(errors.argmin())
     return float(sizes[best]) if errors[best] ** 2 < 0.5 * float(np.var(values)) else 0.0
 
 
 def orbit(x: Array, y: Array) -> float:
-    """Rms error of the best circle about the middle of the picture, at a steady pace."""
+    """Rms error of the best circle about the middle of the picture at constant speed."""
     time = np.arange(len(x))
     place = x + 1j * y
     best = math.inf

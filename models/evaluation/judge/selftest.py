@@ -1,4 +1,4 @@
-"""How good is the analyser? Clips whose truth is known, as drawn and as badly as a model may draw them."""
+"""The analyser's accuracy on clips whose truth is known, as drawn and degraded as a small model's are."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FRAMES = 49
 def degrade(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Blur (sigma 1.5 pixels), a shift of all tones, noise (sigma 5 levels) and JPEG at quality 40, frame by frame.
 
-    About 25 dB against the truth: as a small VAE and few steps leave it.
+    About 25 dB against the truth, as of a small VAE at few steps.
     """
     tone = rng.normal(0, 4, size=3)
     out = np.empty_like(frames)
@@ -35,12 +35,12 @@ def degrade(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 @dataclass(frozen=True)
 class SelfTest:
-    """hits: right readings of each attribute. place: median error of the centre, half-picture units."""
+    """hits: clips in which each attribute is recognised. place: median error of the centre, half-picture units."""
 
     clips: int
     hits: dict[str, int]
     place: float
-    words: dict[str, tuple[int, int]]  # of each word of the world: right readings, clips
+    words: dict[str, tuple[int, int]]  # of each word of the world: clips recognised, clips
 
     @property
     def accuracy(self) -> dict[str, float]:
@@ -48,7 +48,7 @@ class SelfTest:
 
     @property
     def figures(self) -> dict[str, Any]:
-        """For JSON; words: how often each shape, motion, ... is read right, in shares."""
+        """For JSON; words: the accuracy of each shape, motion, ..."""
         words = {word: right / count for word, (right, count) in self.words.items() if count}
         return {"clips": self.clips, "accuracy": self.accuracy, "place": self.place, "words": words}
 
@@ -56,7 +56,7 @@ class SelfTest:
 def selftest(
     clips: int, *, seed: int, degraded: bool, report: Callable[[str], None] | None = None, frames: int = FRAMES
 ) -> SelfTest:
-    """Read `clips` clips of the true world; `report` is told of every mistake."""
+    """Analyse `clips` true clips; `report` is called with a line for every error."""
     rng = generator("analyser", seed)
     hits = dict.fromkeys(ATTRIBUTES, 0)
     words: dict[str, tuple[int, int]] = {}

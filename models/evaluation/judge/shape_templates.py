@@ -1,4 +1,4 @@
-"""What the shapes look like in every pose, brought to one place and one area, for the analyser to compare with."""
+"""Templates of every shape in every pose, normalised to one centroid and one area, for the analyser."""
 
 from __future__ import annotations
 

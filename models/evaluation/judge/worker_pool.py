@@ -1,4 +1,4 @@
-"""Clips are read in processes beside the one that makes them, so that no core waits for another."""
+"""Processes that analyse clips beside the one that samples them."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Readers:
-    """`jobs` processes; with 0 the work is done at once, where it is asked for. Use in a `with`."""
+class AnalyserPool:
+    """`jobs` processes; with 0 the work is done at once in the caller's. Use in a `with`."""
 
     def __init__(self, jobs: int) -> None:
         self._pool: ProcessPoolExecutor | None = None
-        self._room = threading.Semaphore(2 * jobs + 2)  # a clip is megabytes: few wait
+        self._room = threading.Semaphore(2 * jobs + 2)  # a bound on waiting clips, each of megabytes
         if jobs > 0:
             spawn = multiprocessing.get_context("spawn")
             self._pool = ProcessPoolExecutor(jobs, mp_context=spawn, initializer=torch.set_num_threads, initargs=(1,))
@@ -33,7 +33,7 @@ class Readers:
             self._pool.shutdown(cancel_futures=error is not None)
 
     def submit(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Start `work`; waits while too much is under way."""
+        """Start `work`; blocks while 2 jobs + 2 clips are waiting."""
         if self._pool is None:
             done: Future[T] = Future()
             done.set_result(work(*args, **kwargs))

@@ -1,1 +1,1 @@
-"""What `farcast eval` makes and measures: one module per task."""
+"""The tasks of `farcast eval`, one module each."""

@@ -1,4 +1,4 @@
-"""Starts from a picture and from a clip: is the first frame the picture, and does the object stay itself?"""
+"""Starts from a picture (I2V) and from a clip (V2V): PSNR of the first frame, attributes kept, jumps of the object."""
 
 from __future__ import annotations
 
@@ -9,66 +9,68 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from models.evaluation.judge.analyser import ATTRIBUTES, Reading, analyse
+from models.evaluation.judge.analyser import ATTRIBUTES, Analysis, analyse
 from models.evaluation.judge.clip_metrics import mean, psnr, share
 from models.evaluation.prompts import Task
-from models.evaluation.tasks.sampler import Maker
+from models.evaluation.tasks.sampler import Sampler
 from models.evaluation.tasks.t2v import FRAMES, Progress, truth_clips
 
-LOOKS = ("colour", "shape", "size", "background")
-JUMP = 0.15  # half-pictures a frame; the fastest motion of the world makes 0.1
+APPEARANCE = ("colour", "shape", "size", "background")
+JUMP = 0.15  # half-pictures between two frames; the world's fastest motion is 0.1
 GIVEN = 25  # frames of a clip that is to be continued: 3 chunks
 
 
 @dataclass(frozen=True)
 class Start:
-    """One take from a picture (given = 1) or a clip. same: looks as given; jumps: moved further than things can."""
+    """One start from a picture or a clip. same: appearance as given; jumps: the object moved further than `JUMP`."""
 
     first_psnr: float  # first frame against the first frame given, dB
     same: bool
     jumps: bool
-    motion: bool  # the motion asked for is recognised over the whole take
-    drift: tuple[float, float]  # distance from where the truth goes, 4 and 12 frames after the given ones
+    motion: bool  # the prompt's motion is recognised over the whole video
+    drift: tuple[float, float]  # distance of the object from the truth's, 4 and 12 frames after the given ones
 
 
 def judge(made: np.ndarray, truth: np.ndarray, task: Task, given: int) -> Start:
-    """Frames made (T, H, W, 3) against the true clip whose first `given` frames were handed in."""
+    """Generated frames (T, H, W, 3) against the true clip whose first `given` frames were the start."""
     whole, real = analyse(made), analyse(truth)
     after = analyse(made[given:])
     away = np.hypot(whole.x - real.x, whole.y - real.y)
     return Start(
         first_psnr=psnr(made[:1], truth[:1]),
-        same=all(getattr(after, name) == getattr(task.scene, name) for name in LOOKS),
-        jumps=jumped(whole, max(0, given - 2), given + 12),
+        same=all(getattr(after, name) == getattr(task.scene, name) for name in APPEARANCE),
+        jumps=has_jump(whole, max(0, given - 2), given + 12),
         motion=whole.motion == task.scene.motion,
         drift=(float(away[min(given + 3, len(away) - 1)]), float(away[min(given + 11, len(away) - 1)])),
     )
 
 
-def jumped(reading: Reading, first: int, last: int) -> bool:
-    """Did the object move further than `JUMP` between two frames of first..last, or was it not there?"""
+def has_jump(reading: Analysis, first: int, last: int) -> bool:
+    """True when the object moved further than `JUMP` between two frames of first..last, or was not found in 20 %."""
     part = slice(first, last)
     if reading.seen[part].mean() < 0.8:
         return True
     return bool(np.hypot(np.diff(reading.x[part]), np.diff(reading.y[part])).max(initial=0.0) > JUMP)
 
 
-def run(maker: Maker, tasks: Sequence[Task], steps: int, seed: int, progress: Progress) -> dict[str, dict[str, Any]]:
+def run(
+    sampler: Sampler, tasks: Sequence[Task], steps: int, seed: int, progress: Progress
+) -> dict[str, dict[str, Any]]:
     """Figures of both kinds of start: {"i2v": ..., "v2v": ...}."""
     found: dict[str, list[Start]] = {"i2v": [], "v2v": []}
-    for number, (task, truth) in enumerate(zip(tasks, truth_clips(tasks, seed, maker.side), strict=True)):
-        picture = maker.begin(task.text, task.seed, image=Image.fromarray(truth[0]))
-        found["i2v"].append(judge(maker.take(picture, FRAMES, steps), truth, task, 1))
-        clip = maker.begin(task.text, task.seed, clip=truth[:GIVEN])
-        found["v2v"].append(judge(maker.take(clip, FRAMES, steps), truth, task, GIVEN))
+    for number, (task, truth) in enumerate(zip(tasks, truth_clips(tasks, seed, sampler.side), strict=True)):
+        picture = sampler.start(task.text, task.seed, image=Image.fromarray(truth[0]))
+        found["i2v"].append(judge(sampler.clip(picture, FRAMES, steps), truth, task, 1))
+        clip = sampler.start(task.text, task.seed, clip=truth[:GIVEN])
+        found["v2v"].append(judge(sampler.clip(clip, FRAMES, steps), truth, task, GIVEN))
         progress(f"starts: {number + 1} of {len(tasks)}")
     return {kind: summary(starts, tasks) for kind, starts in found.items()}
 
 
 def summary(starts: Sequence[Start], tasks: Sequence[Task]) -> dict[str, Any]:
-    """Shares and means over the takes; motion only where the prompt names it."""
+    """Shares and means over the starts; motion only where the prompt names it."""
     asked = [s.motion for s, task in zip(starts, tasks, strict=True) if "motion" in task.asked]
-    assert set(LOOKS) < set(ATTRIBUTES)
+    assert set(APPEARANCE) < set(ATTRIBUTES)
     return {
         "first_frame_psnr": mean([s.first_psnr for s in starts]),
         "same_object": share([s.same for s in starts]),

@@ -1,4 +1,4 @@
-"""A long take: does the picture hold for minutes? Read window by window, so that memory does not grow with it."""
+"""A long video, measured window by window so that memory does not grow with its length."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ import numpy as np
 
 from models.evaluation.judge.clip_metrics import measure_clip
 from models.evaluation.prompts import Task
-from models.evaluation.tasks.sampler import Maker
+from models.evaluation.tasks.sampler import Sampler
 from models.evaluation.tasks.t2v import Progress, score
 
-WINDOW = 4  # chunks read together, 48 frames
+WINDOW = 4  # chunks measured together, 48 frames
 
 
 @dataclass(frozen=True)
 class Moment:
-    """Figures of one window of the take; second: of its first frame."""
+    """Metrics of one window; second: time of its first frame."""
 
     second: float
     quality: float
     fidelity: float
     sharpness: float
     flicker: float
-    same: bool  # colour, shape and background as asked
+    same: bool  # colour, shape and background as the prompt says
 
 
-def run(maker: Maker, task: Task, steps: int, minutes: float, progress: Progress) -> list[Moment]:
-    """One take of `minutes` of video, read in windows."""
-    fps = maker.bundle.fps
+def run(sampler: Sampler, task: Task, steps: int, minutes: float, progress: Progress) -> list[Moment]:
+    """Sample `minutes` of video and measure it in windows."""
+    fps = sampler.bundle.fps
     found = []
-    for first, frames in _windows(maker, task, steps, round(minutes * 60 * fps)):
+    for first, frames in _windows(sampler, task, steps, round(minutes * 60 * fps)):
         clip = measure_clip(frames)
         seen = clip.reading
         same = all(getattr(seen, n) == getattr(task.scene, n) for n in ("colour", "shape", "background"))
@@ -41,8 +41,8 @@ def run(maker: Maker, task: Task, steps: int, minutes: float, progress: Progress
     return found
 
 
-def _windows(maker: Maker, task: Task, steps: int, total: int) -> Iterator[tuple[int, np.ndarray]]:
-    chunks = maker.chunks(maker.begin(task.text, task.seed), steps)
+def _windows(sampler: Sampler, task: Task, steps: int, total: int) -> Iterator[tuple[int, np.ndarray]]:
+    chunks = sampler.chunks(sampler.start(task.text, task.seed), steps)
     next(chunks)  # the single first frame
     made = 1
     while made < total:
@@ -52,7 +52,7 @@ def _windows(maker: Maker, task: Task, steps: int, total: int) -> Iterator[tuple
 
 
 def summary(moments: list[Moment]) -> dict[str, Any]:
-    """The first tenth of the take against its last tenth, and the share of windows that show what was asked."""
+    """Means over the first and the last tenth, and the share of windows with colour, shape and background as asked."""
     part = max(1, len(moments) // 10)
 
     def about(some: list[Moment]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""A prompt that changes in mid-take: how soon the new attribute shows, what stays, and whether the object jumps."""
+"""A prompt change during a video: chunks until the new attribute is recognised, attributes kept, jumps."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from models.evaluation.judge.analyser import ATTRIBUTES, NONE, analyse
 from models.evaluation.judge.clip_metrics import mean, share
 from models.evaluation.prompts import generator
 from models.evaluation.tasks.i2v_v2v import JUMP
-from models.evaluation.tasks.sampler import Maker
+from models.evaluation.tasks.sampler import Sampler
 from models.evaluation.tasks.t2v import Progress
 from models.toyworld import Scene, caption, random_scene
 
 BEFORE, AFTER = 3, 5  # chunks under the old prompt and under the new one
-SOON = 2  # a switch must show within so many chunks
-LATE = 99  # it never showed
+SOON = 2  # a change must be recognised within so many chunks
+LATE = 99  # it was never recognised
 _TURNS = ("colour", "shape", "colour", "background", "colour", "size", "colour", "motion")  # what changes, in turn
 
 
 @dataclass(frozen=True)
 class Case:
-    """A change of one attribute, told in two plain sentences."""
+    """A change of one attribute between two prompts."""
 
     before: Scene
     after: Scene
@@ -35,22 +35,22 @@ class Case:
 
 @dataclass(frozen=True)
 class Switch:
-    """chunks: of the new prompt until its attribute shows, 1 = the first one. kept: share of the rest that stays."""
+    """chunks: of the new prompt until its attribute is recognised, 1 = the first. kept: share of the others kept."""
 
     case: Case
-    valid: bool  # the old attribute was there before the switch, so that there was something to change
+    valid: bool  # the old attribute was recognised before the change
     chunks: int
     kept: float
-    step: float  # how far the object moved at the border, half-pictures
+    step: float  # how far the object moved at the chunk border, half-pictures
 
     @property
     def good(self) -> bool:
-        """Soon, and without a jump."""
+        """Within `SOON` chunks and without a jump."""
         return self.chunks <= SOON and self.step <= JUMP
 
 
 def draw(count: int, seed: int, turns: Sequence[str] = _TURNS) -> list[Case]:
-    """Cases that change colour every second time, and the other attributes in turn."""
+    """Every second case changes the colour, the rest the other attributes in turn."""
     rng = generator("switch", seed)
     cases = []
     for number in range(count):
@@ -64,9 +64,9 @@ def draw(count: int, seed: int, turns: Sequence[str] = _TURNS) -> list[Case]:
 
 
 def judge(frames: np.ndarray, case: Case, borders: Sequence[int]) -> Switch:
-    """Read a take whose prompt changed at `borders[BEFORE - 1]`, the first frame made under the new one.
+    """Analyse a video whose prompt changed at frame `borders[BEFORE - 1]`.
 
-    Colour, shape, size and background are read chunk by chunk; a motion needs longer and is read from all that is left.
+    Colour, shape, size and background are analysed chunk by chunk; motion over all remaining frames, as it needs more.
     """
     start = borders[BEFORE - 1]
     ends = [*borders[BEFORE:], len(frames)]
@@ -89,23 +89,23 @@ def judge(frames: np.ndarray, case: Case, borders: Sequence[int]) -> Switch:
     return Switch(case, getattr(old, name) == getattr(case.before, name), shown, kept, step)
 
 
-def run(maker: Maker, cases: Sequence[Case], steps: int, progress: Progress) -> list[Switch]:
-    """Play and judge every case."""
+def run(sampler: Sampler, cases: Sequence[Case], steps: int, progress: Progress) -> list[Switch]:
+    """Sample and judge every case."""
     found = []
     for number, case in enumerate(cases):
-        rollout = maker.begin(caption(case.before), case.seed)
-        chunks = maker.chunks(rollout, steps)
+        rollout = sampler.start(caption(case.before), case.seed)
+        chunks = sampler.chunks(rollout, steps)
         made = [next(chunks) for _ in range(BEFORE)]
         rollout.prompt(caption(case.after))
         made += [next(chunks) for _ in range(AFTER)]
         frames = np.concatenate(made)
-        found.append(judge(frames, case, maker.borders(len(frames))))
+        found.append(judge(frames, case, sampler.borders(len(frames))))
         progress(f"switch: {number + 1} of {len(cases)}")
     return found
 
 
 def summary(found: Sequence[Switch]) -> dict[str, Any]:
-    """Figures over all cases and by attribute."""
+    """Figures over all cases, and by attribute."""
 
     def part(some: Sequence[Switch]) -> dict[str, Any]:
         return {

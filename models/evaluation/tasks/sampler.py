@@ -1,4 +1,4 @@
-"""Makes the clips that are examined: by a checkpoint at a number of steps, with one of two samplers."""
+"""Samples clips from a checkpoint at a step count, by the flow map or by re-noising."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from models.rollout.rollout import Rollout
 
 
 @dataclass(frozen=True)
-class Maker:
+class Sampler:
     """A checkpoint and how to sample from it.
 
-    sampler: "flowmap" moves from t to r by the learned map. "renoise" jumps to 0 at every step and adds fresh noise for
+    method: "flowmap" moves from t to r by the learned map. "renoise" jumps to 0 at every step and adds fresh noise for
     the next, which is how an endpoint-consistency student is run (arXiv 2303.01469, algorithm 1).
     """
 
     bundle: Bundle
-    sampler: str = "flowmap"
+    method: str = "flowmap"
     guidance: float | None = None
 
     @property
@@ -43,23 +43,23 @@ class Maker:
         """First frame of every chunk but the first, in a clip of `frames` frames."""
         return list(range(1, frames, self.bundle.chunk_frames * self.bundle.frames_per_latent))
 
-    def begin(
+    def start(
         self, prompt: str, seed: int, *, image: Image.Image | None = None, clip: np.ndarray | None = None
     ) -> Rollout:
-        """A new take."""
+        """A new rollout."""
         return Rollout(
             self.bundle, prompt=prompt, seed=seed, image=image, clip=clip, clip_fps=None, guidance=self.guidance,
-            sampler=self.sampler,
+            sampler=self.method,
         )  # fmt: skip
 
     def chunks(self, rollout: Rollout, steps: int) -> Iterator[np.ndarray]:
-        """The take's chunks without end, uint8 (n, H, W, 3)."""
+        """Chunks of the rollout without end, uint8 (n, H, W, 3) each."""
         sigmas = flowmap.schedule_for(self.bundle, steps)
         while True:
             yield rollout.next_chunk(sigmas)
 
-    def take(self, rollout: Rollout, frames: int, steps: int) -> np.ndarray:
-        """The next chunks, together at least `frames` frames, cut to that."""
+    def clip(self, rollout: Rollout, frames: int, steps: int) -> np.ndarray:
+        """The next `frames` frames of the rollout, uint8 (frames, H, W, 3)."""
         out: list[np.ndarray] = []
         for chunk in self.chunks(rollout, steps):
             out.append(chunk)
@@ -67,9 +67,9 @@ class Maker:
                 break
         return np.concatenate(out)[:frames]
 
-    def takes(self, prompts: Sequence[str], seeds: Sequence[int], frames: int, steps: int) -> Iterator[np.ndarray]:
-        """A clip a prompt, as `take` makes it up to rounding; many are made together, which is quicker."""
-        renoise = self.sampler == "renoise"
+    def clips(self, prompts: Sequence[str], seeds: Sequence[int], frames: int, steps: int) -> Iterator[np.ndarray]:
+        """A clip a prompt in batches, which is quicker; equal to `clip` up to rounding."""
+        renoise = self.method == "renoise"
         return batch_takes(self.bundle, prompts, seeds, frames, steps, guidance=self.scale, renoise=renoise)
 
     def through_vae(self, frames: np.ndarray) -> np.ndarray:

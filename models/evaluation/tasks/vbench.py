@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from models.errors import RequestError
-from models.evaluation.tasks.sampler import Maker
+from models.evaluation.tasks.sampler import Sampler
 
 SAMPLES = 5
 SAMPLES_OF = {"temporal_flickering": 25}
@@ -78,7 +78,7 @@ def lists(source: Path) -> list[Path]:
 
 
 def make(
-    maker: Maker,
+    sampler: Sampler,
     todo: list[Video],
     folder: Path,
     write: Writer,
@@ -87,10 +87,10 @@ def make(
     frames: int = FRAMES,
     progress: Callable[[str], None],
 ) -> list[float]:
-    """Write what is missing in `folder`; the steadiness of each video made. What is there is kept, so it can go on.
+    """Write the videos that `folder` lacks, so that it can be resumed; the steadiness of each new one.
 
-    `write` gets frames and a path, and leaves nothing behind when it fails. VBench takes the suffix of whatever file it
-    sees first, so the folder holds videos only and the seeds are written beside it.
+    `write` gets frames and a path, and leaves no file when it fails. VBench takes the suffix of the first file that it
+    finds, so the folder holds videos only and the seeds are written beside it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     record = {"steps": steps, "frames": frames, "seeds": {video.name: video.seed for video in todo}}
@@ -99,7 +99,7 @@ def make(
     for number, video in enumerate(todo):
         part = folder.with_name(f"{folder.name}.part.mp4")
         if not (folder / video.name).is_file():
-            pixels = maker.take(maker.begin(video.prompt, video.seed), frames, steps)
+            pixels = sampler.clip(sampler.start(video.prompt, video.seed), frames, steps)
             steady.append(steadiness(pixels))
             write(pixels, part)
             part.replace(folder / video.name)
@@ -108,6 +108,6 @@ def make(
 
 
 def steadiness(frames: np.ndarray) -> float:
-    """What VBench calls temporal flickering, 0..1, 1 = nothing moves: the one of its figures that needs no network."""
+    """VBench's temporal flickering, 0..1, 1 = nothing moves; the one of its metrics that needs no network."""
     pixels = frames.astype(np.float32)
     return float((255 - np.abs(np.diff(pixels, axis=0)).mean(axis=(1, 2, 3))).mean() / 255)

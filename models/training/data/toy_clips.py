@@ -1,4 +1,4 @@
-"""Latents of toy-world clips, drawn and encoded once and kept in one file."""
+"""Latents of toy-world clips, encoded once and stored in one file."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from models.vae.causal_conv import fold_causal_convs
 
 WORDS = (SHAPES, tuple(COLOURS), tuple(SIZES), MOTIONS, tuple(BACKGROUNDS))
 FIELDS = ("shape", "colour", "size", "motion", "background")
-# What takes longest to learn is drawn more often: points and arms, and motions that are nearly none.
+# Drawn more often, as they are learned last: shapes with points and arms, and small motions.
 HARD = {"shape": ("star", "triangle", "cross"), "motion": ("spinning", "drifting")}
-EXTRA = 0.25  # chance for each of the two that it is drawn from the hard ones
+EXTRA = 0.25  # chance, for shape and for motion, of a draw from these words
 
 
 def partition_of(chunks: int) -> tuple[int, ...]:
@@ -59,7 +59,7 @@ def encode_clips(
 ) -> None:
     """Draw and encode `clips` clips of `chunks` chunks, `size` pixels a side. Half change scene at one chunk border.
 
-    A change keeps some of the scene and turns the rest, as people's prompts do: one attribute most often.
+    A change of scene changes one to three attributes, most often one, as people's prompts do.
     """
     vae: Any = AutoencoderKLWan.from_pretrained(vae_folder).eval()
     fold_causal_convs(vae)
@@ -82,7 +82,7 @@ def encode_clips(
 
 
 def training_scene(rng: np.random.Generator) -> Scene:
-    """A scene to learn from, with hard words more often."""
+    """A scene for training, with the words in `HARD` more often."""
     scene = random_scene(rng)
     for name, words in HARD.items():
         if rng.random() < EXTRA:
@@ -91,7 +91,7 @@ def training_scene(rng: np.random.Generator) -> Scene:
 
 
 def changed(scene: Scene, rng: np.random.Generator) -> Scene:
-    """The scene with one to three of its words drawn again."""
+    """The scene with one to three of its attributes drawn again."""
     other = training_scene(rng)
     swap: NDArray[np.str_] = rng.choice(FIELDS, size=int(rng.choice([1, 1, 1, 2, 3])), replace=False)
     return Scene(**{f: getattr(other if f in swap else scene, f) for f in FIELDS})

@@ -1,6 +1,6 @@
-"""Real clips for training: a folder of videos with captions, encoded once by the checkpoint's VAE.
+"""Videos for training: a folder of them with captions, encoded once by the checkpoint's VAE.
 
-Every NAME.mp4 has a NAME.txt beside it that says what is to be seen. What is shorter than asked for is left out.
+Every NAME.mp4 has its caption in NAME.txt. Videos with too few frames are left out.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ def captioned(folder: Path) -> Iterator[tuple[Path, str]]:
     if not found:
         raise MediaError(f"{folder} holds no videos ({', '.join(SUFFIXES)}); see [videos] folder")
     for path in found:
-        told = path.with_suffix(".txt")
-        if not told.is_file():
-            raise MediaError(f"{path.name} has no caption; write what it shows into {told.name}")
-        yield path, " ".join(told.read_text(encoding="utf-8").split())
+        text = path.with_suffix(".txt")
+        if not text.is_file():
+            raise MediaError(f"{path.name} has no caption; write one into {text.name}")
+        yield path, " ".join(text.read_text(encoding="utf-8").split())
 
 
 @torch.no_grad()
@@ -37,9 +37,9 @@ def encode_videos(
     vae: Any, folder: Path, out: Path, *, frames: int, width: int, height: int, fps: int = 16, part: int = 0,
     parts: int = 1,
 ) -> int:  # fmt: skip
-    """Normalised latents of `frames` frames of each video to `out`, captions a line each beside it; how many there are.
+    """Write normalised latents of the first `frames` frames of each video to `out`, captions beside it; their number.
 
-    Several processes share the work: each takes the videos whose number is `part` modulo `parts`. Raises MediaError.
+    Only videos whose number is `part` modulo `parts`, so that processes can share the work. Raises MediaError.
     """
     wan_vae = WanVAE(vae)
     latents, captions = [], []

@@ -1,7 +1,7 @@
-"""Windows on clips: what a training step sees. Chunk 0 (a start from a picture), then the chunks up to some end.
+"""Windows of clips, the batches of a training step: chunk 0 of a clip (a start from a picture), then later chunks.
 
-Clips turn from one scene to another in mid-clip, and a window carries the caption of its last chunk: so the model
-learns to go on under a new prompt from what it showed under the old one, and from a picture that it did not make.
+Half of the clips change scene at a chunk border, and a window carries the caption of its last chunk. So the model is
+trained to continue under a new prompt from frames of the old one, and from a picture that it did not generate.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from models.toyworld import caption
 from models.training.data.toy_clips import LatentClips, load_clips, partition_of, training_scene
 from models.training.run import rank_and_world
 
-# How often a window leaves out chunks after the first, as the window of an endless stream does, and from how many
-# chunks on: in a shorter one the first is the picture that a take just started from, and nothing may be missing.
+# Share of windows that leave out chunks after the first, as the sliding window of an endless stream does, and the least
+# number of chunks for that: in a shorter window the first chunk is the start of the stream, and nothing is missing.
 GAP, GAP_FROM = 0.35, 4
 
 
 class Clips(Protocol):
-    """Latents of clips in chunks of 1, 3, 3, ... frames, and what they show."""
+    """Latents of clips in chunks of 1, 3, 3, ... latent frames, and their captions."""
 
     @property
     def latents(self) -> Tensor:
@@ -37,13 +37,13 @@ class Clips(Protocol):
         """Chunks of every clip."""
 
     def caption(self, clip: int, chunk: int, rng: np.random.Generator) -> str:
-        """What is to be seen in that chunk, said in one of many ways."""
+        """A caption of that chunk, drawn from its paraphrases."""
 
-    def alike(self, clip: int, chunk: int, other: int) -> bool:
-        """Do both chunks show what one caption says?"""
+    def same_scene(self, clip: int, chunk: int, other: int) -> bool:
+        """True where one caption describes both chunks."""
 
     def prompt(self, rng: np.random.Generator) -> str:
-        """Something that may be asked for."""
+        """A prompt as a user may write it."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class WorldClips:
     def caption(self, clip: int, chunk: int, rng: np.random.Generator) -> str:
         return caption(self.store.scene(clip, chunk), rng)
 
-    def alike(self, clip: int, chunk: int, other: int) -> bool:
+    def same_scene(self, clip: int, chunk: int, other: int) -> bool:
         return bool((self.store.scenes[clip, chunk] == self.store.scenes[clip, other]).all())
 
     def prompt(self, rng: np.random.Generator) -> str:
@@ -84,7 +84,7 @@ class CaptionedClips:
     def caption(self, clip: int, chunk: int, rng: np.random.Generator) -> str:
         return self.captions[clip]
 
-    def alike(self, clip: int, chunk: int, other: int) -> bool:
+    def same_scene(self, clip: int, chunk: int, other: int) -> bool:
         return True
 
     def prompt(self, rng: np.random.Generator) -> str:
@@ -102,20 +102,20 @@ def open_clips(folder: Path, name: str) -> Clips | None:
     paths = sorted(folder.glob(f"{name}-*.safetensors"))
     if not paths:
         return None
-    told = [path.with_suffix(".txt") for path in paths]
-    if all(path.exists() for path in told):
-        captions = [line for path in told for line in path.read_text(encoding="utf-8").splitlines()]
+    texts = [path.with_suffix(".txt") for path in paths]
+    if all(path.exists() for path in texts):
+        captions = [line for path in texts for line in path.read_text(encoding="utf-8").splitlines()]
         return CaptionedClips(torch.cat([load_file(path)["latents"] for path in paths]), captions)
     return WorldClips(load_clips(*paths))
 
 
 @dataclass(frozen=True)
 class Window:
-    """A batch of windows. captions: of the last chunk, "" if dropped.
+    """A batch of windows. captions: of the last chunk, "" where dropped. partition: latent frames of each chunk.
 
-    clean: (B, F, C, h, w); context: the same as later chunks see it; noise: of the same shape.
-
-    t, r: (B, full) levels of the frames at full resolution. weight: (B, F), 0 where the caption is not the frame's.
+    clean: latents (B, F, C, h, w); context: the same as later chunks attend to them; noise: of the same shape.
+    t, r: (B, full) noise levels of the frames at full resolution. weight: (B, F), 0 where the frame shows another scene
+    than the caption says.
     """
 
     clean: Tensor
@@ -135,22 +135,40 @@ class Window:
 
 @dataclass(frozen=True)
 class Levels:
-    """How noise levels are drawn. pairs: shares of r = t (diffusion), r = 0 (consistency), and anything between."""
+    """How noise levels t >= r are drawn, before the schedule's shift.
+
+    pairs: shares of rows with r = t (diffusion), with r = 0 (consistency), and with r anywhere between.
+    of: the distribution of t. "uniform" on 0..1; "larger_of_two" uniforms, r then being the smaller (density 2 t: more
+        noise, AnyFlow's published flow-map rows); "logit_normal", the sigmoid of a standard normal (SD3, arXiv
+        2403.03206, section 3.1).
+    per: "chunk" draws a pair for every chunk of a window, "window" one for all of it, as published.
+    """
 
     shift: float
     pairs: tuple[float, float, float]
+    of: str = "uniform"
+    per: str = "chunk"
 
     def draw(self, rows: int, lengths: Sequence[int], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """t, r (rows, frames): a pair for every chunk. All pairs of a row are of one kind, diffusion rows first.
+        """t, r (rows, frames), `lengths` frames a chunk. All pairs of a row are of one kind, diffusion rows first.
 
         Rows are counted over all processes, so that the shares hold however few rows one of them has.
         """
         rank, world = rank_and_world()
-        u = rng.random((rows, len(lengths)))
+        places = (rows, len(lengths) if self.per == "chunk" else 1)
+        if self.of == "logit_normal":
+            upper = 1 / (1 + np.exp(-rng.standard_normal(places)))
+            between = upper * rng.random(places)
+        else:
+            u, v = rng.random(places), rng.random(places)
+            upper, between = (np.maximum(u, v), np.minimum(u, v)) if self.of == "larger_of_two" else (u, u * v)
         place = ((rank * rows + np.arange(rows)) / (world * rows))[:, None]
-        plain, ends, _ = self.pairs
-        lower = np.where(place < plain, u, np.where(place < plain + ends, 0.0, u * rng.random(u.shape)))
-        t, r = (torch.from_numpy(self.shift * x / (1 + (self.shift - 1) * x)).float() for x in (u, lower))
+        diffusion, consistency, _ = self.pairs
+        lower = np.where(place < diffusion, upper, np.where(place < diffusion + consistency, 0.0, between))
+        t, r = (
+            torch.from_numpy(self.shift * x / (1 + (self.shift - 1) * x)).float().expand(rows, len(lengths))
+            for x in (upper, lower)
+        )
         counts = torch.tensor(list(lengths))
         return t.repeat_interleave(counts, 1), r.repeat_interleave(counts, 1)
 
@@ -167,7 +185,7 @@ def draw_window(
     whole = chunks_in(clips.latents.shape[1])
     full = clips.chunks - (whole[-1] not in (1, 3))
     partition = whole if chunks == len(whole) else partition_of(chunks)
-    rows, captions, same = [], [], []
+    rows, captions, weights = [], [], []
     for clip in rng.integers(len(clips.latents), size=batch):
         gap = GAP_FROM <= chunks <= full and rng.random() < GAP
         end = int(rng.integers(chunks - 1, full)) if gap else chunks - 1
@@ -176,8 +194,8 @@ def draw_window(
         frames = [f for start, length in zip(starts, partition, strict=True) for f in range(start, start + length)]
         rows.append(clips.latents[int(clip), frames].float())
         captions.append("" if rng.random() < caption_dropout else clips.caption(int(clip), end, rng))
-        alike = [float(clips.alike(int(clip), c, end)) for c in which]
-        same.append([a for a, length in zip(alike, partition, strict=True) for _ in range(length)])
+        same = [float(clips.same_scene(int(clip), c, end)) for c in which]
+        weights.append([a for a, length in zip(same, partition, strict=True) for _ in range(length)])
     clean = torch.stack(rows)
     noise = torch.from_numpy(rng.standard_normal(clean.shape, dtype=np.float32))
     context = clean
@@ -185,5 +203,5 @@ def draw_window(
         spread = context_noise * rng.random((batch, 1, 1, 1, 1), dtype=np.float32)
         context = clean + torch.from_numpy(spread * rng.standard_normal(clean.shape, dtype=np.float32))
     t, r = levels.draw(batch, partition[-near:], rng)
-    clean, context, noise, t, r, weight = (x.to(device) for x in (clean, context, noise, t, r, torch.tensor(same)))
+    clean, context, noise, t, r, weight = (x.to(device) for x in (clean, context, noise, t, r, torch.tensor(weights)))
     return Window(clean, context, noise, t, r, weight, tuple(captions), partition)

@@ -1,7 +1,8 @@
-"""How the reader is taught, and what the student hears from it.
+"""The attribute classifier's training, and the reward loss that the student gets from it.
 
-First it learns to read true clips. Then, beside the distillation, it learns that what the student makes now is a class
-of its own (the K + 1 classes of arXiv 1606.03498, section 5): what is read as a star for the wrong reasons soon is not.
+First the classifier is trained on true clips. Then, beside the distillation, also with the student's samples as a class
+of their own (the K + 1 classes of arXiv 1606.03498, section 5), so that a sample which is classified as a star for the
+wrong reasons ceases to be.
 """
 
 from __future__ import annotations
@@ -17,74 +18,82 @@ from tqdm import tqdm
 
 from models.training.data.toy_clips import FIELDS
 from models.training.data.windows import Window
-from models.training.losses.attribute_classifier import MADE, NOT_SAID, Reader, labels_of, reading_losses
+from models.training.losses.attribute_classifier import (
+    GENERATED,
+    UNNAMED,
+    AttributeClassifier,
+    attribute_losses,
+    labels_of,
+)
 from models.training.losses.flow_matching import noised
 from models.training.run import Average, Run, learning_rate, rank_and_world, share_gradients
 
-FIRST_RATE = 2e-3
-Draw = Callable[[int, np.random.Generator], Window]  # windows of so many chunks
+FIRST_RATE = 2e-3  # peak learning rate on true clips, before the distillation
+Draw = Callable[[int, np.random.Generator], Window]  # (chunks, rng) to true windows
 
 
 @dataclass(frozen=True)
-class Shown:
-    """What is read: latents (B, F, C, h, w) and what was asked for.
+class LabelledLatents:
+    """Latents (B, F, C, h, w) with the captions that are to be recognised in them.
 
-    frames: (B, F) 1 where that is to be seen; whole: (B,) 1 where it is so from end to end, as a motion is read.
+    frames: (B, F) 1 where the caption holds. one_scene: (B,) 1 where it holds in all frames, as a motion needs.
     """
 
     latents: Tensor
     captions: Sequence[str]
     frames: Tensor
-    whole: Tensor
+    one_scene: Tensor
 
     @classmethod
-    def of(cls, window: Window) -> Shown:
-        """A true window; one in which the scene turns shows two."""
+    def of(cls, window: Window) -> LabelledLatents:
+        """A true window; its caption does not hold in frames of another scene."""
         return cls(window.clean, window.captions, window.weight, window.weight.amin(1))
 
-    def words(self) -> dict[str, Tensor]:
-        """Targets of `reading_losses`: what the captions name."""
+    def targets(self) -> dict[str, Tensor]:
+        """Targets of `attribute_losses`: the attributes that the captions name."""
         labels = labels_of(self.captions, self.latents.device)
-        return self._where({name: labels[name] for name in self._attributes(FIELDS)}, self.whole)
+        return self._masked({name: labels[name] for name in self._attributes(FIELDS)}, self.one_scene)
 
-    def unmasked(self) -> dict[str, Tensor]:
-        """Targets that tell what is shown for what it is: made, whatever was asked for."""
+    def generated_targets(self) -> dict[str, Tensor]:
+        """Targets of `attribute_losses` for samples: the class "generated", whatever the caption."""
         rows = self.frames.new_full((len(self.latents),), 1, dtype=torch.long)
-        return self._where({name: MADE[name] * rows for name in self._attributes(MADE)}, torch.ones_like(self.whole))
+        labels = {name: GENERATED[name] * rows for name in self._attributes(GENERATED)}
+        return self._masked(labels, torch.ones_like(self.one_scene))
 
     def _attributes(self, names: Iterable[str]) -> list[str]:
-        """Of single frames no motion can be read."""
+        """Without motion for single frames."""
         return [name for name in names if name != "motion" or self.latents.shape[1] > 1]
 
-    def _where(self, labels: dict[str, Tensor], whole: Tensor) -> dict[str, Tensor]:
-        """Labels (B,) at the frames that count, and of motion at the rows `whole` that do."""
-        seen, motion = self.frames > 0, labels.pop("motion", None)
-        targets = {name: label[:, None].where(seen, NOT_SAID) for name, label in labels.items()}
-        return targets if motion is None else targets | {"motion": motion.where(whole > 0, NOT_SAID)}
+    def _masked(self, labels: dict[str, Tensor], one_scene: Tensor) -> dict[str, Tensor]:
+        """Labels (B,) at the frames (B, F) that count; of motion at the rows (B,) with `one_scene`."""
+        counted, motion = self.frames > 0, labels.pop("motion", None)
+        targets = {name: label[:, None].where(counted, UNNAMED) for name, label in labels.items()}
+        return targets if motion is None else targets | {"motion": motion.where(one_scene > 0, UNNAMED)}
 
 
 class AttributeReward:
-    """A reader with its optimizer and folder. highest: the most noise it reads under; rate: of learning in the end."""
+    """A classifier with its optimizer and folder. max_level: highest noise level it sees; rate: its final rate."""
 
-    def __init__(self, reader: Reader, highest: float, rate: float, folder: Path) -> None:
-        self.reader, self.highest, self.rate = reader.requires_grad_(False), highest, rate
-        self.parameters = list(reader.parameters())
+    def __init__(self, classifier: AttributeClassifier, max_level: float, rate: float, folder: Path) -> None:
+        self.classifier, self.max_level, self.rate = classifier.requires_grad_(False), max_level, rate
+        self.parameters = list(classifier.parameters())
         self.optimizer = torch.optim.AdamW(self.parameters, lr=rate, betas=(0.9, 0.98), weight_decay=0.01)
         self.run = self._run(folder)
-        self.first = self._run(folder / "first")
+        self.pretraining = self._run(folder / "first")
 
     def _run(self, folder: Path) -> Run:
-        return Run(folder, {"reader": self.reader}, self.optimizer, Average({}))
+        return Run(folder, {"classifier": self.classifier}, self.optimizer, Average({}))
 
-    def learn(self, steps: int, draw: Draw, windows: Sequence[float], seed: int) -> None:
-        """Read `steps` batches of true windows, unless that was done. windows: chances of 1, 2, ... chunks."""
-        run, (rank, _) = self.first, rank_and_world()
+    def pretrain(self, steps: int, draw: Draw, windows: Sequence[float], seed: int) -> None:
+        """Train on `steps` batches of true windows, unless that was done. windows: chances of 1, 2, ... chunks."""
+        run, (rank, _) = self.pretraining, rank_and_world()
         run.resume()
-        bar = tqdm(total=steps, initial=run.step, desc="reader", mininterval=5, disable=rank > 0)
+        bar = tqdm(total=steps, initial=run.step, desc="attribute classifier", mininterval=5, disable=rank > 0)
         while run.step < steps:
             chunks = 1 + int(np.random.default_rng([seed, run.step, 0]).choice(len(windows), p=windows))
             own = np.random.default_rng([seed, run.step, 1 + rank])
-            values = self.update(Shown.of(draw(chunks, own)), None, own, learning_rate(run.step, steps, FIRST_RATE))
+            rate = learning_rate(run.step, steps, FIRST_RATE)
+            values = self.update(LabelledLatents.of(draw(chunks, own)), None, own, rate)
             run.step += 1
             bar.update()
             if rank == 0 and run.step % 10 == 0:
@@ -94,47 +103,49 @@ class AttributeReward:
         if rank == 0:
             run.save()
 
-    def update(self, true: Shown, made: Shown | None, rng: np.random.Generator, rate: float) -> dict[str, float]:
-        """One step on true windows and on what the student made; shares of both that are told for what they are."""
-        self.reader.requires_grad_(True)
-        logits, words = self._look(true, rng), true.words()
-        loss = torch.stack(list(reading_losses(logits, words).values())).mean(1).sum()
-        values = right(logits, words, "true")
+    def update(
+        self, real: LabelledLatents, made: LabelledLatents | None, rng: np.random.Generator, rate: float
+    ) -> dict[str, float]:
+        """One step on true windows and on samples; the accuracies on both."""
+        self.classifier.requires_grad_(True)
+        logits, targets = self._classify(real, rng), real.targets()
+        loss = torch.stack(list(attribute_losses(logits, targets).values())).mean(1).sum()
+        values = accuracies(logits, targets, "true")
         if made is not None:
-            logits, words = self._look(made, rng), made.unmasked()
-            loss = loss + torch.stack(list(reading_losses(logits, words).values())).mean(1).sum()
-            values |= right(logits, words, "made")
+            logits, targets = self._classify(made, rng), made.generated_targets()
+            loss = loss + torch.stack(list(attribute_losses(logits, targets).values())).mean(1).sum()
+            values |= accuracies(logits, targets, "generated")
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        self.reader.requires_grad_(False)
+        self.classifier.requires_grad_(False)
         share_gradients(self.parameters)
         torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
         self.optimizer.step()
         return values
 
-    def heard(self, made: Shown, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
-        """The student's loss, mean over rows and the words said; the share of those words that are read."""
-        logits, words = self._look(made, rng), made.words()
-        losses = torch.stack(list(reading_losses(logits, words).values()))
-        said = torch.stack([(target >= 0).reshape(len(target), -1).any(1) for target in words.values()])
-        return (losses.sum(0) / said.sum(0).clamp(min=1)).mean(), right(logits, words, "read")
+    def loss(self, made: LabelledLatents, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
+        """The student's loss, cross-entropy as a mean over rows and named attributes; shares that are recognised."""
+        logits, targets = self._classify(made, rng), made.targets()
+        losses = torch.stack(list(attribute_losses(logits, targets).values()))
+        named = torch.stack([(target >= 0).reshape(len(target), -1).any(1) for target in targets.values()])
+        return (losses.sum(0) / named.sum(0).clamp(min=1)).mean(), accuracies(logits, targets, "recognised")
 
-    def _look(self, shown: Shown, rng: np.random.Generator) -> dict[str, Tensor]:
-        """Logits of what is shown, under noise of a level drawn for every row."""
-        clean = shown.latents
-        t = torch.from_numpy(rng.uniform(0, self.highest, len(clean))).float().to(clean.device)
+    def _classify(self, batch: LabelledLatents, rng: np.random.Generator) -> dict[str, Tensor]:
+        """Logits of the latents under noise, of a level drawn for every row."""
+        clean = batch.latents
+        t = torch.from_numpy(rng.uniform(0, self.max_level, len(clean))).float().to(clean.device)
         noise = torch.from_numpy(rng.standard_normal(clean.shape, dtype=np.float32)).to(clean)
         z = noised(clean, noise, t[:, None].expand(-1, clean.shape[1]))
-        logits: dict[str, Tensor] = self.reader(z, t)
+        logits: dict[str, Tensor] = self.classifier(z, t)
         return logits
 
 
-def right(logits: dict[str, Tensor], targets: dict[str, Tensor], kind: str) -> dict[str, float]:
-    """Share of the targets that are read, as "shape_read" and so on; without attributes that have none."""
+def accuracies(logits: dict[str, Tensor], targets: dict[str, Tensor], of: str) -> dict[str, float]:
+    """Share of the targets that are predicted, as "shape_true" and so on, for attributes that have targets."""
     return {
-        f"{name}_{kind}": float((logits[name].argmax(-1) == target)[target >= 0].float().mean())
+        f"{name}_{of}": float((logits[name].argmax(-1) == target)[target >= 0].float().mean())
         for name, target in targets.items()
         if bool((target >= 0).any())
     }

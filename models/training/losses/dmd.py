@@ -1,7 +1,7 @@
-"""Distribution matching: which way a sample must move to look more like the teacher's, less like the student's own.
+"""Distribution matching distillation (DMD): the gradient of KL(student || teacher) from two score networks.
 
 Both scores are flow networks at r = t, so each predicts a velocity v at z_t and with it the clean latents
-x0 = z_t - t v. The real one is the frozen teacher under guidance, the fake one follows the student's samples.
+x0 = z_t - t v. The real one is the frozen teacher under guidance, the fake one is trained on the student's samples.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def matching_gradient(sample: Tensor, z: Tensor, t: Tensor, fake: Velocity, real
 
     The difference of the two scores, which is that of the two predicted clean latents up to a positive factor (DMD2,
     arXiv 2405.14867, eq. 2), divided a sample at a time by the mean distance to the teacher's prediction (DMD, arXiv
-    2311.18828, eq. 8): near the data it is small and would be drowned, at high noise it is large.
+    2311.18828, eq. 8): it is small near the data and large at high noise.
     """
     real_clean, fake_clean = clean_from(z, real(z, t), t), clean_from(z, fake(z, t), t)
     size = (sample - real_clean).abs().mean(dim=(1, 2, 3, 4), keepdim=True)
@@ -35,10 +35,11 @@ def matching_gradient(sample: Tensor, z: Tensor, t: Tensor, fake: Velocity, real
 
 
 def matching_loss(sample: Tensor, gradient: Tensor, weight: Tensor, count: Tensor) -> Tensor:
-    """A loss whose derivative by `sample` is `gradient` a value, averaged over values and over `count` frames.
+    """Mean square of `sample` less its fixed target `sample - gradient`, over values and over `count` frames.
 
-    weight: (B, F), 0 for frames that do not count. The trick is DMD2's own: half the squared distance to a fixed aim.
+    weight: (B, F), 0 for frames that do not count. The derivative by a value of `sample` is twice `gradient` over the
+    number of values: the published code's plain mean square, without the factor 1/2 of DMD2's text.
     """
-    aim = (sample - gradient).detach()
-    error = 0.5 * (sample - aim).square().mean(dim=(2, 3, 4))
+    target = (sample - gradient).detach()
+    error = (sample - target).square().mean(dim=(2, 3, 4))
     return (error * weight).sum() / count.clamp(min=1e-6)

@@ -1,8 +1,8 @@
-"""The arithmetic of flow-map training, as pure functions: no network, no data, no clock.
+"""Flow matching and flow maps as pure functions of tensors.
 
 Noise levels run from 1 (noise) to 0 (clean) along z_t = (1 - t) x0 + t eps, whose velocity is v = eps - x0 (flow
-matching, arXiv 2210.02747, eq. 22 with the ends exchanged). The flow map's mean velocity u(z_t, t, r) covers the way
-from t down to r <= t in one step, z_r = z_t - (t - r) u, and obeys u = v - (t - r) du/dt along the path (AnyFlow, arXiv
+matching, arXiv 2210.02747, eq. 22 with the ends exchanged). The flow map's mean velocity u(z_t, t, r) moves
+from t to r <= t in one step, z_r = z_t - (t - r) u, and obeys u = v - (t - r) du/dt along the path (AnyFlow, arXiv
 2605.13724, section 3.2, "forward flow map"; the same identity as MeanFlow, arXiv 2505.13447, eq. 6).
 """
 
@@ -50,11 +50,11 @@ def beta08(t: Tensor, shift: float) -> Tensor:
 
 
 def focused(clean: Tensor, t: Tensor, strength: float) -> Tensor:
-    """How much every place counts, (B, F, 1, h, w), of mean 1 a frame.
+    """Spatial weight (B, F, 1, h, w) of mean 1 a frame, for latents `clean` (B, F, C, h, w).
 
-    More where it differs from plain ground (an object), from the places about it (its outline, by which its shape is
-    told), and from the frame before (what turns or beats in its place). Only towards t = 0, where what stands in a
-    place is no longer in doubt: at high noise a weight that depends on the answer would bend its mean.
+    Higher where a cell differs from the frame's median (an object), from its neighbours (an outline), and from the
+    frame before (a change). The effect is proportional to 1 - t: at high noise the clean latents are not determined by
+    z_t, and a weight that depends on them would bias the prediction's mean.
     """
     ground = clean.flatten(3).median(3).values[..., None, None]
     about = F.avg_pool2d(F.pad(clean.flatten(0, 1), (1, 1, 1, 1), mode="replicate"), 3, 1).view_as(clean)
@@ -86,12 +86,12 @@ def central_difference(
 
 
 def flow_map_target(velocity: Tensor, slope: Tensor, t: Tensor, r: Tensor) -> Tensor:
-    """u = v - (t - r) du/dt: what the flow map has to say at (t, r)."""
+    """Target of u(z_t, t, r): v - (t - r) du/dt."""
     return velocity - per_frame(t - r) * slope
 
 
 def same(value: Tensor) -> Tensor:
-    """The mean over processes where there is one process."""
+    """The identity, for a mean over one process."""
     return value
 
 
@@ -102,10 +102,10 @@ def rescaled(
 
     `mapped` (B,) marks the rows with r < t. Each of them is divided by its own size and multiplied by the mean of the
     diffusion rows (AnyFlow's published recipe): a difference quotient is noisy, and so no row can outweigh the velocity
-    field that all of them rest on. Without diffusion rows (an endpoint-consistency student) each is divided by its own
-    size alone (MeanFlow, arXiv 2505.13447, section 4.3, adaptive weight, p = 1): unbounded, such a student diverges.
-    `weight` (B,) leaves rows out (0) or counts them in part. `mean_of` takes the mean of a value over all processes, so
-    that processes whose gradients are averaged do what one process does with all of their rows.
+    field that the others are derived from. Without diffusion rows (an endpoint-consistency student) each is divided by
+    its own size alone (MeanFlow, arXiv 2505.13447, section 4.3, adaptive weight, p = 1): unbounded, such a student
+    diverges. `weight` (B,) leaves rows out (0) or counts them in part. `mean_of` takes the mean of a value over all
+    processes, so that processes whose gradients are averaged do what one process does with all of their rows.
     """
     mapped = mapped.to(error.dtype)
     plain_sum = (error * weight * (1 - mapped)).sum()

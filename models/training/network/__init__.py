@@ -1,1 +1,1 @@
-"""The transformer as it is trained: passes with a backward, adapters, and the toy text encoder."""
+"""The transformer in training: differentiable passes, adapters, and the toy text encoder."""

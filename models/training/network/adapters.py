@@ -1,9 +1,9 @@
-"""Training at the published sizes: a Wan 2.1 checkpoint as the start, and LoRA adapters as what is learned.
+"""Training at the published sizes: start from a Wan 2.1 checkpoint, train LoRA adapters.
 
 AnyFlow (arXiv 2605.13724) starts its causal student from bidirectional Wan weights: coarse patches by interpolation of
 the fine ones (FAR, arXiv 2503.19325), the embedding of r as a copy of that of t, so that at r = t nothing has changed.
-Then it trains adapters of rank 256 (LoRA, arXiv 2106.09685) on attention, feed-forward and time layers, and the coarse
-patches whole. Adapters are peft's, put in by diffusers, and only what is trained is saved by a stage.
+Then it trains adapters of rank 256 (LoRA, arXiv 2106.09685) on attention, feed-forward and time layers, and all weights
+of the coarse patches. Adapters are peft's, added by diffusers, and a stage saves only what is trained.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Lora:
 
 
 def start_from_wan(transformer: Any, folder: Path) -> None:
-    """Give an `AnyFlowFARTransformer3DModel` the weights of a Wan transformer, or of a FAR one. Raises ModelError."""
+    """Load the weights of a Wan or FAR transformer into an `AnyFlowFARTransformer3DModel`. Raises ModelError."""
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         raise ModelError(f"{folder} has no weights (*.safetensors); give a checkpoint in diffusers layout")
@@ -63,7 +63,7 @@ def start_from_wan(transformer: Any, folder: Path) -> None:
 
 @torch.no_grad()
 def coarsen_patches(transformer: Any) -> None:
-    """The embedding of coarse patches from that of fine ones, by trilinear interpolation of its kernels."""
+    """Initialise the embedding of coarse patches by trilinear interpolation of the fine one's kernels."""
     fine, coarse = transformer.patch_embedding, transformer.far_patch_embedding
     kernels = fine.weight.view(-1, 1, *fine.kernel_size)
     wider = F.interpolate(kernels, size=coarse.kernel_size, mode="trilinear", align_corners=False)
@@ -72,7 +72,7 @@ def coarsen_patches(transformer: Any) -> None:
 
 
 def add_adapters(transformer: Any, lora: Lora) -> None:
-    """Adapters on the linear layers whose names hold one of `lora.targets`; the rest stands still, but for `whole`."""
+    """Adapters on the linear layers whose names hold one of `lora.targets`; all else is frozen but for `whole`."""
     try:
         from peft import LoraConfig
     except ImportError:
@@ -94,17 +94,17 @@ def add_adapters(transformer: Any, lora: Lora) -> None:
 
 
 def fuse_adapters(transformer: Any) -> None:
-    """The adapters added into the weights for good, and gone."""
+    """Merge the adapters into the weights and remove them."""
     transformer.fuse_lora()
     transformer.unload_lora()
 
 
 class TrainedOnly(nn.Module):
-    """A module as far as it learns: its state is what is trained, which is all that a stage has to save."""
+    """A module whose state dict is its trainable parameters, which is all that a stage saves."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
-        self._whole = (module,)  # in a tuple, so that it is no part of this one
+        self._whole = (module,)  # in a tuple, so that it is not registered as a submodule
 
     def state_dict(self, *_: Any, **__: Any) -> dict[str, Any]:  # type: ignore[override]
         return {name: p for name, p in self._whole[0].named_parameters() if p.requires_grad}
@@ -117,7 +117,7 @@ class TrainedOnly(nn.Module):
         return self._whole[0].load_state_dict(state, strict=False)
 
 
-def lora_of(config: Mapping[str, Any], stage: str) -> Lora | None:
+def lora_settings(config: Mapping[str, Any], stage: str) -> Lora | None:
     """The adapters of a stage: its own `lora` table or the config's; None where weights are trained whole."""
     table = config.get(stage, {}).get("lora") or config.get("lora")
     if not table:
@@ -126,7 +126,7 @@ def lora_of(config: Mapping[str, Any], stage: str) -> Lora | None:
     return Lora(**choices)
 
 
-def parts_of(config: Mapping[str, Any]) -> tuple[Any, Any, Any]:
+def open_parts(config: Mapping[str, Any]) -> tuple[Any, Any, Any]:
     """Transformer, frozen text encoder and tokenizer of a config's `checkpoint`, on its `device`. Raises ModelError."""
     folder = find_bundle(str(config["checkpoint"]))
     device = device_of(config)
@@ -138,7 +138,7 @@ def parts_of(config: Mapping[str, Any]) -> tuple[Any, Any, Any]:
 
 @cache
 def _text_parts(folder: Path, device: torch.device) -> tuple[Any, Any]:
-    """Text encoder and tokenizer, once for all networks of a stage."""
+    """Text encoder and tokenizer, loaded once for all networks of a stage."""
     try:
         kind = torch.bfloat16 if device.type == "cuda" else torch.float32
         text_encoder = UMT5EncoderModel.from_pretrained(folder / "text_encoder", use_safetensors=True, dtype=kind)
@@ -149,7 +149,7 @@ def _text_parts(folder: Path, device: torch.device) -> tuple[Any, Any]:
 
 
 def load_trained(transformer: Any, path: Path) -> None:
-    """The averaged weights of a stage that trained adapters."""
+    """Load the averaged weights of a stage that trained adapters."""
     tensors = load_file(path)
     head = "average/transformer."
     TrainedOnly(transformer).load_state_dict(

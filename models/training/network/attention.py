@@ -1,7 +1,7 @@
-"""Attention for training: the reference's masks on `scaled_dot_product_attention`, with a backward on every device.
+"""Attention for training: the reference's masks on `scaled_dot_product_attention`, differentiable on every device.
 
-The diffusers module asks for flex attention, which has none on a CPU and which pads queries and keys to a multiple of
-128. These processors drop into the same module: self-attention takes a dense boolean mask of shape (L, L), and
+The diffusers module uses flex attention, which has no backward on a CPU and pads queries and keys to a multiple of
+128. These processors replace it in the same module: self-attention takes a dense boolean mask of shape (L, L), and
 cross-attention folds the zero-padded text positions into one key, whose weight ln(count) stands for all of them.
 """
 
@@ -15,7 +15,7 @@ import torch.nn.functional as F
 
 
 class DenseSelfAttention:
-    """Self-attention under a dense mask (L, L), True where a query may look."""
+    """Self-attention under a dense mask (L, L), True where a query attends to a key."""
 
     _attention_backend = None
     _parallel_config = None
@@ -79,10 +79,10 @@ def fold_text(states: torch.Tensor, mask: torch.Tensor, positions: int = 512) ->
 
 
 def causal_mask(partition: tuple[int, ...], far: int, full_tokens: int, far_tokens: int, clean: bool) -> torch.Tensor:
-    """Who may look at whom in a training pass: [far chunks | noisy full chunks | clean copies of those], (L, L) bool.
+    """Attention mask of a training pass over [far chunks | noisy full chunks | clean copies of those], (L, L) bool.
 
-    Chunks look back only (FAR, arXiv 2503.19325). A noisy chunk sees itself and the clean copies of earlier full
-    chunks; clean chunks see clean chunks up to themselves; everyone sees the far chunks before them.
+    Chunks attend to earlier ones only (FAR, arXiv 2503.19325). A noisy chunk attends to itself and to the clean copies
+    of earlier full chunks; clean chunks to clean chunks up to themselves; all to the far chunks before them.
     """
     order = range(len(partition))
     chunk = [c for c in order[:far] for _ in range(partition[c] * far_tokens)]
@@ -93,7 +93,7 @@ def causal_mask(partition: tuple[int, ...], far: int, full_tokens: int, far_toke
     q, k = index[:, None], index[None, :]
     q_kind, k_kind = kinds[:, None], kinds[None, :]
     allowed = q >= k
-    allowed &= ~((q_kind != 1) & (k_kind == 1))  # nobody but the noisy sees the noisy
+    allowed &= ~((q_kind != 1) & (k_kind == 1))  # only noisy chunks attend to noisy chunks
     allowed &= ~((q_kind == 1) & (k_kind == 1) & (q != k))
     allowed &= ~((q_kind == 1) & (k_kind == 2) & (q == k))
     return allowed

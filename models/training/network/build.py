@@ -1,4 +1,4 @@
-"""Networks at the start of a stage: fresh ones, and the moving average of an earlier stage."""
+"""Networks at the start of a stage: new weights, or the moving average of an earlier stage."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from models.training.network.toy_text_encoder import build_text_encoder, build_t
 
 
 def fresh(config: dict[str, Any]) -> tuple[Any, Any, PreTrainedTokenizerFast]:
-    """Transformer, text encoder and tokenizer as they start."""
+    """A new transformer, text encoder and tokenizer with random weights."""
     arguments: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in config["transformer"].items()}
     return AnyFlowFARTransformer3DModel(**arguments), build_text_encoder(arguments["text_dim"]), build_tokenizer()
 
 
 def load_average(path: Path, modules: dict[str, torch.nn.Module]) -> None:
+    """Load the averaged weights of a stage's state file `path` into `modules`, by name."""
     tensors = load_file(path)
     for name, module in modules.items():
         head = f"average/{name}."

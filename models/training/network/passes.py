@@ -1,11 +1,11 @@
-"""A transformer and its text encoder, and the three passes that training makes over them.
+"""A transformer and its text encoder with the passes of training.
 
 `causal`: all chunks of a window at once, each noisy one over clean copies of those before it (FAR, arXiv 2503.19325).
-`bidirectional`: all frames see all frames, which a score network of whole clips wants (AnyFlow, arXiv 2605.13724).
-`remember` and `stream`: as a live take does it; the context becomes keys and values, then only the chunk in progress
-runs.
+`bidirectional`: all frames attend to all frames, for score networks of whole clips (AnyFlow, arXiv 2605.13724).
+`encode_context` and `chunk_velocity`: as at run time; the context becomes keys and values, then only the chunk in
+progress runs.
 
-All three are the diffusers module's own layers under other masks, so one set of weights can learn and use each of them.
+All use the diffusers module's own layers under other masks, so one set of weights serves all of them.
 Latents are (B, F, C, h, w), noise levels (B, F) in 0..1.
 """
 
@@ -24,7 +24,7 @@ from models.training.network.adapters import TrainedOnly
 from models.training.network.attention import DenseSelfAttention, FoldedCrossAttention, causal_mask, fold_text, rotate
 from models.training.network.blocks import modulate_by_frame
 
-Memory = list[tuple[Tensor, Tensor]]  # keys and values of every layer, (B, heads, tokens, dim) each
+ContextKV = list[tuple[Tensor, Tensor]]  # keys and values of every layer, (B, heads, tokens, dim) each
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Text:
         return Text(self.states[rows], self.bias[rows])
 
     def detach(self) -> Text:
-        """Without the way back into the text encoder."""
+        """Without the gradient into the text encoder."""
         return Text(self.states.detach(), self.bias)
 
     def expand(self, batch: int) -> Text:
@@ -47,7 +47,7 @@ class Text:
 
 
 class StreamingSelfAttention(DenseSelfAttention):
-    """Self-attention of one layer that can look at keys and values from before (`past`) and keep its own (`made`)."""
+    """Self-attention of one layer that attends to cached keys and values (`past`) and can keep its own (`made`)."""
 
     def __init__(self) -> None:
         self.past: tuple[Tensor, Tensor] | None = None
@@ -81,15 +81,17 @@ class StreamingSelfAttention(DenseSelfAttention):
 class Network:
     """Weights and passes; holds nothing of any batch between two calls.
 
-    checkpoint: throw the activations of every block away and compute them again on the way back, for large models.
-    adapters: only what learns of the transformer is saved and averaged, and the text encoder stays as it is.
+    checkpoint: recompute the activations of every block in the backward pass, for large models.
+    adapters: only trainable parameters of the transformer are saved and averaged, and the text encoder is frozen.
+    unconditional: text that stands for a dropped caption (""): the unconditional prediction is the one under it.
     """
 
     def __init__(
-        self, transformer: Any, text_encoder: Any, tokenizer: Any, *, checkpoint: bool = False, adapters: bool = False
-    ) -> None:
+        self, transformer: Any, text_encoder: Any, tokenizer: Any, *, checkpoint: bool = False, adapters: bool = False,
+        unconditional: str = "",
+    ) -> None:  # fmt: skip
         self.transformer, self.text_encoder, self.tokenizer = transformer, text_encoder, tokenizer
-        self.adapters = adapters
+        self.adapters, self.unconditional = adapters, unconditional
         if not adapters:
             modulate_by_frame(transformer)
         self.cross = FoldedCrossAttention()
@@ -136,8 +138,9 @@ class Network:
         return int(self.transformer.config.full_chunk_limit)
 
     def encode(self, captions: Sequence[str]) -> Text:
-        """Captions to text, with the way back into the text encoder where it is trained."""
-        tokens = self.tokenizer(list(captions), padding=True, truncation=True, max_length=512, return_tensors="pt")
+        """Captions to text, differentiable into the text encoder where that is trained; "" is a dropped caption."""
+        texts = [caption or self.unconditional for caption in captions]
+        tokens = self.tokenizer(texts, padding=True, truncation=True, max_length=512, return_tensors="pt")
         ids, mask = tokens.input_ids.to(self.device), tokens.attention_mask.to(self.device)
         states = self.text_encoder(ids, mask).last_hidden_state.to(self.transformer.patch_embedding.weight.dtype)
         return Text(*fold_text(states, mask))
@@ -169,7 +172,7 @@ class Network:
         )[0]
 
     def bidirectional(self, z: Tensor, t: Tensor, r: Tensor, text: Text) -> Tensor:
-        """u (B, F, C, h, w), every frame seeing every frame, all at full resolution."""
+        """u (B, F, C, h, w), every frame attending to every frame, all at full resolution."""
         self.cross.bias = text.bias
         return self.transformer(  # type: ignore[no-any-return]
             hidden_states=z,
@@ -177,7 +180,7 @@ class Network:
             r_timestep=r * 1000,
             encoder_hidden_states=text.states,
             chunk_partition=[z.shape[1]],
-            attention_mask=self._everyone(),
+            attention_mask=self._no_mask(),
             return_dict=False,
         )[0]
 
@@ -189,8 +192,8 @@ class Network:
             self._masks[key] = causal_mask(partition, far, full_tokens, far_tokens, clean).to(self.device)
         return self._masks[key]
 
-    def _everyone(self) -> Tensor:
-        # One cell stands for no mask at all: the module makes a causal one of its own when it is given none.
+    def _no_mask(self) -> Tensor:
+        # A 1 x 1 mask stands for none: given None, the module builds a causal mask itself.
         return self._masks.setdefault(("all",), torch.ones(1, 1, dtype=torch.bool, device=self.device))
 
     def _tokens(self, size: Sequence[int]) -> tuple[int, int]:
@@ -204,10 +207,10 @@ class Network:
     # -- chunk by chunk ------------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def remember(self, past: Tensor, partition: Sequence[int], text: Text) -> Memory:
+    def encode_context(self, past: Tensor, partition: Sequence[int], text: Text) -> ContextKV:
         """Keys and values of finished chunks (B, F, C, h, w), for the chunk that comes next; detached.
 
-        All but the last `near` - 1 are coarse, and all are at t = r = 0, as in a live take (`models.rollout.kv_cache`).
+        All but the last `near` - 1 are coarse, and all are at t = r = 0, as at run time (`models.rollout.kv_cache`).
         """
         far = max(0, len(partition) - self.near + 1)
         split = sum(partition[:far])
@@ -226,16 +229,16 @@ class Network:
         self._blocks(
             torch.cat(parts, 1), still, still, torch.cat(ropes, 2), text, keep=True, mask=index[:, None] >= index
         )
-        memory = [own.made for own in self.attention]
+        context = [own.made for own in self.attention]
         for own in self.attention:
             own.made = None
-        return memory  # type: ignore[return-value]
+        return context  # type: ignore[return-value]
 
-    def stream(self, z: Tensor, t: Tensor, r: Tensor, text: Text, memory: Memory, first: int) -> Tensor:
+    def chunk_velocity(self, z: Tensor, t: Tensor, r: Tensor, text: Text, context: ContextKV, first: int) -> Tensor:
         """u (B, F, C, h, w) of the chunk in progress z, which starts at frame `first` of its window; t, r: (B,)."""
         x = _tokens_of(self.transformer.patch_embedding, z)
         rope = self._rope(first, z.shape[1], z.shape[3:])
-        x, embedded = self._blocks(x, t[:, None], r[:, None], rope, text, past=memory)
+        x, embedded = self._blocks(x, t[:, None], r[:, None], rope, text, past=context)
         shift, scale = (self.transformer.scale_shift_table + embedded[:, :1]).chunk(2, dim=1)
         x = (self.transformer.norm_out(x.float()) * (1 + scale) + shift).type_as(x)
         patch = self.transformer.config.patch_size[1]
@@ -244,7 +247,7 @@ class Network:
         )
 
     def _blocks(
-        self, x: Tensor, t: Tensor, r: Tensor, rope: Tensor, text: Text, *, past: Memory | None = None,
+        self, x: Tensor, t: Tensor, r: Tensor, rope: Tensor, text: Text, *, past: ContextKV | None = None,
         keep: bool = False, mask: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """Tokens (B, S, d) through every layer, all at one (t, r) a row, (B, 1); with the embedding of (t, r)."""

@@ -1,10 +1,9 @@
-"""Between VAE and flow: fewer latent channels, by principal components of the latents.
+"""Reduces the VAE's latent channels to their first principal components.
 
-A wide latent makes the VAE learn quickly, but every channel carries noise that the transformer must look through. The
-latents of this VAE lie close to a lower dimension, so the stage rotates them onto their first principal components and
-folds that rotation into the VAE's own 1x1 and outer convolutions: the result is an ordinary AutoencoderKLWan with a
-smaller z_dim. Components are taken around the point that `post_quant_conv` sends to zero, so that zero padding inside
-the decoder means what it meant before.
+A VAE with more channels trains faster, but every channel is noise that the transformer must predict. The latents lie
+close to a lower dimension, so they are rotated onto their first principal components, and the rotation is folded into
+the VAE's own 1x1 and outer convolutions: the result is an AutoencoderKLWan with a smaller z_dim. Components are taken
+about the point that `post_quant_conv` maps to zero, so that zero padding in the decoder keeps its meaning.
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ def project_vae(source: Path, out: Path, samples: Path, channels: int) -> None:
 
 @torch.no_grad()
 def project_latents(source: Path, out: Path, clips: Path, into: Path) -> None:
-    """Latents made with the VAE in `source`, as the one in `out` would make them."""
+    """Convert latents of the VAE in `source` to those of the VAE in `out`."""
     old, new = (AutoencoderKLWan.load_config(folder) for folder in (source, out))
     turn = load_file(out / "projection.safetensors")
     tensors = load_file(clips)

@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("torch", reason="the server's packages are not installed")
 
 from bench.commands.render import app, counts
-from models.evaluation.tasks.take_similarity import Stretch, compare, looks
+from models.evaluation.tasks.take_similarity import Stretch, compare, take_quality
 from models.toyworld import Scene, render, simulate
 from stream.errors import ConfigError
 from tests.support.small_bundle import small_bundle
@@ -36,7 +36,7 @@ def test_a_take_is_like_itself_and_unlike_another() -> None:
     assert same.psnr.mean() > moved.psnr.mean() > other.psnr.mean()
     assert 0 < np.nanmean(moved.away) < 2
     assert other.words[0] < moved.words[0] <= 1
-    good = looks(a, stretches)
+    good = take_quality(a, stretches)
     assert good.asked == (1.0,)
     assert good.fidelity[0] > 20
 

@@ -13,12 +13,12 @@ from models.checkpoint.bundle import Bundle
 from models.errors import RequestError
 from models.evaluation.contact_sheet import contact_sheet
 from models.evaluation.judge.clip_metrics import measure_clip
-from models.evaluation.judge.worker_pool import Readers
+from models.evaluation.judge.worker_pool import AnalyserPool
 from models.evaluation.prompts import draw
 from models.evaluation.suite import Plan, Result, examine
 from models.evaluation.tasks import t2v, vbench
 from models.evaluation.tasks.long_video import run as long_run
-from models.evaluation.tasks.sampler import Maker
+from models.evaluation.tasks.sampler import Sampler
 from models.evaluation.thresholds import bars, table
 from models.rollout.batch import batch_takes
 from models.rollout.generate import generate
@@ -28,8 +28,8 @@ PLAN = Plan(steps=(1, 4, 8), prompts=2, starts=1, switches=1, selftests=0, minut
 
 @pytest.fixture(scope="module")
 def result(bundle: Bundle) -> Result:
-    maker = Maker(bundle)
-    return examine(maker, PLAN, lambda text: None, {"student": Maker(bundle, "renoise")})
+    sampler = Sampler(bundle)
+    return examine(sampler, PLAN, lambda text: None, {"student": Sampler(bundle, "renoise")})
 
 
 @pytest.mark.slow  # the first of these pays for `result`
@@ -60,44 +60,44 @@ def test_pictures(result: Result, tmp_path: Path) -> None:
 
 
 def test_long_run_covers_the_time_asked_for(bundle: Bundle) -> None:
-    moments = long_run(Maker(bundle), draw("long", 1, 0)[0], 1, 0.1, lambda text: None)
+    moments = long_run(Sampler(bundle), draw("long", 1, 0)[0], 1, 0.1, lambda text: None)
     assert [m.second for m in moments] == [1 / 16, 49 / 16]
 
 
 def test_the_flow_map_sampler_is_the_generator(bundle: Bundle) -> None:
-    maker, task = Maker(bundle), draw("t2v", 1, 0)[0]
-    mine = maker.take(maker.begin(task.text, 3), 13, 2)
+    sampler, task = Sampler(bundle), draw("t2v", 1, 0)[0]
+    mine = sampler.clip(sampler.start(task.text, 3), 13, 2)
     theirs = np.concatenate(list(generate(bundle, prompt=task.text, frames=13, steps=2, seed=3)))
     assert np.array_equal(mine, theirs)
-    assert maker.borders(25) == [1, 13]
+    assert sampler.borders(25) == [1, 13]
 
 
 def test_renoising_is_another_sampler_but_for_one_step(bundle: Bundle) -> None:
-    plain, other = Maker(bundle), Maker(bundle, "renoise")
-    one = [m.take(m.begin("a red star", 1), 13, 1) for m in (plain, other)]
+    plain, other = Sampler(bundle), Sampler(bundle, "renoise")
+    one = [m.clip(m.start("a red star", 1), 13, 1) for m in (plain, other)]
     assert np.array_equal(*one)
-    three = [m.take(m.begin("a red star", 1), 13, 3) for m in (plain, other)]
+    three = [m.clip(m.start("a red star", 1), 13, 3) for m in (plain, other)]
     assert not np.array_equal(*three)
 
 
-@pytest.mark.parametrize(("sampler", "guidance"), [("flowmap", None), ("renoise", None), ("flowmap", 2.5)])
-def test_takes_made_together_are_the_takes_made_alone(bundle: Bundle, sampler: str, guidance: float | None) -> None:
-    maker = Maker(bundle, sampler, guidance)
+@pytest.mark.parametrize(("method", "guidance"), [("flowmap", None), ("renoise", None), ("flowmap", 2.5)])
+def test_takes_made_together_are_the_takes_made_alone(bundle: Bundle, method: str, guidance: float | None) -> None:
+    sampler = Sampler(bundle, method, guidance)
     prompts, seeds = ["a red star", "a ring that bounces off the walls", "blue"], [1, 2, 3]
     together = list(
-        batch_takes(bundle, prompts, seeds, 27, 3, guidance=maker.scale, renoise=sampler != "flowmap", rows=2)
+        batch_takes(bundle, prompts, seeds, 27, 3, guidance=sampler.scale, renoise=method != "flowmap", rows=2)
     )
     for clip, prompt, seed in zip(together, prompts, seeds, strict=True):
-        alone = maker.take(maker.begin(prompt, seed), 27, 3)
+        alone = sampler.clip(sampler.start(prompt, seed), 27, 3)
         assert clip.shape == alone.shape == (27, 64, 64, 3)
         assert np.abs(clip.astype(int) - alone).max() <= 2
 
 
 @pytest.mark.slow
-def test_readers_beside_read_the_same() -> None:
+def test_clips_analysed_in_processes_have_the_same_figures() -> None:
     clip = next(t2v.truth_clips(draw("t2v", 1, 0), 0))
-    with Readers(1) as readers:
-        beside = readers.submit(measure_clip, clip, [1, 13]).result()
+    with AnalyserPool(1) as pool:
+        beside = pool.submit(measure_clip, clip, [1, 13]).result()
     here = measure_clip(clip, [1, 13])
     assert (beside.fidelity, beside.reading.shape) == (pytest.approx(here.fidelity, abs=1e-3), here.reading.shape)
 
@@ -105,7 +105,7 @@ def test_readers_beside_read_the_same() -> None:
 def test_paired_difference() -> None:
     tasks = draw("t2v", 2, 0)
     real = t2v.truth_clips(tasks, 0)
-    column = t2v.read("4", real, [1, 13], lambda text: None, Readers(0))
+    column = t2v.measure("4", real, [1, 13], lambda text: None, AnalyserPool(0))
     assert t2v.against(column, column, tasks) == {"value": 0.0, "error95": 0.0, "n": 2}
 
 
@@ -131,13 +131,13 @@ def test_vbench_layout(bundle: Bundle, tmp_path: Path) -> None:
 
     folder = tmp_path / "out" / "color"
     (tmp_path / "out").mkdir()
-    steady = vbench.make(Maker(bundle), todo, folder, write, steps=1, frames=5, progress=lambda text: None)
+    steady = vbench.make(Sampler(bundle), todo, folder, write, steps=1, frames=5, progress=lambda text: None)
     assert shapes == [(5, 64, 64, 3)] * 4
     assert all(0 < value <= 1 for value in steady)
     assert sorted(path.name for path in folder.iterdir()) == sorted(video.name for video in todo)  # and nothing else
     assert json.loads((tmp_path / "out" / "color.seeds.json").read_text())["seeds"]["a red bird-0.mp4"] == todo[0].seed
     (folder / todo[1].name).unlink()
-    again = vbench.make(Maker(bundle), todo, folder, write, steps=1, frames=5, progress=lambda text: None)
+    again = vbench.make(Sampler(bundle), todo, folder, write, steps=1, frames=5, progress=lambda text: None)
     assert len(again) == 1
     assert vbench.samples_for(Path("temporal_flickering.txt"), None) == 25
     assert vbench.samples_for(prompts, None) == 5

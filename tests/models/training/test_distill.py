@@ -15,7 +15,7 @@ from torch import Tensor
 from models.rollout.flowmap import schedule
 from models.training.data.toy_clips import LatentClips
 from models.training.data.windows import CaptionedClips, Levels, WorldClips, draw_window
-from models.training.distill import Distiller
+from models.training.distill import Distiller, Sample
 from models.training.losses.backward_simulation import STEP_COUNTS, Cut, draw_cut, roll_out
 from models.training.losses.dmd import clean_from, matching_gradient, matching_loss
 from models.training.losses.flow_map_loss import FlowMapObjective, forward_losses
@@ -48,9 +48,10 @@ def test_a_rollout_is_a_live_take_of_the_same_three_steps() -> None:
             past = noise[row : row + 1, :0]
             for number, frames in enumerate(partition):
                 z = noise[row : row + 1, past.shape[1] : past.shape[1] + frames]
-                memory = net.remember(past, partition[:number], text[row : row + 1]) if number else []
+                context = net.encode_context(past, partition[:number], text[row : row + 1]) if number else []
                 for t, r in pairwise(stops):
-                    u = net.stream(z, torch.tensor([t]), torch.tensor([r]), text[row : row + 1], memory, past.shape[1])
+                    levels = torch.tensor([t]), torch.tensor([r])
+                    u = net.chunk_velocity(z, *levels, text[row : row + 1], context, past.shape[1])
                     z = z - (t - r) * u
                 past = torch.cat([past, z], dim=1)
             torch.testing.assert_close(made[row : row + 1], past, rtol=1e-4, atol=1e-4)
@@ -72,13 +73,13 @@ def test_the_gradient_reaches_the_chosen_step(through_all: bool) -> None:
     """And the shortcut before it only when asked; never the context."""
     net = network()
     seen: list[tuple[float, float, bool]] = []
-    inner = net.stream
+    inner = net.chunk_velocity
 
     def stream(z: Tensor, t: Tensor, r: Tensor, *rest: object) -> Tensor:
         seen.append((round(float(t[0]), 2), round(float(r[0]), 2), torch.is_grad_enabled()))
         return inner(z, t, r, *rest)  # type: ignore[arg-type]
 
-    net.stream = stream  # type: ignore[method-assign]
+    net.chunk_velocity = stream  # type: ignore[method-assign]
     torch.manual_seed(5)
     cut = Cut(torch.tensor([0.8]), torch.tensor([0.5]))
     made = roll_out(net, torch.randn(1, 4, 4, 8, 8), (1, 3), net.encode(["a star"]), cut, through_all=through_all)
@@ -87,7 +88,7 @@ def test_the_gradient_reaches_the_chosen_step(through_all: bool) -> None:
     assert float(grads[0].abs().sum()) > 0
 
 
-def test_chunks_that_are_not_judged_cost_no_gradient() -> None:
+def test_chunks_that_are_not_scored_cost_no_gradient() -> None:
     net = network()
     torch.manual_seed(5)
     made = roll_out(
@@ -96,7 +97,7 @@ def test_chunks_that_are_not_judged_cost_no_gradient() -> None:
         (1, 3, 3, 3),
         net.encode(["a star"]),
         Cut(torch.ones(1), torch.zeros(1)),
-        judged=1,
+        first_with_gradient=1,
     )
     assert made[:, :1].sum().grad_fn is not None  # the whole window is one graph ...
     gradient = torch.autograd.grad(made[:, :1].sum(), net.transformer.proj_out.weight, allow_unused=True)[0]
@@ -133,13 +134,15 @@ def test_distribution_matching_moves_one_gaussian_onto_another() -> None:
     assert mean.item() == pytest.approx(-1.0, abs=0.1)
 
 
-def test_the_losss_derivative_is_the_gradient_given() -> None:
+def test_the_losss_derivative_is_twice_the_gradient_given() -> None:
+    """A plain mean square, as published: no factor 1/2. The default weight `matching` of 0.5 brings it back."""
     torch.manual_seed(0)
     sample, gradient = torch.randn(2, 3, 4, 2, 2, requires_grad=True), torch.randn(2, 3, 4, 2, 2)
     weight = torch.tensor([[0.0, 1.0, 1.0], [1.0, 1.0, 1.0]])
     matching_loss(sample, gradient, weight, weight.sum()).backward()
     assert sample.grad is not None
-    torch.testing.assert_close(sample.grad, gradient * weight[..., None, None, None] / (5 * 16))
+    torch.testing.assert_close(sample.grad, 2 * gradient * weight[..., None, None, None] / (5 * 16))
+    assert STAGE.matching == 0.5
 
 
 def test_equal_scores_leave_the_sample_alone() -> None:
@@ -211,7 +214,7 @@ def test_forward_training_lowers_its_loss(tmp_path: Path) -> None:
 def test_every_form_of_the_objective_has_a_gradient(change: dict[str, object]) -> None:
     choice = replace(FlowMapObjective(pairs=(0.5, 0.25, 0.25), guidance=3.0), **change)  # type: ignore[arg-type]
     net = network()
-    window = draw_window(clips(), 3, 8, choice.levels, np.random.default_rng(0), near=3, caption_dropout=0.3)
+    window = draw_window(clips(), 3, 8, choice.noise_levels, np.random.default_rng(0), near=3, caption_dropout=0.3)
     plain, mapped = forward_losses(choice, net, window, teacher=network())
     (plain + mapped).backward()
     gradient = net.transformer.proj_out.weight.grad
@@ -264,3 +267,63 @@ def test_nothing_is_missing_after_the_first_picture_of_a_short_window(chunks: in
     steps = torch.cat(seen).diff(dim=1)
     assert bool((steps > 1).any()) == skips
     assert bool((steps[:, 1:] <= 1).all()) or skips
+
+
+# -- the published options -------------------------------------------------------------------------------------------
+
+
+def test_the_forward_objective_has_windows_of_its_own(tmp_path: Path) -> None:
+    stage = replace(STAGE, windows=(0.0, 1.0), forward_windows=(0.0, 0.0, 0.5, 0.5), fake_first=0)
+    trainer = distiller(tmp_path, stage)
+    keys = {key for number in range(8) for key in trainer.step(number) if key.startswith("flow_map_")}
+    assert keys == {"flow_map_3", "flow_map_4"}
+
+
+@pytest.mark.parametrize("rollout", ["shared", "own"])
+def test_the_fake_network_can_have_rollouts_of_its_own(tmp_path: Path, rollout: str) -> None:
+    trainer = distiller(tmp_path, replace(STAGE, fake_rollout=rollout, fake_first=0, reward=0.0))
+    made, inner = [], trainer.generate
+
+    def generate(*arguments: object) -> object:
+        made.append(inner(*arguments))  # type: ignore[arg-type]
+        return made[-1]
+
+    trainer.generate = generate  # type: ignore[method-assign, assignment]
+    trainer.step(1)
+    assert len(made) == (1 if rollout == "shared" else 2)
+    assert made[0].latents.requires_grad
+    if rollout == "own":
+        assert not made[1].latents.requires_grad
+        assert not torch.equal(made[0].latents.detach(), made[1].latents)
+
+
+def test_one_cut_for_all_rows_of_a_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Cut] = []
+
+    def spy(student: Network, noise: Tensor, partition: object, text: object, cut: Cut, **rest: object) -> Tensor:
+        seen.append(cut)
+        return roll_out(student, noise, partition, text, cut, **rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("models.training.distill.roll_out", spy)
+    trainer = distiller(tmp_path, replace(STAGE, cut="step", fake_first=0, batch=(4,)))
+    for number in range(4):
+        trainer.step(number)
+    assert all(cut.t.shape == (4,) and bool((cut.t == cut.t[0]).all()) for cut in seen)
+    assert len({float(cut.t[0]) for cut in seen}) > 1
+
+
+def test_fake_levels_are_logit_normal_and_score_levels_uniform(tmp_path: Path) -> None:
+    trainer = distiller(tmp_path, replace(STAGE, score="bidirectional", shift=1.0, lowest=0.0, highest=1.0))
+    rows = torch.zeros(20_000, 7, 1, 1, 1)
+    sample = Sample(rows, rows[..., 0, 0, 0], rows[:, 0, 0, 0, 0], ("",) * 20_000, (1, 3, 3))
+    rng = np.random.default_rng(0)
+    uniform, normal = (trainer.levels(sample, rows, rng, of)[:, 0] for of in ("uniform", "logit_normal"))
+    assert float((uniform < 0.1).float().mean()) == pytest.approx(0.1, abs=0.01)
+    assert float((normal < 0.1).float().mean()) == pytest.approx(0.014, abs=0.005)  # Phi(ln(0.1 / 0.9))
+
+
+def test_a_bidirectional_pass_can_be_added_to_the_causal_one(tmp_path: Path) -> None:
+    stage = Stage(steps=1, windows=(0.0, 1.0, 0.0), batch=(2,), bidirectional=1.0, bidirectional_levels="logit_normal")
+    assert set(Trainer(network(), clips(), clips(1), stage, tmp_path).step(0)) == {"bidirectional_2"}
+    both = Trainer(network(), clips(), clips(1), replace(stage, bidirectional_beside=True), tmp_path).step(0)
+    assert set(both) == {"diffusion_2", "flow_map_2", "bidirectional_3"}  # the window of all chunks, as published

@@ -1,4 +1,4 @@
-"""The whole ladder from nothing, minuscule: every rung runs by its command, and at the end is a model that streams."""
+"""The whole recipe from nothing, very small: every stage runs by its command, and the result streams."""
 
 from __future__ import annotations
 
@@ -18,12 +18,14 @@ from models.checkpoint.bundle import open_bundle
 from models.rollout.generate import generate
 from models.training import recipes
 from models.training.commands import TINY_CPU, TrainingError, join, run
+from models.training.data.windows import Levels
+from models.training.distill import Distillation
 from models.training.network.build import fresh
-from models.training.recipes import RecipeError, stage_of, trainer_of
+from models.training.recipes import RecipeError, build_trainer, parse_stage
 from models.training.weight_rounding import step_of
 from stream.cli import train
 
-LADDER = """
+CONFIG = """
 folder = "{folder}"
 export = "{folder}/out"
 grain = 8
@@ -116,9 +118,9 @@ guidance = 3.0
 recipe = "distill"
 start = "flowmap"
 teacher = "teacher"
-reading = 0.3
-reader_steps = 2
-reader_batch = [2]
+reward = 0.3
+classifier_steps = 2
+classifier_batch = [2]
 steps = 3
 windows = [0.4, 0.3, 0.3]
 batch = [2]
@@ -146,14 +148,14 @@ RUNGS = (
 
 def write(folder: Path) -> Path:
     path = folder / "config.toml"
-    path.write_text(LADDER.format(folder=folder))
+    path.write_text(CONFIG.format(folder=folder))
     return path
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_the_whole_ladder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recipes, "COUNTS", (1, 2))
+def test_the_whole_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recipes, "SHEET_STEPS", (1, 2))
     config = write(tmp_path)
     for rung in RUNGS:
         arguments = [rung.format(folder=tmp_path), "--config", str(config)]
@@ -224,11 +226,40 @@ def test_every_stage_of_the_shipped_configs_is_one_that_can_run(name: str) -> No
     assert len(config["vae_model"]["latents_mean"]) == config["vae_model"]["z_dim"]
     for stage in ("pictures", "teacher", "flowmap", "consistency", "distill"):
         settings = {k: v for k, v in config[stage].items() if k not in ("start", "teacher", "fake", "recipe")}
-        assert stage_of(stage, config[stage].get("recipe", "forward"), settings).steps > 0
+        assert parse_stage(stage, config[stage].get("recipe", "forward"), settings).steps > 0
     with torch.device("meta"):
         transformer, _, _ = fresh(config)
     latent = config["size"] // config["vae_model"]["scale_factor_spatial"]
     assert latent % transformer.config.compressed_patch_size[1] == 0
+
+
+def test_the_published_config_is_the_published_recipe() -> None:
+    """AnyFlow (arXiv 2605.13724) and its code at github.com/NVlabs/AnyFlow, options/train/anyflow, 1.3B."""
+    config = tomllib.loads((TINY_CPU.parent / "far-1.3b.toml").read_text())
+    stages = {}
+    for name in ("teacher", "flowmap", "distill"):
+        settings = {k: v for k, v in config[name].items() if k not in ("start", "teacher", "fake", "recipe", "lora")}
+        stages[name] = parse_stage(name, config[name]["recipe"], settings)
+    teacher, flowmap, distill = stages["teacher"], stages["flowmap"], stages["distill"]
+    assert config["lora"]["rank"] == config["teacher"]["lora"]["rank"] == 256
+    assert config["negative_prompt"].startswith("色调艳丽")
+    assert [(s.steps, s.rate, s.average_from, s.decay) for s in stages.values()] == [
+        (6000, 5e-5, 1000, 0.999), (6000, 5e-5, 1000, 0.999), (1200, 2e-6, 200, 0.99),
+    ]  # fmt: skip
+    assert teacher.bidirectional == 1.0
+    assert teacher.bidirectional_noise_levels == Levels(5.0, (1.0, 0.0, 0.0), "logit_normal")
+    assert flowmap.bidirectional_noise_levels == teacher.bidirectional_noise_levels
+    assert flowmap.noise_levels == distill.noise_levels == Levels(5.0, (0.5, 0.25, 0.25), "larger_of_two", "window")
+    assert flowmap.bidirectional_beside
+    assert flowmap.guide_dropped
+    assert isinstance(distill, Distillation)
+    assert distill.counts == (2, 4, 8, 16, 50)
+    assert (distill.matching, distill.fake_levels, distill.fake_rollout, distill.cut) == (
+        1.0, "logit_normal", "own", "step",
+    )  # fmt: skip
+    assert distill.windows[7] == 1.0  # all eight chunks are rolled out, and three to eight are seen by the forward part
+    assert distill.forward_windows == flowmap.windows
+    assert [n + 1 for n, share in enumerate(distill.forward_windows) if share] == [3, 4, 5, 6, 7, 8]
 
 
 @pytest.mark.parametrize("gpus", [False, True])
@@ -250,19 +281,22 @@ def test_processes_take_a_gpu_each_where_there_are_gpus(monkeypatch: pytest.Monk
         ({"recipe": "forward"}, "how many steps"),
         ({"recipe": "forward", "steps": 1, "weight": "heavy"}, "uniform or beta08"),
         ({"recipe": "distill", "steps": 1, "score": "high"}, "causal or bidirectional"),
-        ({"recipe": "forward", "steps": 1, "windows": [0.5]}, "add up to 1"),
+        ({"recipe": "forward", "steps": 1, "windows": [0.5]}, "windows are shares and must add up to 1, not 0.5"),
+        ({"recipe": "forward", "steps": 1, "levels": "normal"}, "uniform or larger_of_two or logit_normal"),
+        ({"recipe": "distill", "steps": 1, "fake_rollout": "none"}, "shared or own"),
+        ({"recipe": "distill", "steps": 1, "forward_windows": [0.5]}, "forward_windows are shares"),
     ],
 )
 def test_what_cannot_run_is_named(settings: dict[str, object], words: str) -> None:
     with pytest.raises(RecipeError, match=words):
-        stage_of("try", str(settings.pop("recipe", "forward")), settings)
+        parse_stage("try", str(settings.pop("recipe", "forward")), settings)
 
 
 def test_a_stage_that_needs_another_says_so(tmp_path: Path) -> None:
     config = {"folder": str(tmp_path), "try": {"recipe": "forward", "steps": 1, "start": "pictures"}}
     config["transformer"] = {"num_layers": 1, "num_attention_heads": 1, "attention_head_dim": 12, "text_dim": 8}
     with pytest.raises(RecipeError, match="run `farcast train pictures` first"):
-        trainer_of(config, "try")
+        build_trainer(config, "try")
     del config["try"]["start"]  # type: ignore[union-attr]
     with pytest.raises(RecipeError, match="run `farcast train encode` first"):
-        trainer_of(config, "try")
+        build_trainer(config, "try")

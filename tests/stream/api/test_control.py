@@ -45,7 +45,7 @@ class Wire:
 async def steering(server: Running, prompt: str = "a red circle", **more: Any) -> AsyncIterator[Wire]:
     made = await asyncio.to_thread(server.create, prompt, **more)
     try:
-        async with connect(server.socket(made)) as socket:
+        async with connect(server.socket(made), additional_headers=server.headers(made)) as socket:
             wire = Wire(socket)
             first = await wire.until(lambda m: True)
             assert first["type"] == "session"
@@ -188,7 +188,7 @@ async def test_an_image_cuts_to_a_new_shot(server: Running) -> None:
         answer = await asyncio.to_thread(
             httpx.post,
             f"{server.url}/v1/sessions/{session.id}/image",
-            params={"token": session.token},
+            headers={"Authorization": f"Bearer {session.token}"},
             files={"image": png(colour="white")},
         )
         assert answer.status_code == 202
@@ -197,7 +197,7 @@ async def test_an_image_cuts_to_a_new_shot(server: Running) -> None:
 
 
 async def test_a_wrong_token_or_session_is_told_before_the_door_closes(server: Running) -> None:
-    for path in ("nothing/control?token=x", "nothing/control"):
+    for path in ("nothing/control",):
         async with connect(f"ws{server.url[4:]}/v1/sessions/{path}") as socket:
             error = json.loads(await socket.recv())
             assert error["code"] == "no_session"
@@ -219,7 +219,8 @@ async def test_a_message_over_the_limit_ends_that_connection_only(server: Runnin
 @pytest.mark.slow
 async def test_two_people_steer_one_session_and_each_gets_their_own_answers(server: Running) -> None:
     made = await asyncio.to_thread(server.create)
-    async with connect(server.socket(made)) as one, connect(server.socket(made)) as two:
+    url, headers = server.socket(made), server.headers(made)
+    async with connect(url, additional_headers=headers) as one, connect(url, additional_headers=headers) as two:
         first, second = Wire(one), Wire(two)
         await first.say(type="prompt", id="same", text="a green square")
         await first.answer("same", "prompt_applied")

@@ -79,7 +79,7 @@ def test_ranges_and_head(recorded: Running) -> None:
     assert get(recorded, url, token, Range="lines=1-2").content == whole
     beyond = get(recorded, url, token, Range=f"bytes={len(whole)}-")
     assert (beyond.status_code, beyond.json()["code"]) == (416, "bad_range")
-    head = httpx.head(f"{recorded.url}{url}?token={token}", timeout=20)
+    head = httpx.head(f"{recorded.url}{url}", headers={"Authorization": f"Bearer {token}"}, timeout=20)
     assert (head.status_code, head.headers["content-length"], head.content) == (200, str(len(whole)), b"")
 
 

@@ -30,7 +30,7 @@ def test_who_may_only_watch_is_told_so_and_refused(server: Running) -> None:
                 made["urls"]["whep"], content=b"nonsense", headers={**headers, "Content-Type": "application/sdp"}
             )
             assert bad_offer.status_code == 400  # the offer is at fault, not the token
-        with connect(server.socket(watcher)) as socket:
+        with connect(server.socket(watcher), additional_headers=headers) as socket:
             assert json.loads(socket.recv(10))["type"] == "session"
             for message in (
                 {"type": "prompt", "id": "m1", "text": "mine now"},

@@ -23,7 +23,9 @@ ORIGIN = {"Origin": "https://player.example"}
 def turning() -> Iterator[Running]:
     """A server that names a STUN and a TURN server (nobody asks them anything here)."""
     servers = (IceServer("stun:127.0.0.1:9"), IceServer("turn:127.0.0.1:9"))
-    with running(ice_servers=servers, turn_secret="secret", record=False) as run:
+    with running(
+        ice_servers=servers, turn_secret="secret", record=False, allow_origins=("https://player.example",)
+    ) as run:
         wait_for(lambda: httpx.get(f"{run.url}/readyz").status_code == 200, 30)
         yield run
 
@@ -83,7 +85,7 @@ async def test_options_and_preflights_say_what_may_be_posted(http: httpx.AsyncCl
     }
     preflight = await http.options(url, headers=asked)
     assert (preflight.status_code, preflight.headers["accept-post"]) == (200, "application/sdp")
-    assert preflight.headers["access-control-allow-origin"] == "*"
+    assert preflight.headers["access-control-allow-origin"] == "https://player.example"
     asked = {**ORIGIN, "Access-Control-Request-Method": "PATCH", "Access-Control-Request-Headers": "if-match"}
     assert (await http.options(url + "/x", headers=asked)).status_code == 200
     assert (await http.options(url + "/x")).headers["accept-patch"] == "application/trickle-ice-sdpfrag"

@@ -60,7 +60,7 @@ def test_a_clip_from_a_picture(capsys: pytest.CaptureFixture[str], tmp_path: Pat
         (["--execution", "graphs", "--device", "cpu"], "CUDA"),
         (["--model", "no/such/folder"], "no/such/folder"),
         (["--image", "nothing.png"], "nothing.png"),
-        (["--image", "a.png", "--video", "b.mp4"], "not both"),
+        (["--image", "a.png", "--clip", "b.mp4"], "not both"),
         (["--steps", "0"], "steps"),
         (["--frames", "0"], "frames"),
         (["--guidance", "-1"], "guidance"),

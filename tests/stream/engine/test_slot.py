@@ -251,6 +251,49 @@ def test_a_flood_of_prompts_is_answered_and_starves_nobody(seed: int, target: fl
     assert held(quiet, 4.0) < 0.3  # whoever sits beside it goes on, but for the length of one decode
 
 
+def test_a_flood_of_rewinds_slows_nobody_beside_it() -> None:
+    engine = VirtualEngine(costs={"rewind": 0.004})
+    engine.open("flooding")
+    quiet = engine.open("quiet")
+    engine.run(6.0)
+    end = engine.now + 8.0
+    while engine.now < end:
+        engine.rewind(0, "flooding")
+        engine.run(1 / 1800)
+    assert held(quiet, 6.0) < 0.2
+    assert len([at for at, _ in quiet.shown if at >= 6.0]) > 7.5 * FPS
+
+
+def test_of_rewinds_in_quick_succession_the_last_one_counts() -> None:
+    engine = VirtualEngine()
+    session = engine.open()
+    engine.run(8.0)
+    for chunk in (5, 4, 3, 2, 1):
+        engine.rewind(chunk)
+        engine.run(0.01)
+    engine.run(0.3)
+    assert session.rewinds == 2
+    engine.run(4.0)
+    back_to = [b.chunk for a, b in pairwise(session.made) if b.chunk <= a.chunk]
+    assert len(back_to) == 2
+    assert back_to[1] < back_to[0]
+
+
+def test_a_prompt_that_its_unit_refuses_is_refused_and_the_session_goes_on() -> None:
+    engine = VirtualEngine()
+    session = engine.open()
+    engine.run(4.0)
+    serial = engine.prompt("too late")
+    engine.run(3.0)
+    assert [(event.serial, event.code) for event in session.refused] == [(serial, "invalid_prompt")]
+    before = len(session.made)
+    following = engine.prompt("blue")
+    engine.run(4.0)
+    assert len(session.made) > before + 3
+    assert session.latency(following) is not None
+    assert session.latency(serial) is None
+
+
 def test_hundreds_of_dial_moves_a_second_leave_the_last_in_force() -> None:
     engine = VirtualEngine()
     session = engine.open()

@@ -70,6 +70,27 @@ def test_a_prompt_that_cannot_be_is_refused_with_words(model: TorchModel) -> Non
         model.open(Open("s", "", 0, Dial()))
 
 
+def test_a_prompt_of_too_many_tokens_is_refused_where_it_is_taken(model: TorchModel) -> None:
+    s = slot(model, opening())
+    chunk(s)
+    for text in ("\U0001f600 " * 900, "a ba " * 400):
+        with pytest.raises(PromptError, match="tokens"):
+            s.set_prompt(SetPrompt("s", 6, text))
+        with pytest.raises(PromptError, match="tokens"):
+            model.open(Open("s", text, 0, Dial()))
+    assert chunk(s).prompt_serial == 0
+
+
+def test_errors_of_memory_are_known_by_type_or_words(model: TorchModel) -> None:
+    import torch
+
+    assert model.out_of_memory(MemoryError())
+    assert model.out_of_memory(torch.OutOfMemoryError("CUDA out of memory."))
+    assert model.out_of_memory(RuntimeError("could not create a primitive"))
+    assert not model.out_of_memory(RuntimeError("shapes do not match"))
+    model.free_memory()
+
+
 def test_a_picture_begins_a_new_shot(model: TorchModel) -> None:
     s = slot(model, opening())
     chunk(s)

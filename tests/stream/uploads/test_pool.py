@@ -105,6 +105,8 @@ def children(pid: int) -> list[str]:
 async def test_a_child_that_is_killed_is_said_and_replaced(pool: DecodePool) -> None:
     await image(pool, picture())
     assert pool._process is not None
+    while children(pool._process.pid):  # the child of the picture above has answered and is about to end
+        await asyncio.sleep(0.01)
     job = asyncio.create_task(hold(pool))
     while not (found := children(pool._process.pid)):
         await asyncio.sleep(0.01)

@@ -19,6 +19,7 @@ from .http import (
     SessionInfo,
     SessionRequest,
     SessionUrls,
+    Vocabulary,
 )
 from .parse import explain, parse_body, parse_client, parse_request, parse_server, refusal
 from .schema import asyncapi, json_schema
@@ -76,6 +77,7 @@ __all__ = [
     "SetDial",
     "Stop",
     "Underrun",
+    "Vocabulary",
     "asyncapi",
     "explain",
     "json_schema",

@@ -97,8 +97,19 @@ class RenderInfo(Outbound):
         return self.model_dump_json()
 
 
+class Vocabulary(Outbound):
+    """The words a model was trained on, by kind, and a sentence with a {kind} for each of them."""
+
+    words: dict[str, list[str]]
+    caption: str
+
+
 class ModelInfo(Outbound):
-    """GET /v1/model: what is loaded and what it can do."""
+    """GET /v1/model: what is loaded and what it can do.
+
+    guidance: its own, where a session does not say; guidance_range: what sessions may ask for. steps: the ceiling of a
+    dial that does not say one. vocabulary: only of models with a closed one; others take free text.
+    """
 
     name: str
     width: int
@@ -108,6 +119,10 @@ class ModelInfo(Outbound):
     max_steps: int = limits.STEPS[1]
     chunk_frames: int = 12
     device: str = "cpu"
+    guidance: float = 1.0
+    guidance_range: tuple[float, float] = limits.GUIDANCE
+    steps: int | None = None
+    vocabulary: Vocabulary | None = None
 
 
 class Problem(Outbound):

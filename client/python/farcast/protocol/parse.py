@@ -98,6 +98,8 @@ def _object(text: str | bytes) -> dict[str, Any]:
         raise ProtocolError(f"The message is over {limits.MESSAGE_BYTES // 1024} KiB. Send a shorter one.")
     try:
         data = json.loads(text, parse_constant=_not_json)
+        if "\\u" in text if isinstance(text, str) else b"\\u" in text:
+            json.dumps(data, ensure_ascii=False).encode()  # half of a surrogate pair is no character
     except (ValueError, RecursionError):
         raise ProtocolError("The message is not valid JSON.", code="bad_json") from None
     if not isinstance(data, dict):

@@ -88,9 +88,15 @@ def asyncapi(version: str = "0.1.0") -> dict[str, Any]:
                 "parameters": {"id": {"description": "The session's id, from POST /v1/sessions."}},
                 "bindings": {
                     "ws": {
-                        "query": {
+                        "headers": {
                             "type": "object",
-                            "properties": {"token": {"type": "string", "description": "The session's token."}},
+                            "properties": {
+                                "Authorization": {"type": "string", "description": "`Bearer TOKEN`, the session's."},
+                                "Sec-WebSocket-Protocol": {
+                                    "type": "string",
+                                    "description": "Where no header can be set: `farcast.v1, token.TOKEN`.",
+                                },
+                            },
                         }
                     }
                 },

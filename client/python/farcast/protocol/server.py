@@ -35,11 +35,13 @@ class Session(Outbound):
 
 
 class PromptPending(Outbound):
-    """The prompt was taken and waits for the next chunk."""
+    """The prompt was taken and waits for the next chunk. `unknown`: its words that mean nothing to this model, at most
+    20 of them; only of models with a closed vocabulary, see GET /v1/model."""
 
     type: Literal["prompt_pending"] = "prompt_pending"
     re: str
     text: str
+    unknown: list[str] | None = None
 
 
 class PromptApplied(Outbound):

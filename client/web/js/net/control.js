@@ -16,16 +16,20 @@ export class Control extends Emitter {
   #heartbeat;
   static #count = 0;
 
-  /** @param {string} url  address of the control socket, http or ws, token included */
-  constructor(url) {
+  /**
+   * @param {string} url  full address of the control socket, http or ws
+   * @param {string} [token]  goes as a subprotocol: a browser's WebSocket sets no headers, and addresses end in logs
+   */
+  constructor(url, token) {
     super();
-    const address = new URL(url, document.baseURI);
+    this.protocols = token ? ["farcast.v1", `token.${token}`] : [];
+    const address = new URL(url);
     address.protocol = address.protocol.replace("http", "ws");
     this.url = address.href;
   }
 
   open() {
-    const socket = new WebSocket(this.url);
+    const socket = new WebSocket(this.url, this.protocols);
     this.#socket = socket;
     socket.onopen = () => {
       this.#lastMessageAt = performance.now();

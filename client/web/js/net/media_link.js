@@ -2,15 +2,18 @@
 
 import { Problem } from "./api.js";
 import { Backoff } from "./backoff.js";
-import { sleep } from "../lib/dom.js";
+import { sleep } from "../lib/sleep.js";
 import { Emitter } from "../lib/emitter.js";
 import { Peer } from "./whep.js";
 
-/** @extends {Emitter<{stream: MediaStream, up: null, down: null, problem: Problem}>} */
+const CONNECT_MS = 8000; // ICE and DTLS take far less where UDP passes
+
+/** @extends {Emitter<{stream: MediaStream, up: null, down: null, blocked: string[], problem: Problem}>} */
 export class MediaLink extends Emitter {
   #peer = new Peer(); // gathers ICE candidates before the session exists
   #backoff = new Backoff();
   #stopped = false;
+  #everShown = false;
 
   /**
    * @param {string} url
@@ -32,12 +35,22 @@ export class MediaLink extends Emitter {
     peer.on("failed", () => this.#lost(peer));
     try {
       await peer.connect(this.url ?? "", this.token ?? "");
+      setTimeout(() => this.#diagnose(peer), CONNECT_MS);
     } catch (error) {
       if (this.#stopped || peer !== this.#peer) return;
       const problem = error instanceof Problem ? error : new Problem(String(error));
       if (problem.gone || problem.status === 400) this.emit("problem", problem);
       else await this.#lost(peer);
     }
+  }
+
+  /**
+   * The server has answered the offer, and still no path for media was found.
+   * @param {Peer} peer
+   */
+  #diagnose(peer) {
+    if (this.#stopped || this.#everShown || peer.connected) return;
+    this.emit("blocked", peer.remoteAddresses);
   }
 
   /** @param {Peer} peer */
@@ -53,6 +66,7 @@ export class MediaLink extends Emitter {
 
   /** A frame of this peer has been shown. */
   frameShown() {
+    this.#everShown = true;
     this.#backoff.reset();
     this.emit("up", null);
   }

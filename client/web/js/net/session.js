@@ -1,26 +1,15 @@
 // One session as the page sees it: created or joined, its commands, its events, its status.
 
-import { Problem, createSession, describeSession, endSession, sendImage } from "./api.js";
+import { Problem, createSession, describeSession, endSession, getModel, getScore, sendImage } from "./api.js";
 import { Emitter } from "../lib/emitter.js";
 import { ControlLink } from "./control_link.js";
 import { MediaLink } from "./media_link.js";
+import { Replay } from "./replay.js";
+import { readScore } from "./score.js";
 import { endStatus, fatalProblem, isOver, problemStatus, statusOf } from "./status_model.js";
 import { PendingCommands } from "./pending.js";
 
-/** @import { Chunk, Dial, Message, PromptEvent, SessionInfo, Shot, Start, Status, PromptRequest } from "../types.js" */
-
-/**
- * @typedef {object} SessionEvents
- * @property {Status} status
- * @property {SessionInfo} info
- * @property {MediaStream} stream
- * @property {PromptEvent} prompt
- * @property {Chunk} chunk
- * @property {Shot} shot         a new shot began from a picture
- * @property {Message} message
- * @property {string} notice     a message for the user, not fatal
- * @property {number} roundtrip
- */
+/** @import { Dial, Message, PromptRequest, ReplayStep, SessionEvents, SessionInfo, Start, Status } from "../types.js" */
 
 /** @extends {Emitter<SessionEvents>} */
 export class Session extends Emitter {
@@ -39,7 +28,14 @@ export class Session extends Emitter {
   #left = false;
   /** @type {Status | null} */
   #final = null;
-  #facts = { known: false, controlDown: false, frameSeen: false, everSeen: false, server: "starting", reason: "" };
+  /** @type {import("./status_model.js").Facts} */
+  #facts = { known: false, controlDown: false, controlBlocked: false, mediaBlocked: null, frameSeen: false, everSeen: false, server: "starting", reason: "" };
+  /** Made by `create`, not connected yet. @type {SessionInfo | null} */
+  #created = null;
+  /** The picture that the session starts from. @type {Blob | null} */
+  #first = null;
+  /** @type {Replay | null} */
+  #replay = null;
   /** The last uploaded picture, shown where its shot begins. @type {Blob | null} */
   #picture = null;
 
@@ -48,16 +44,38 @@ export class Session extends Emitter {
     this.#media.on("stream", (stream) => this.emit("stream", stream));
     this.#media.on("up", () => this.#update({}));
     this.#media.on("down", () => this.#update({ frameSeen: false }));
+    this.#media.on("blocked", (addresses) => this.#update({ mediaBlocked: addresses }));
     this.#media.on("problem", (problem) => this.#finish(problem));
   }
 
   // --- start and end ---
 
-  /** @param {Start} start */
+  /**
+   * Create the session on the server. Nothing is shown before `open`. Throws Problem.
+   * @param {Start} start
+   */
+  async create(start) {
+    this.#created = await createSession(start);
+    this.#first = start.image ?? null;
+  }
+
+  /** Connect to the session that `create` made. */
+  open() {
+    if (!this.#created) throw new Error("create() comes first");
+    this.#attach(this.#created);
+    if (this.#first) this.emit("shot", { chunk: 0, picture: this.#first });
+  }
+
+  /** Create and connect; a refusal becomes the status. @param {Start} start */
   async start(start) {
-    const { image } = start;
-    await this.#begin(() => createSession(start), true);
-    if (image && this.info) this.emit("shot", { chunk: 0, picture: image });
+    try {
+      await this.create(start);
+    } catch (error) {
+      if (!(error instanceof Problem)) throw error;
+      return this.#finish(error, true);
+    }
+    if (this.#left) endSession(/** @type {SessionInfo} */ (this.#created));
+    else this.open();
   }
 
   /**
@@ -68,22 +86,22 @@ export class Session extends Emitter {
    */
   async join(id, token, view_token) {
     this.joined = true;
-    await this.#begin(async () => ({ ...(await describeSession(id, token)), view_token }), false);
-  }
-
-  /**
-   * @param {() => Promise<SessionInfo>} ask
-   * @param {boolean} starting
-   */
-  async #begin(ask, starting) {
     try {
-      const info = await ask();
-      if (!this.#left) this.#attach(info);
-      else if (starting) endSession(info);
+      const info = await describeSession(id, token);
+      if (this.#left) return;
+      this.#attach({ ...info, view_token });
+      if (this.canSteer && info.urls.score) await this.#readPast();
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
-      this.#finish(error, starting);
+      this.#finish(error);
     }
+  }
+
+  /** What happened before this page came, from the score. Without it the page starts empty. */
+  async #readPast() {
+    const [score, model] = await Promise.all([getScore(/** @type {SessionInfo} */ (this.info)), getModel()]).catch(() => []);
+    const past = readScore(score, model?.chunk_frames);
+    if (past && !this.#left) this.emit("past", past);
   }
 
   /** @param {SessionInfo} info */
@@ -94,11 +112,12 @@ export class Session extends Emitter {
     link.on("message", (message) => this.#onMessage(message));
     link.on("roundtrip", (ms) => this.emit("roundtrip", ms));
     link.on("down", () => this.#update({ controlDown: true }));
+    link.on("blocked", () => this.#update({ controlBlocked: true }));
     link.on("over", (state) => this.#close(endStatus(state, "")));
     link.on("problem", (problem) => this.#finish(problem));
     link.on("up", () => {
       this.pending.resend(link.control);
-      this.#update({ controlDown: false });
+      this.#update({ controlDown: false, controlBlocked: false });
     });
     link.open();
     this.emit("info", info);
@@ -135,6 +154,11 @@ export class Session extends Emitter {
 
   // --- commands ---
 
+  /** Created and not over. */
+  get running() {
+    return this.info !== null && !this.#final && !this.#left;
+  }
+
   get canSteer() {
     return this.info !== null && this.info.role !== "watch" && !this.#final;
   }
@@ -144,11 +168,23 @@ export class Session extends Emitter {
    * @param {PromptRequest} request
    */
   prompt(request) {
+    this.#stopReplay();
+    this.#sendPrompt(request);
+  }
+
+  /** @param {PromptRequest} request */
+  #sendPrompt(request) {
     this.pending.prompt(this.#link?.control ?? null, request);
   }
 
   /** @param {Partial<Dial>} dial */
   setDial(dial) {
+    this.#stopReplay();
+    this.#sendDial(dial);
+  }
+
+  /** @param {Partial<Dial>} dial */
+  #sendDial(dial) {
     this.pending.dial(this.#link?.control ?? null, dial);
   }
 
@@ -171,20 +207,47 @@ export class Session extends Emitter {
     this.#sendNow("resume");
   }
 
-  /** @param {number} chunk */
-  rewind(chunk) {
-    return this.#sendNow("rewind", { chunk });
+  /**
+   * Go back to this chunk. With `steps` the prompts and dial moves of that time are sent again, each at its chunk; without,
+   * the session goes on under the present prompt and dial.
+   * @param {number} chunk
+   * @param {ReplayStep[]} [steps]
+   */
+  rewind(chunk, steps = []) {
+    this.#stopReplay();
+    if (!this.#sendNow("rewind", { chunk })) return false;
+    if (steps.length) this.replay(steps, chunk);
+    return true;
+  }
+
+  /**
+   * Send these prompts and dial moves at their chunks, until the user sends something else.
+   * @param {ReplayStep[]} steps
+   * @param {number} from  the next chunk
+   */
+  replay(steps, from) {
+    this.#stopReplay();
+    this.#replay = new Replay(steps, { prompt: (request) => this.#sendPrompt(request), dial: (dial) => this.#sendDial(dial), image: (image) => this.image(image).catch(() => this.emit("notice", "A picture of the score could not be sent.")) });
+    this.#replay.reached(from);
+  }
+
+  #stopReplay() {
+    this.#replay = null;
   }
 
   stop() {
     if (!this.#link?.send("stop") && this.info) endSession(this.info);
   }
 
-  /** @param {Blob} image */
-  async image(image) {
+  /**
+   * A new shot from this picture.
+   * @param {Blob} image
+   * @param {number} [strength]  0..1, for models that take it
+   */
+  async image(image, strength) {
     if (!this.info) throw new Problem("There is no take running to give a picture to.");
     this.#picture = image;
-    return sendImage(this.info, image);
+    return sendImage(this.info, image, strength);
   }
 
   // --- video ---
@@ -211,9 +274,13 @@ export class Session extends Emitter {
   /** @param {Message} message */
   #onMessage(message) {
     if (message.type === "session") this.#onSession(message);
-    else if (message.type === "chunk") this.emit("chunk", /** @type {any} */ (message));
+    else if (message.type === "chunk") {
+      this.#replay?.reached(message.index + 1);
+      this.emit("chunk", /** @type {any} */ (message));
+    } else if (message.type === "dial_applied" && this.info) this.info.dial = message.dial;
     else if (message.type === "prompt_applied") {
       const { chunk, frame, latency_ms: latencyMs } = message;
+      if (this.info) this.info.prompt = message.text;
       this.pending.settle(message, { status: "live", chunk, frame, latencyMs });
     } else if (message.type === "prompt_rejected") {
       const status = message.code === "superseded" ? "replaced" : "refused";

@@ -1,7 +1,7 @@
 // One WHEP viewer (draft-ietf-wish-whep): offer, POST, answer, trickled candidates. Gathering starts before the session exists,
 // which saves about half of the time to the first frame.
 
-import { call } from "./api.js";
+import { address, call, tokenHeader } from "./api.js";
 import { Emitter } from "../lib/emitter.js";
 import { iceServers } from "./ice.js";
 
@@ -64,10 +64,10 @@ export class Peer extends Emitter {
     await this.#ready;
     const sdp = this.#pc.localDescription?.sdp ?? "";
     this.#offered = true;
-    const headers = { "Content-Type": "application/sdp", Authorization: `Bearer ${token}` };
+    const headers = { "Content-Type": "application/sdp", ...tokenHeader(token) };
     const response = await call(url, { method: "POST", headers, body: sdp });
     const location = response.headers.get("Location");
-    if (location) this.#resource = new URL(location, response.url).href;
+    if (location) this.#resource = address(location);
     this.#etag = response.headers.get("ETag") ?? "*";
     const answer = await response.text();
     if (this.#closed) return this.#leave();
@@ -94,7 +94,7 @@ export class Peer extends Emitter {
       `m=video 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:${candidate.sdpMid ?? "0"}\r\na=${candidate.candidate}\r\n`;
     const headers = {
       "Content-Type": "application/trickle-ice-sdpfrag",
-      Authorization: `Bearer ${this.#token}`,
+      ...tokenHeader(this.#token),
       "If-Match": this.#etag,
     };
     // A candidate that is lost matters only if no other pair works; then the connection fails and a new peer is made.
@@ -112,6 +112,16 @@ export class Peer extends Emitter {
     }
   }
 
+  get connected() {
+    return this.#pc.connectionState === "connected";
+  }
+
+  /** Host and UDP port of the server's candidates, for a diagnosis. */
+  get remoteAddresses() {
+    const sdp = this.#pc.remoteDescription?.sdp ?? "";
+    return [...sdp.matchAll(/^a=candidate:\S+ 1 udp \d+ (\S+) (\d+) /gim)].map(([, host, port]) => `${host}:${port}`);
+  }
+
   /** @returns {Promise<RTCStatsReport>} */
   stats() {
     return this.#pc.getStats();
@@ -126,7 +136,7 @@ export class Peer extends Emitter {
 
   #leave() {
     if (!this.#resource) return;
-    const headers = { Authorization: `Bearer ${this.#token}` };
+    const headers = tokenHeader(this.#token);
     call(this.#resource, { method: "DELETE", headers, keepalive: true }).catch(() => {});
     this.#resource = null;
   }

@@ -4,12 +4,29 @@ import { byId, make } from "../lib/dom.js";
 import { mixTitle, parseMix } from "./mix.js";
 
 /** @import { Session } from "../net/session.js" */
+/** @import { ReplayStep } from "../types.js" */
 /** @import { Tile } from "./tile.js" */
 
 const MOST = 4;
 const PICTURES = 12;
 
 /** @typedef {{from: number, row: HTMLElement, anchor: HTMLElement | undefined}} Branch */
+
+/**
+ * The prompts and dial moves of these tiles, each at its chunk; the first tile has both.
+ * @param {Tile[]} tiles
+ * @returns {ReplayStep[]}
+ */
+export function stepsOf(tiles) {
+  return tiles.flatMap(({ index, prompt, dial }, i) => {
+    const before = tiles[i - 1];
+    /** @type {ReplayStep} */
+    const step = { chunk: index };
+    if (prompt && prompt !== before?.prompt) step.prompt = parseMix(prompt);
+    if (dial && JSON.stringify(dial) !== JSON.stringify(before?.dial)) step.dial = dial;
+    return step.prompt || step.dial ? [step] : [];
+  });
+}
 
 export class Branches {
   #area = byId("branches", HTMLElement);
@@ -34,19 +51,20 @@ export class Branches {
     this.#drop(({ from: fork }) => fork > from); // their fork went with what was left now
     const pictures = tiles.flatMap(({ picture }) => picture ?? []).slice(0, PICTURES);
     if (!pictures.length) return; // made, but nobody saw it
-    const prompt = tiles[0].prompt;
-    const last = tiles.at(-1)?.prompt ?? prompt;
+    const last = tiles.at(-1)?.prompt ?? "";
+    const steps = stepsOf(tiles);
     const count = `${tiles.length} ${tiles.length === 1 ? "chunk" : "chunks"}`;
-    const words = make("span", { class: "branch-words" }, make("span", {}, mixTitle(last)), make("small", {}, `left, ${count}`));
+    const words = make("span", { class: "branch-words" }, make("span", {}, mixTitle(last)), make("small", {}, `${count}: return`));
     const button = make("button", { type: "button", class: "branch" }, ...pictures, words);
-    const label = `Branch left at chunk ${from}, ${count}, ${mixTitle(last)}: take that turn again`;
+    const label = `Branch left at chunk ${from}, ${count}, ${mixTitle(last)}: return to it, with its prompts and dial`;
     button.setAttribute("aria-label", label);
     button.title = label;
     button.disabled = !this.#session?.canSteer;
+    const branch = { from, row: button, anchor: before?.button };
     button.addEventListener("click", () => {
-      if (this.#session?.rewind(from)) this.#session.prompt(parseMix(last));
+      if (this.#session?.rewind(from, steps)) this.#drop((other) => other === branch);
     });
-    this.#branches.unshift({ from, row: button, anchor: before?.button });
+    this.#branches.unshift(branch);
     this.#area.prepend(button);
     for (const old of this.#branches.splice(MOST)) old.row.remove();
     this.#place();

@@ -7,6 +7,8 @@ import { Recorder } from "./recorder.js";
 /** @import { Stage } from "./stage.js" */
 /** @import { SessionInfo, State } from "../types.js" */
 
+const LOOPBACK = /^(localhost|.*\.localhost|127(\.\d+){3}|\[::1\])$/;
+
 const button = (/** @type {string} */ id) => byId(id, HTMLButtonElement);
 
 /** A frame has been shown on this page. */
@@ -18,6 +20,8 @@ export class Controls {
   #snapshot = button("snapshot");
   #record = button("record");
   #share = button("share");
+  #shareView = button("share-view");
+  #fullscreen = button("fullscreen");
   #viewers = byId("viewers", HTMLElement);
   /** @type {Session | null} */
   #session = null;
@@ -46,7 +50,11 @@ export class Controls {
       if (this.recorder.on) this.recorder.stop();
       else if (stream instanceof MediaStream) this.recorder.start(stream, fileName());
     });
-    this.#share.addEventListener("click", () => this.#shareLink());
+    this.#share.addEventListener("click", () => this.#shareLink(false));
+    this.#shareView.addEventListener("click", () => this.#shareLink(true));
+    this.#fullscreen.disabled = !document.fullscreenEnabled;
+    this.#fullscreen.addEventListener("click", () => toggleFullscreen(byId("stage", HTMLElement)));
+    addEventListener("keydown", (event) => this.#key(event));
   }
 
   /** @param {Session} session */
@@ -75,22 +83,40 @@ export class Controls {
   #info(info) {
     this.#share.setAttribute("aria-label", info.view_token ? "Share a view-only link" : "Share a link");
     this.#share.hidden = info.role === "watch";
+    this.#shareView.hidden = info.role === "watch" || !info.view_token;
     const viewers = info.viewers ?? 0;
     this.#viewers.hidden = viewers < 2;
     this.#viewers.textContent = `${viewers} watching`;
   }
 
-  async #shareLink() {
+  /** Space pauses and resumes, unless a control or a dialog has the focus. @param {KeyboardEvent} event */
+  #key(event) {
+    const target = event.target instanceof Element ? event.target : null;
+    if (event.key !== " " || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (target?.closest("input, textarea, select, button, summary, a, dialog, [contenteditable]") || this.#pause.disabled) return;
+    event.preventDefault();
+    this.#pause.click();
+  }
+
+  /** @param {boolean} picture  a link to the picture alone */
+  async #shareLink(picture) {
     const info = this.#session?.info;
     if (!info) return;
     const link = new URL(location.pathname, location.href);
-    link.hash = new URLSearchParams({ watch: info.id, token: info.view_token ?? info.token }).toString();
+    link.hash = new URLSearchParams({ watch: info.id, token: info.view_token ?? info.token, ...(picture && { view: "1" }) }).toString();
     const rights = info.view_token ? "watches, and cannot steer" : "watches, and can steer as well";
+    const local = LOOPBACK.test(location.hostname) ? " It has a loopback address: it works on this machine only. For others, start the server with --host 0.0.0.0 (and a key, or --open) and open the page by this machine’s network address." : "";
     try {
       await navigator.clipboard.writeText(link.href);
-      this.say(`The link is copied. Who opens it ${rights}.`);
+      this.say(`The link${picture ? " to the picture alone" : ""} is copied. Who opens it ${rights}.${local}`);
     } catch {
-      this.say(`Who opens this link ${rights}: ${link.href}`); // no clipboard outside HTTPS and localhost
+      this.say(`Who opens this link ${rights}: ${link.href}${local}`); // no clipboard outside HTTPS and localhost
     }
   }
+}
+
+/** @param {HTMLElement} element */
+function toggleFullscreen(element) {
+  if (document.fullscreenElement) document.exitFullscreen();
+  else element.requestFullscreen().catch(() => {}); // refused: for example inside a frame that does not allow it
 }

@@ -1,5 +1,6 @@
 // The dial from "now" to "good", and what it costs and gives as measured on the running session.
 
+import { Advanced } from "./advanced.js";
 import { byId, duration } from "../lib/dom.js";
 
 /** @import { Session } from "../net/session.js" */
@@ -30,9 +31,7 @@ export class DialView {
   #steps = byId("buy-steps", HTMLElement);
   #took = byId("buy-took", HTMLElement);
   #latency = byId("buy-latency", HTMLElement);
-  #floor = byId("floor", HTMLInputElement);
-  #ceiling = byId("ceiling", HTMLInputElement);
-  #fixed = byId("fixed", HTMLInputElement);
+  advanced = new Advanced(() => this.#moved());
   /** @type {Session | null} */
   #session = null;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -42,28 +41,20 @@ export class DialView {
 
   constructor() {
     this.#slider.addEventListener("input", () => this.#moved());
-    for (const field of [this.#floor, this.#ceiling, this.#fixed]) {
-      field.addEventListener("change", () => this.#moved());
-    }
     this.#show();
   }
 
   /** @returns {Dial} the values of the controls */
   get dial() {
-    const number = (/** @type {HTMLInputElement} */ { value }, /** @type {number} */ otherwise) =>
-      Math.min(50, Math.max(1, Math.round(Number(value)) || otherwise));
-    const floor = number(this.#floor, 1);
-    return {
-      latency_ms: toLatency(Number(this.#slider.value)),
-      floor,
-      ceiling: Math.max(floor, number(this.#ceiling, 32)),
-      steps: this.#fixed.value ? number(this.#fixed, 4) : null,
-    };
+    return { latency_ms: toLatency(Number(this.#slider.value)), ...this.advanced.bounds };
   }
 
-  /** @param {number} most  the most steps the model takes */
-  limit(most) {
-    for (const field of [this.#floor, this.#ceiling, this.#fixed]) field.max = String(most);
+  /**
+   * @param {number} most  the most steps the model takes
+   * @param {number | null} [ceiling]  beyond which more steps are no better
+   */
+  limit(most, ceiling) {
+    this.advanced.limit(most, ceiling);
   }
 
   /** @param {Session} session */
@@ -77,6 +68,7 @@ export class DialView {
     session.on("message", (message) => {
       if (message.type === "dial_applied") this.#showDial(message.dial);
     });
+    session.on("notice", () => session.info && this.show(session.info.dial)); // a refused value does not stay on show
     session.on("prompt", (event) => {
       if (event.status !== "live" || event.latencyMs === undefined) return;
       this.#measured = event.latencyMs;
@@ -91,7 +83,8 @@ export class DialView {
     this.#show();
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined;
-      this.#session?.setDial(this.dial);
+      const { latency_ms } = this.dial;
+      this.#session?.setDial(this.advanced.check() ? { latency_ms } : this.dial);
     }, SEND_EVERY_MS);
   }
 
@@ -100,11 +93,14 @@ export class DialView {
    * @param {Dial} dial
    */
   #showDial(dial) {
-    if (performance.now() - this.#touched < 1500) return;
+    if (performance.now() - this.#touched >= 1500) this.show(dial);
+  }
+
+  /** @param {Dial} dial */
+  show(dial) {
+    this.#touched = 0;
     this.#slider.value = String(toPosition(dial.latency_ms));
-    this.#floor.value = String(dial.floor);
-    this.#ceiling.value = String(dial.ceiling);
-    this.#fixed.value = dial.steps === null || dial.steps === undefined ? "" : String(dial.steps);
+    this.advanced.show(dial);
     this.#show();
   }
 

@@ -2,7 +2,7 @@
 
 import { Problem } from "../net/api.js";
 import { byId } from "../lib/dom.js";
-import { fit, playable, refuseScore } from "./uploads.js";
+import { fit, isJson, playable } from "./uploads.js";
 
 /** @import { Session } from "../net/session.js" */
 
@@ -24,9 +24,14 @@ export class ImageDrop {
   /** The file whose upload failed because the connection was lost. @type {Blob | null} */
   #unsent = null;
 
-  /** @param {{startFrom: (what: {image?: Blob, clip?: Blob}) => void}} actions  start a new session from this */
-  constructor({ startFrom }) {
+  /** The last picture that was sent. @type {Blob | null} */
+  picture = null;
+  #strength = byId("strength", HTMLInputElement);
+
+  /** @param {{startFrom: (what: {image?: Blob, clip?: Blob}) => void, openFile: (file: Blob, name: string) => Promise<void>}} actions  start a new session from this; open a JSON file */
+  constructor({ startFrom, openFile }) {
     this.startFrom = startFrom;
+    this.openFile = openFile;
     this.#file.addEventListener("change", () => {
       const [file] = this.#file.files ?? [];
       this.#file.value = "";
@@ -75,6 +80,16 @@ export class ImageDrop {
     });
   }
 
+  /** Shown only if the model takes it. @param {boolean} offered */
+  offerStrength(offered) {
+    byId("strength-field", HTMLElement).hidden = !offered;
+  }
+
+  /** 0..1, or undefined if the model takes none. */
+  get strength() {
+    return byId("strength-field", HTMLElement).hidden ? undefined : Number(this.#strength.value) / 100;
+  }
+
   /** @param {Blob} file */
   async take(file) {
     if (this.#session?.info?.role === "watch") return; // a viewer cannot change the session
@@ -82,10 +97,10 @@ export class ImageDrop {
     this.#unsent = null;
     const name = file instanceof File && file.name ? `“${file.name}”` : "This";
     try {
-      if (file.size > MOST_BYTES) throw new Problem(`${name} is larger than 20 MB. Give a smaller one.`);
+      if (isJson(file, name)) return await this.openFile(file, name);
+      if (file.size > MOST_BYTES) throw new Problem(`${name} is larger than 20 MB. Give a smaller one.`, { code: "media" });
       if (file.type.startsWith("video/")) return await this.#clip(file);
-      await refuseScore(file, name);
-      if (!file.type.startsWith("image/")) throw new Problem(`${name} is not a picture. Give a PNG, JPEG or WebP.`);
+      if (!file.type.startsWith("image/")) throw new Problem(`${name} is not a picture. Give a PNG, JPEG or WebP, a short clip, a score or a preset.`, { code: "media" });
       await this.#send(await fit(file, name));
     } catch (error) {
       this.#refuse(error instanceof Error ? error.message : String(error));
@@ -98,10 +113,11 @@ export class ImageDrop {
   /** @param {Blob} picture */
   async #send(picture) {
     this.#preview(picture, "Sent; the shot changes at the next chunk.");
+    this.picture = picture;
     if (!this.#session?.canSteer) return this.startFrom({ image: picture });
     this.#sending = true;
     try {
-      const { re } = (await this.#session.image(picture)) ?? {};
+      const { re } = (await this.#session.image(picture, this.strength)) ?? {};
       if (!this.#text.textContent?.startsWith("The shot goes on")) this.#waiting = re ?? "";
     } finally {
       this.#sending = false;

@@ -48,6 +48,17 @@ export class Mixer {
     else if (this.#first.value.trim()) this.moved({ text: this.#first.value.trim() });
   }
 
+  /** Set both prompts and the slider from a mix of two; close the mixer for anything else. @param {PromptRequest} request */
+  show({ mix }) {
+    const two = mix?.length === 2;
+    this.#area.hidden = !two;
+    this.#toggle.setAttribute("aria-pressed", String(two));
+    if (!mix || !two) return;
+    [this.#first.value, this.#second.value] = [mix[0][0], mix[1][0]];
+    this.#slider.value = String(Math.round((100 * mix[1][1]) / (mix[0][1] + mix[1][1])));
+    this.#show();
+  }
+
   /** Cancel the delayed send: the mix is sent otherwise. */
   cancel() {
     clearTimeout(this.#timer);

@@ -50,6 +50,18 @@ export class PromptBox {
     return unanswered ?? parseMix(this.#log.current);
   }
 
+  /** Fill the box from a preset or a score. @param {PromptRequest} request */
+  show(request) {
+    this.#fill(request.text, false);
+    this.#mixer.show(request);
+    this.#transition.value = String(request.transition ?? 0);
+  }
+
+  /** @param {string} text  put into the box, to be edited or sent */
+  write(text) {
+    this.#fill(text, false);
+  }
+
   /** @param {string[]} examples */
   offer(examples) {
     const chip = (/** @type {string} */ label, /** @type {() => string} */ words) => {

@@ -4,7 +4,7 @@ import { byId, clock, duration, make } from "../lib/dom.js";
 import { mixTitle, parseMix } from "./mix.js";
 
 /** @import { Session } from "../net/session.js" */
-/** @import { Chunk, PromptEvent } from "../types.js" */
+/** @import { Chunk, Past, PromptEvent } from "../types.js" */
 
 const KEPT = 4; // lines; older ones are in the history
 
@@ -50,7 +50,23 @@ export class PromptLog {
       if (info.prompt) this.#onPrompt(session, { id: "", text: info.prompt, status: "live", frame: session.joined ? undefined : 0 });
     });
     session.on("prompt", (event) => this.#onPrompt(session, event));
+    session.on("past", (past) => this.#restore(session, past));
     session.on("chunk", (chunk) => this.#onChunk(session, chunk));
+  }
+
+  /**
+   * The prompts from before this page joined, unless it has sent one since.
+   * @param {Session} session
+   * @param {Past} past
+   */
+  #restore(session, past) {
+    if (this.#entries.some(({ ids }) => ids[0] !== "")) return;
+    this.#entries = [];
+    this.#list.replaceChildren();
+    for (const { chunk, prompt } of past.steps) {
+      if (prompt) this.#onPrompt(session, { id: `score ${chunk}`, text: prompt.text, status: "live", frame: past.chunks[chunk]?.frame });
+    }
+    this.say("");
   }
 
   /** @param {string} text */
@@ -85,7 +101,7 @@ export class PromptLog {
     entry.line.dataset.status = event.status;
     entry.text = event.text;
     entry.words.replaceChildren(...lines(event.text));
-    if (event.status === "pending") entry.mark.textContent = "pending…";
+    if (event.status === "pending") entry.mark.textContent = session.status.state === "paused" ? "pending: resume to see it" : "pending…";
     if (event.status === "replaced") entry.mark.textContent = "replaced";
     if (event.status === "refused") this.#refused(entry, event.message || "The server did not accept it.");
     if (event.status === "live") this.#live(entry, event, session.info?.fps ?? 16);

@@ -17,6 +17,7 @@ export class Tile {
   constructor(chunk, info) {
     this.index = chunk.index;
     this.prompt = chunk.prompt;
+    this.dial = info?.dial ? { ...info.dial } : null;
     const steps = chunk.steps ? `${chunk.steps} ${chunk.steps === 1 ? "step" : "steps"}` : "given, not made";
     this.#label = `Chunk ${chunk.index}, at ${clock(chunk.frame / (info?.fps ?? 16))}, ${steps}`;
     const bar = make("span", { class: "bar", "aria-hidden": "true" });

@@ -1,12 +1,13 @@
 // The timeline: a strip of chunks with picture and steps, prompts above. Choosing a chunk rewinds to it.
 
-import { Branches } from "./branches.js";
+import { Branches, stepsOf } from "./branches.js";
 import { byId, make } from "../lib/dom.js";
+import { GoBack } from "./go_back.js";
 import { mixTitle } from "./mix.js";
 import { Tile } from "./tile.js";
 
 /** @import { Session } from "../net/session.js" */
-/** @import { Chunk, Shot } from "../types.js" */
+/** @import { Chunk, Past, Shot } from "../types.js" */
 
 const MOST = 240; // tiles kept: three minutes at 16 fps
 const HUES = [172, 32, 262, 210, 340, 90];
@@ -15,6 +16,7 @@ export class Timeline {
   #scroller = byId("timeline", HTMLElement);
   #strip = byId("strip", HTMLElement);
   #branches = new Branches();
+  #goBack = new GoBack();
   /** @type {Tile[]} */
   #tiles = [];
   #shots = 0;
@@ -38,12 +40,14 @@ export class Timeline {
   /** @param {Session} session */
   attach(session) {
     this.#session = session;
+    this.#follow = true;
     this.#tiles = [];
     this.#shots = 0;
     this.#pictures.clear();
     this.#strip.replaceChildren();
     this.#branches.attach(session);
     session.on("chunk", (chunk) => this.#add(session, chunk));
+    session.on("past", (past) => this.#restore(session, past));
     session.on("shot", (shot) => this.#begin(shot));
     session.on("info", ({ state }) => (this.#recovering ||= state === "recovering"));
   }
@@ -57,13 +61,8 @@ export class Timeline {
     this.#recovering = false;
     const tile = new Tile(chunk, session.info);
     tile.button.disabled = !session.canSteer;
-    tile.button.addEventListener("click", () => session.rewind(chunk.index));
-    const before = this.#tiles.at(-1);
-    const picture = this.#pictures.get(chunk.index);
-    if (!before || mixTitle(before.prompt) !== mixTitle(chunk.prompt) || picture !== undefined) this.#open(chunk.prompt);
-    this.#tiles.push(tile);
-    this.#strip.lastElementChild?.lastElementChild?.append(tile.button);
-    if (picture !== undefined) this.#illustrate(tile, picture);
+    tile.button.addEventListener("click", () => this.#choose(session, tile));
+    this.#append(tile);
     this.#trim();
     this.#rove();
     if (this.#follow) this.#scroller.scrollLeft = this.#scroller.scrollWidth;
@@ -71,8 +70,57 @@ export class Timeline {
     setTimeout(() => this.#paint(tile), Math.min(whenShown, 60_000));
   }
 
+  /** @param {Tile} tile */
+  #append(tile) {
+    const before = this.#tiles.at(-1);
+    const picture = this.#pictures.get(tile.index);
+    if (!before || mixTitle(before.prompt) !== mixTitle(tile.prompt) || picture !== undefined) this.#open(tile.prompt);
+    this.#tiles.push(tile);
+    this.#strip.lastElementChild?.lastElementChild?.append(tile.button);
+    if (picture !== undefined) this.#illustrate(tile, picture);
+  }
+
   /**
-   * A new shot in the strip: its words, and room for tiles.
+   * The chunks from before this page joined, in front of those that came since.
+   * @param {Session} session
+   * @param {Past} past
+   */
+  #restore(session, past) {
+    const since = this.#tiles;
+    const first = since[0]?.index ?? Infinity;
+    const room = MOST - since.length;
+    const old = past.chunks.filter(({ index }) => index < first).slice(-room).map((chunk) => {
+      if (chunk.image) this.#pictures.set(chunk.index, chunk.image);
+      const tile = new Tile({ ...chunk, took_ms: 0, deadline_ms: 0, lead_ms: 0, fps: 0, realtime_factor: 0 }, session.info);
+      tile.dial = chunk.dial;
+      tile.button.disabled = !session.canSteer;
+      tile.button.addEventListener("click", () => this.#choose(session, tile));
+      return tile;
+    });
+    this.#tiles = [];
+    this.#shots = 0;
+    this.#strip.replaceChildren();
+    for (const tile of [...old, ...since]) this.#append(tile);
+    this.#rove();
+    this.#scroller.scrollLeft = this.#scroller.scrollWidth;
+  }
+
+  /**
+   * Go back to this chunk. Where prompt or dial were others then, ask which should hold.
+   * @param {Session} session
+   * @param {Tile} tile
+   */
+  async #choose(session, tile) {
+    const steps = stepsOf([tile]);
+    const now = session.pending.newest?.text ?? session.info?.prompt ?? "";
+    const dial = session.info?.dial;
+    const same = (!tile.prompt || tile.prompt === now) && (!tile.dial || JSON.stringify(tile.dial) === JSON.stringify(dial));
+    const answer = same ? "now" : await this.#goBack.ask(tile, now);
+    if (answer && session.rewind(tile.index, answer === "then" ? steps : [])) this.#follow = true;
+  }
+
+  /**
+   * A new shot in the strip: its prompt, and room for tiles.
    * @param {string} prompt
    */
   #open(prompt) {

@@ -1,10 +1,9 @@
-// Checks of a file before it is sent: a picture (made smaller if needed), a playable clip, a score.
+// Checks of a file before it is sent: a picture (made smaller if needed), a playable clip, a JSON document.
 
 import { Problem } from "../net/api.js";
 
 const MOST_SIDE = 1600; // larger pictures are scaled down: models work far below this
 const MOST_PIXELS = 100_000_000; // above this a browser may run out of memory
-const SCORE_VERSION = 1;
 
 /**
  * The picture, scaled down if it is large. Throws a Problem if the browser cannot read it.
@@ -58,16 +57,7 @@ export async function playable(clip) {
 }
 
 /**
- * A Problem that says where a score belongs, if this is one.
  * @param {Blob} file
  * @param {string} name
  */
-export async function refuseScore(file, name) {
-  if (!file.type.includes("json") && !name.includes(".json")) return;
-  /** @type {Record<string, unknown>} */
-  const score = await file.text().then(JSON.parse).catch(() => ({}));
-  const version = Number(score?.score);
-  if (!version || !("seed" in score)) throw new Problem(`${name} is JSON, but no score. The page takes pictures and short clips.`, { code: "media" });
-  if (version > SCORE_VERSION) throw new Problem(`${name} is a score of version ${version}, from a newer Farcast than this one. Bring this one up to date to render it.`, { code: "media" });
-  throw new Problem(`${name} is a score. It is rendered on the command line: farcast render ${name.replace(/[“”]/g, "")} --steps 32 -o take.mp4`, { code: "media" });
-}
+export const isJson = (file, name) => file.type.includes("json") || name.includes(".json");

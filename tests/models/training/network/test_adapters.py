@@ -23,10 +23,17 @@ from models.rollout.generate import generate
 from models.training import recipes
 from models.training.data.videos import captioned
 from models.training.data.windows import open_clips
-from models.training.network.adapters import Lora, add_adapters, coarsen_patches, fuse_adapters, lora_of, start_from_wan
+from models.training.network.adapters import (
+    Lora,
+    add_adapters,
+    coarsen_patches,
+    fuse_adapters,
+    lora_settings,
+    start_from_wan,
+)
 from models.training.network.passes import Network
-from models.training.recipes import encode_checkpoint, export_checkpoint, network_of, stage_of, train_stage
-from models.training.trainer import trained
+from models.training.recipes import build_network, encode_checkpoint, export_checkpoint, parse_stage, train_stage
+from models.training.trainer import trainable_parameters
 
 CONFIG = Path(recipes.__file__).parent / "configs" / "far-1.3b.toml"
 SMALL: dict[str, Any] = {
@@ -45,17 +52,17 @@ def test_the_config_is_the_published_model_at_full_size() -> None:
     with torch.device("meta"):
         model = AnyFlowFARTransformer3DModel(**arguments)
     assert sum(p.numel() for p in model.parameters()) == pytest.approx(1.42e9, rel=0.02)
-    lora = lora_of(config, "flowmap")
+    lora = lora_settings(config, "flowmap")
     assert lora is not None
     layers = {n for n, m in model.named_modules() if isinstance(m, nn.Linear) and any(t in n for t in lora.targets)}
     assert len(layers) == 30 * 6 + 4
     for name in ("teacher", "flowmap", "distill"):
         settings = {k: v for k, v in config[name].items() if k != "lora"}
-        stage = stage_of(
+        stage = parse_stage(
             name, settings.pop("recipe"), {k: v for k, v in settings.items() if k not in ("start", "teacher")}
         )
         assert stage.shift == 5.0
-    assert "time_embedder" not in " ".join(lora_of(config, "teacher").targets)  # type: ignore[union-attr]
+    assert "time_embedder" not in " ".join(lora_settings(config, "teacher").targets)  # type: ignore[union-attr]
 
 
 def test_the_student_starts_as_wan(tmp_path: Path) -> None:
@@ -102,7 +109,7 @@ def test_adapters_learn_alone_and_fuse_exactly() -> None:
     net = Network(model, _text_encoder(16), small_tokenizer(), adapters=True)
     assert set(net.parts["transformer"].state_dict()) == learning
     with torch.no_grad():
-        for parameter in trained([model]):
+        for parameter in trainable_parameters([model]):
             parameter.add_(torch.randn_like(parameter) * 0.1)
     z, t = torch.randn(1, 4, 16, 8, 8), torch.full((1, 4), 0.6)
     text = net.encode(["a red star"])
@@ -118,8 +125,8 @@ def test_adapters_learn_alone_and_fuse_exactly() -> None:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_the_published_ladder_shrunken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recipes, "COUNTS", (1,))
+def test_the_published_recipe_shrunken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recipes, "SHEET_STEPS", (1,))
     config = _shrunken(tmp_path)
     encode_checkpoint(config)
     clips = open_clips(tmp_path / "run", "clips")
@@ -138,7 +145,7 @@ def test_the_published_ladder_shrunken(tmp_path: Path, monkeypatch: pytest.Monke
     assert (bundle.width, bundle.guidance, bundle.shift) == (64, 1.0, 5.0)
     video = np.concatenate(list(generate(bundle, prompt="a fox", frames=13, steps=2, seed=0)))
     assert video.shape == (13, 64, 64, 3)
-    again = network_of(config, "distill", "distill")
+    again = build_network(config, "distill", "distill")
     fuse_adapters(again.transformer)
     for name, weight in again.transformer.state_dict().items():
         torch.testing.assert_close(bundle.transformer.state_dict()[name], weight)

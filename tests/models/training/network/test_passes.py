@@ -1,4 +1,4 @@
-"""The three passes of training are one model: streaming over memory says what the whole window says."""
+"""The three passes of training are one model: chunk by chunk over cached keys and values equals the whole window."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def test_streaming_is_the_last_chunk_of_a_causal_pass(chunks: int) -> None:
     text = net.encode(["a red star", "blue"])
     with torch.no_grad():
         whole = net.causal(clean, z, t, r, partition, text)[:, -last:]
-        memory = net.remember(clean[:, :-last], partition[:-1], text) if chunks > 1 else []
-        own = net.stream(z[:, -last:], t[:, -1], r[:, -1], text, memory, sum(partition[:-1]))
+        context = net.encode_context(clean[:, :-last], partition[:-1], text) if chunks > 1 else []
+        own = net.chunk_velocity(z[:, -last:], t[:, -1], r[:, -1], text, context, sum(partition[:-1]))
     torch.testing.assert_close(own, whole, rtol=1e-4, atol=1e-5)
 
 
@@ -50,8 +50,8 @@ def test_streaming_is_the_live_models_step() -> None:
         text = Text(
             states, torch.cat([torch.zeros(len(words)), torch.tensor([512.0 - len(words)]).log()])[None, None, None]
         )
-        memory = net.remember(past, (1, 3), text)
-        ours = net.stream(z, torch.tensor([0.7]), torch.tensor([0.2]), text, memory, 4)
+        context = net.encode_context(past, (1, 3), text)
+        ours = net.chunk_velocity(z, torch.tensor([0.7]), torch.tensor([0.2]), text, context, 4)
     torch.testing.assert_close(ours, live, rtol=1e-4, atol=1e-5)
 
 
@@ -80,9 +80,18 @@ def test_activations_computed_again_give_the_same_gradient() -> None:
         loss = 0.0
         for caption in ("a red star", "a long caption of a blue moon on a grey background"):
             text = net.encode([caption])
-            memory = net.remember(z[:, :1], (1,), text)
-            loss = loss + net.stream(z[:, 1:], t[:, 0], t[:, 0] / 2, text, memory, 1).square().mean()
+            context = net.encode_context(z[:, :1], (1,), text)
+            loss = loss + net.chunk_velocity(z[:, 1:], t[:, 0], t[:, 0] / 2, text, context, 1).square().mean()
             loss = loss + net.causal(z, z, t, t, (1, 3), text).square().mean()
         loss.backward()
         gradients.append(net.transformer.blocks[0].attn2.to_k.weight.grad)
     torch.testing.assert_close(gradients[0], gradients[1])
+
+
+def test_the_negative_prompt_stands_for_a_dropped_caption() -> None:
+    plain, net = network(), network()
+    net.unconditional = "blurred, static"
+    with torch.no_grad():
+        dropped, meant, empty = net.encode([""]), plain.encode(["blurred, static"]), plain.encode([""])
+    torch.testing.assert_close(dropped.states, meant.states)
+    assert dropped.states.shape != empty.states.shape
