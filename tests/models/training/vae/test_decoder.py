@@ -15,7 +15,7 @@ from models.training.commands import TrainingError, run
 from models.training.vae.decoder import begin, decode_part, optimizer_of, shaken, slope
 from models.training.vae.long_clips import FRAMES, LongClips
 from models.training.vae.train import decode, encode_moments
-from tests.models.training.vae.test_finer import SMALL, small_vae
+from tests.support.small_vae import SMALL, small_vae
 
 CONFIG = """
 folder = "{folder}"
