@@ -17,6 +17,10 @@ def pick_device(device: str) -> torch.device:
         raise ModelError(f"unknown device {device!r}; use auto, cpu or cuda", code="invalid_device") from error
     if place.type == "cuda" and not torch.cuda.is_available():
         raise ModelError("no CUDA device is visible to PyTorch; use --device cpu", code="invalid_device")
+    if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
+        raise ModelError(
+            f"there is no {place}; PyTorch sees {torch.cuda.device_count()} CUDA devices", code="invalid_device"
+        )
     return place
 
 

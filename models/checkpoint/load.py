@@ -19,8 +19,7 @@ def open_weights(
     """The bundle that the options --model, --device, --execution, --decoder and --lora name. Raises ModelError."""
     adapters = [parse_lora(text) for text in lora]
     if source is not None and source.startswith(RANDOM):
-        place = device if device != "auto" else "cpu"
-        bundle = random_bundle(source.removeprefix(RANDOM), device=place, execution=execution)
+        bundle = random_bundle(source.removeprefix(RANDOM), device=device, execution=execution)
         return customise(bundle, decoder=decoder, lora=adapters)
     return open_bundle(source, device=device, execution=execution, decoder=decoder, lora=adapters)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -120,7 +121,8 @@ def serve(
     content_filter: Annotated[
         list[str] | None,
         typer.Option(
-            "--filter", metavar="MODULE:FUNCTION",
+            "--filter",
+            metavar="MODULE:FUNCTION",
             help="Content filter for prompts, pictures and sampled frames (docs/filters.md); may be repeated.",
         ),
     ] = None,
@@ -140,8 +142,8 @@ def serve(
 
 def server_config(values: Mapping[str, Any]) -> ServerConfig:
     """The server's configuration of the command's options. Raises ConfigError."""
-    if values["device"] not in ("auto", "cpu", "cuda"):
-        raise ConfigError(f"--device must be auto, cpu or cuda, not {values['device']!r}.")
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", values["device"]):
+        raise ConfigError(f"--device must be auto, cpu, cuda or one such as cuda:1, not {values['device']!r}.")
     same = ("host", "port", "model", "device", "execution", "engine", "renderer", "max_sessions", "renders", "decoder",
         "public_address", "relay", "record", "record_dir", "root_path", "state_shared")  # fmt: skip
     return ServerConfig(
