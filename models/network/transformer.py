@@ -123,8 +123,8 @@ class StreamingTransformer:
         """Keys and values of one prompt a batch row; embeddings: (tokens, text_dim) each, without their padding.
 
         The reference attends TEXT_POSITIONS keys, of which all but `tokens` are the same (embedded zeros). n equal keys
-        with equal values are one key whose score is raised by ln(n), exactly. Where ln(n) is rounded to a narrow type (by up
-        to 1.6 % of the padding's weight in bf16), a second such key carries what the first lacks.
+        with equal values are one key whose score is raised by ln(n), exactly. bf16 rounds ln(n), by up to 1.6 % of the
+        padding's weight: a second such key then carries what the first lacks.
         """
         folds = 1 if self.dtype == torch.float32 else 2
         width = max(len(embedding) for embedding in embeddings) + folds
