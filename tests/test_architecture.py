@@ -178,7 +178,8 @@ def test_every_test_stands_beside_its_module() -> None:
 @pytest.mark.parametrize(
     ("module", "heavy"),
     [
-        ("stream.app", ("torch", "diffusers", "transformers")),  # the model is in a process of its own
+        ("stream.app", ("torch", "diffusers", "transformers", "ray")),  # the model is in a process of its own
+        ("stream.cli.serve", ("ray",)),  # one server needs no cluster
         ("farcast", ("aiortc", "av", "httpx", "torch")),
         ("farcast.protocol", ("aiortc", "av", "httpx", "torch")),
         ("farcast.live", ("torch", "fastapi", "stream", "models")),
@@ -232,7 +233,7 @@ def test_commands_exist() -> None:
     [
         ("client/python", None),
         ("models", ["train"]),
-        ("stream", []),
+        ("stream", ["fleet"]),
         ("tests", ["test"]),
         ("bench", ["bench"]),
     ],

@@ -23,6 +23,7 @@ STREAM_FLOORS: Sequence[Sequence[str]] = (
     ("stream.api",),
     ("stream.app",),
     ("stream.server",),
+    ("stream.fleet",),
     ("stream.cli",),
 )
 
