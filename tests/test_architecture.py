@@ -278,3 +278,22 @@ def test_versions_are_pinned_in_one_place() -> None:
     assert [name for name in names if canonical(name) not in pinned | {"farcast", "farcast-server"}] == []
     assert [name for name in wanted if "==" in name and not name.startswith("farcast==")] == []
     assert all(re.fullmatch(r"[\w.!]+", version) for version in pins().values()), "exact public versions, no addresses"
+
+
+def test_every_file_that_the_documents_name_is_there() -> None:
+    """Paths in ARCHITECTURE.md and CONTRIBUTING.md: from the root, or from where the map says that they stand."""
+    wrong = []
+    for document in ("ARCHITECTURE.md", "CONTRIBUTING.md"):
+        for name in re.findall(r"`((?:[\w.-]+/)+[\w.-]*)(?:: \w+)?`", (ROOT / document).read_text()):
+            places = (ROOT, ROOT / "client/python", ROOT / "client/web/js")
+            if not any((place / name).exists() for place in places):
+                wrong.append(f"{document}: {name}")
+        if document == "ARCHITECTURE.md":
+            for row in (ROOT / document).read_text().splitlines():
+                if not row.startswith("| `"):
+                    continue
+                rooms_named = re.findall(r"`([\w/.]+)`", row.split("|")[1])
+                for name in re.findall(r"`(\w+\.(?:py|js))`", row.partition("|")[2].partition("|")[2]):
+                    if not any((ROOT / room / name).exists() for room in rooms_named):
+                        wrong.append(f"{document}: {name} in {rooms_named}")
+    assert wrong == []

@@ -77,7 +77,7 @@ class Page:
     """One tab on Farcast's page, its control socket overheard."""
 
     tab: Any
-    heard: list[dict[str, Any]] = field(default_factory=list)
+    received: list[dict[str, Any]] = field(default_factory=list)
 
     def listen(self) -> None:
         """Must come before the page is opened."""
@@ -85,7 +85,7 @@ class Page:
 
     def _hear(self, payload: str | bytes) -> None:
         if isinstance(payload, str):
-            self.heard.append(json.loads(payload))
+            self.received.append(json.loads(payload))
 
     async def playing(self, seconds: float) -> None:
         """Raises EngineFailed when the page shows no live picture in time."""
@@ -102,7 +102,7 @@ class Page:
     async def until(self, kind: str, since: int, seconds: float) -> dict[str, Any] | None:
         """The first message of the kind after the first `since` ones; None when there was none in time."""
         for _ in range(int(seconds / 0.05)):
-            found = next((m for m in self.heard[since:] if m.get("type") == kind), None)
+            found = next((m for m in self.received[since:] if m.get("type") == kind), None)
             if found is not None:
                 return found
             await asyncio.sleep(0.05)
@@ -123,7 +123,7 @@ async def measure(
         number = 0
         await page.tab.evaluate(SAY, PROMPTS[-1])
         for target in targets:
-            since = len(page.heard)
+            since = len(page.received)
             await page.tab.evaluate(TURN, target)
             await page.until("dial_applied", since, 10.0)
             await asyncio.sleep(SETTLE_S)
@@ -134,7 +134,7 @@ async def measure(
 
 
 async def _turn(page: Page, prompt: str, target: float, rest_s: float) -> Turn:
-    since = len(page.heard)
+    since = len(page.received)
     sent = float(await page.tab.evaluate(SAY, prompt))
     applied = await page.until("prompt_applied", since, 30.0)
     await asyncio.sleep(rest_s)
@@ -142,7 +142,7 @@ async def _turn(page: Page, prompt: str, target: float, rest_s: float) -> Turn:
     # No frame can show it before its chunk's first one has left; what changed until then was the turn before.
     seen, change = crossing(frames, sent if applied is None else sent + applied["latency_ms"])
     chunk = None if applied is None else applied["chunk"]
-    made = next((m for m in page.heard[since:] if m.get("type") == "chunk" and m["index"] == chunk), None)
+    made = next((m for m in page.received[since:] if m.get("type") == "chunk" and m["index"] == chunk), None)
     return Turn(
         target,
         None if seen is None else seen - sent,

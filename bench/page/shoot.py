@@ -24,7 +24,7 @@ FILES = """() => performance.getEntriesByType("resource").concat(performance.get
 
 
 def first_frame(page: Page) -> float:
-    """ms from the wish to the first frame, as the page measures it."""
+    """ms from the command to the first frame, as the page measures it."""
     page.wait_for_selector(LIVE, timeout=60_000)
     return float(page.get_attribute("body", "data-first-frame-ms") or "nan")
 

@@ -92,7 +92,7 @@ async def glass(plan: Plan, chromium: str | None) -> dict[str, Any]:
     }
 
 
-async def crowd_cost(
+async def viewers_cost(
     fan: Fan, url: str, plan: Plan, encoded: Callable[[], Any] | None, tell: Tell
 ) -> list[dict[str, float]]:
     """Processor time of the server with more and more viewers. A row: viewers, processor share, what they got."""
@@ -135,10 +135,10 @@ def marginal(rows: list[dict[str, float]], upto: int) -> float:
 async def viewers(plan: Plan, tell: Tell) -> dict[str, Any]:
     """What viewers cost, encoded once and encoded for each, on the same machine one after the other."""
     async with serving(*plan.size) as lab, fan(lab.whep, lab.session["token"]) as watching:
-        once = await crowd_cost(watching, lab.url, plan, lab.state, tell)
+        once = await viewers_cost(watching, lab.url, plan, lab.state, tell)
     size = [str(edge) for edge in plan.size]
     async with program("bench.transport.media_relay_baseline", *size) as (_, url), fan(f"{url}whep") as watching:
-        each = await crowd_cost(watching, url, plan, None, tell)
+        each = await viewers_cost(watching, url, plan, None, tell)
     # Compared only up to where the machine can still encode for each: beyond it their frames are fewer, not cheaper.
     kept_up = [i for i, row in enumerate(each) if row["fps_a_viewer"] >= KEEPS_UP * FPS]
     upto = max([1, *kept_up])

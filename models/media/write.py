@@ -22,7 +22,7 @@ SUFFIXES = (".mp4", ".m4v")
 
 
 def check_folder(path: Path) -> None:
-    """Raises OutputError, before any work is done for a file that cannot be written, or whose name is of another format."""
+    """Raises OutputError, before any work is done, for a file that cannot be written or that is no MP4 by its name."""
     if path.suffix.lower() not in SUFFIXES:
         kind = path.suffix or "a name without an ending"
         raise OutputError(f"Clips are written as MP4, not as {kind}. Give -o a name that ends in .mp4.", code="invalid")

@@ -12,7 +12,7 @@ MAX_BYTES = 1 << 20
 
 
 def read_prompts(path: Path, fps: float) -> list[tuple[int, str]]:
-    """(pixel frame, prompt), the first at frame 0 and frames rising. Empty lines and lines that begin with # are left out.
+    """(pixel frame, prompt), the first at frame 0 and frames rising. Empty lines and those with # first are skipped.
 
     A line is FRAME<tab>PROMPT or SECONDS"s"<tab>PROMPT: `48\\ta blue star`, `3s\\ta blue star`. Raises ConfigError.
     """

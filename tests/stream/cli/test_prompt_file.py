@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,7 +51,7 @@ def test_the_prompt_changes_in_the_chunk_of_its_frame() -> None:
     bundle = open_bundle(device="cpu")
     red, blue = "a big red circle bouncing on a navy background", "a big blue star spinning on a cream background"
     chunk = bundle.chunk_frames * bundle.frames_per_latent
-    length = dict(frames=1 + 2 * chunk, steps=1, seed=1)
+    length: dict[str, Any] = {"frames": 1 + 2 * chunk, "steps": 1, "seed": 1}
     plain = np.concatenate(list(generate(bundle, prompt=red, **length)))
     changed = np.concatenate(list(generate(bundle, prompt=red, changes=[(2 + chunk, blue)], **length)))
     first = 1 + chunk

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from farcast.cli import run
 
-from stream.cli import doctor, doctor_checks
+from stream.cli.doctor import checks as doctor_checks
+from stream.cli.doctor import command as doctor
 
 
 def ask(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[object, str]:

@@ -11,9 +11,9 @@ import typer
 
 from stream.errors import ConfigError
 
-from .doctor_checks import Check, machine_checks, model_check, ports_checks, space_check, udp_check
-from .options import Model
-from .serve import port_range, state_folder
+from ..options import Model
+from ..serve import port_range, state_folder
+from .checks import Check, machine_checks, model_check, ports_checks, space_check, udp_check
 
 app = typer.Typer(add_completion=False)
 
