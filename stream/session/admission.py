@@ -1,4 +1,4 @@
-"""Who may start a session: places, what the device carries, and whose session makes room for another."""
+"""Whether there is room for a session: places, what the device carries, and whose session makes room for another."""
 
 from __future__ import annotations
 
@@ -86,7 +86,9 @@ class Admission:
         return True
 
     def _replaceable(self) -> list[Session]:
-        """Sessions that make room for a new one: paused for want of viewers, or long ago by their user."""
+        """Sessions that make room for a new one: paused for want of viewers, or long ago by their user; and those of an
+        earlier server process to which nobody has come back yet."""
         since = time.monotonic() - self._config.pause_grace
         paused = [s for s in self._running() if s.state == "paused"]
-        return [s for s in paused if (s.paused_at < since if s.paused_by_user else not s.viewers)]
+        unclaimed = [s for s in self._running() if s.unclaimed and s.state != "paused"]
+        return [*unclaimed, *(s for s in paused if (s.paused_at < since if s.paused_by_user else not s.viewers))]

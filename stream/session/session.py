@@ -63,6 +63,7 @@ class Session:
         self.ended_at: float | None = None
         self.closed = False  # over, and nothing of it runs any more
         self.viewers = 0  # connected
+        self._resumed = resumed is not None  # and not watched since
         self.user = user  # who started it
         self.began_at = self.idle_since = time.monotonic()
         self.paused_by_user, self.paused_at = False, 0.0
@@ -165,8 +166,14 @@ class Session:
 
     # --- viewers
 
+    @property
+    def unclaimed(self) -> bool:
+        """Of an earlier server process, and nobody has come back to it."""
+        return self._resumed and not self.replies.clients
+
     def viewer_joined(self) -> None:
         self.viewers += 1
+        self._resumed = False
         if self.state == "paused" and not self.paused_by_user:
             self.resume()
         self.begin_if_ready()

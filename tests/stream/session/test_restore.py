@@ -168,3 +168,15 @@ def test_two_servers_do_not_share_one_folder(tmp_path: Path) -> None:
         pass
     with running(MODEL, state_dir=str(tmp_path)):
         pass
+
+
+def test_sessions_that_nobody_comes_back_to_keep_no_place(tmp_path: Path) -> None:
+    with running(MODEL, state_dir=str(tmp_path), max_sessions=1) as run:
+        left = run.create()
+        with control(run, left) as socket:
+            show_chunks(socket, 2)
+    with running(MODEL, state_dir=str(tmp_path), max_sessions=1) as run:
+        again(run, left)
+        fresh = run.create()
+        assert httpx.get(run.url + left["urls"]["session"], headers=run.headers(left)).json()["state"] == "stopped"
+        run.delete(fresh)
