@@ -116,6 +116,7 @@ class ServerConfig:
     max_connections: int = 2048  # TCP connections at once, as far as the descriptors allow
 
     state_dir: str | None = None  # folder or fsspec URL where sessions are kept; None = they end with the server
+    state_shared: bool = False  # several servers use it (a fleet): sessions are adopted one by one, and claims fence
     state_bytes: int = 4 * 1024 * 1024 * 1024  # of all of them; the oldest make room
     state_keep: float = 7 * 86400.0  # seconds since a session was last written
 

@@ -164,7 +164,7 @@ def test_every_test_stands_beside_its_module() -> None:
         place = str(path.parent.relative_to(ROOT / "tests"))
         if not path.stem.startswith("test_") or place in ("e2e", "support", "."):  # of the page; of the tests; of all
             continue
-        if not (ROOT / place).is_dir():
+        if not (ROOT / re.sub("^client", "client/python/farcast", place)).is_dir():
             wrong.append(f"{path.relative_to(ROOT)}: there is no {place}")
         home = homes.get(path.stem.removeprefix("test_"), set())
         if len(home) == 1 and not home & {place, str(Path(place).parent)}:
@@ -178,7 +178,8 @@ def test_every_test_stands_beside_its_module() -> None:
 @pytest.mark.parametrize(
     ("module", "heavy"),
     [
-        ("stream.app", ("torch", "diffusers", "transformers")),  # the model is in a process of its own
+        ("stream.app", ("torch", "diffusers", "transformers", "ray")),  # the model is in a process of its own
+        ("stream.cli.serve", ("ray",)),  # one server needs no cluster
         ("farcast", ("aiortc", "av", "httpx", "torch")),
         ("farcast.protocol", ("aiortc", "av", "httpx", "torch")),
         ("farcast.live", ("torch", "fastapi", "stream", "models")),
@@ -232,7 +233,7 @@ def test_commands_exist() -> None:
     [
         ("client/python", None),
         ("models", ["train"]),
-        ("stream", []),
+        ("stream", ["fleet"]),
         ("tests", ["test"]),
         ("bench", ["bench"]),
     ],

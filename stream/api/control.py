@@ -31,6 +31,8 @@ from farcast.protocol import (
 )
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
+from stream.access.credentials import SUBPROTOCOL, token_of
+from stream.access.limiter import Limiter, user_of
 from stream.errors import StreamError, TooMany
 from stream.metrics import Metrics
 from stream.session.manager import Manager
@@ -38,8 +40,6 @@ from stream.session.session import Session
 from stream.uploads.filters import FILTERED, Filters, Subject
 
 from . import problems
-from .access import SUBPROTOCOL, token_of
-from .limiter import Limiter, user_of
 
 log = logging.getLogger("farcast.control")
 

@@ -6,12 +6,12 @@ from farcast.protocol import RenderInfo, RenderRequest, parse_body
 from fastapi import APIRouter, Request
 from starlette.responses import FileResponse, Response
 
+from stream.access.credentials import Access, token_of
 from stream.config import ServerConfig
 from stream.errors import Conflict, WrongMediaType
 from stream.score.render_queue import Renders
 from stream.session.manager import Manager
 
-from .access import Access, token_of
 from .recordings import Ticket
 from .requests import media_type, read
 from .sessions import JSON, PROBLEMS

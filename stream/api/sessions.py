@@ -21,6 +21,8 @@ from farcast.protocol import (
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from stream.access.credentials import Access, token_of
+from stream.access.limiter import Limiter, user_of
 from stream.config import ServerConfig
 from stream.errors import InvalidRequest, WrongMediaType
 from stream.ice import name_ice_servers
@@ -29,8 +31,6 @@ from stream.session.manager import Manager
 from stream.session.session import Session
 from stream.uploads.filters import Subject
 
-from .access import Access, token_of
-from .limiter import Limiter, user_of
 from .requests import media_type, read
 from .uploads import Uploads
 

@@ -6,7 +6,7 @@ import logging
 import time
 import traceback
 
-from stream.api.access import MaskSecrets
+from stream.access.credentials import MaskSecrets
 
 from .log_format import OneLine
 

@@ -95,6 +95,9 @@ def serve(
         ),
     ] = None,
     state: Annotated[bool, typer.Option("--state/--no-state", help="Keep sessions, or let them end here.")] = True,
+    state_shared: Annotated[
+        bool, typer.Option(help="Other servers use the same --state-dir: the workers of a fleet do.")
+    ] = False,
     state_size: Annotated[int, typer.Option(help="MiB for all sessions together; the oldest make room.")] = 4096,
     state_hours: Annotated[float, typer.Option(help="Hours that a session is kept after it was last written.")] = 168,
     ice_server: Annotated[
@@ -140,7 +143,7 @@ def server_config(values: Mapping[str, Any]) -> ServerConfig:
     if values["device"] not in ("auto", "cpu", "cuda"):
         raise ConfigError(f"--device must be auto, cpu or cuda, not {values['device']!r}.")
     same = ("host", "port", "model", "device", "execution", "engine", "renderer", "max_sessions", "renders", "decoder",
-        "public_address", "relay", "record", "record_dir", "root_path")  # fmt: skip
+        "public_address", "relay", "record", "record_dir", "root_path", "state_shared")  # fmt: skip
     return ServerConfig(
         **{name: values[name] for name in same},
         api_keys=read_keys(values["api_key"] or (), values["api_key_file"]),

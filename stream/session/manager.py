@@ -12,8 +12,8 @@ from typing import Any
 from farcast.protocol import SessionRequest
 
 from stream.config import ServerConfig
-from stream.engine.crashes import Cause
-from stream.engine.process import EngineProcess
+from stream.engine.host.crashes import Cause
+from stream.engine.host.process import EngineProcess
 from stream.engine.protocol import EngineOptions, Event, Measured, ModelFacts
 from stream.errors import Busy, EngineFailed, InvalidRequest, Unauthorised
 from stream.governor import CostModel
@@ -158,12 +158,14 @@ class Manager:
         except EngineFailed:
             return  # said elsewhere; the records stay
 
-        def go_on(resumed: Resumed) -> None:
-            session = Session(resumed.request, self._context(facts), resumed=resumed)
-            self.sessions[session.id] = session
-            log.info("session %s goes on from chunk %d", session.id, resumed.saved.chunk)
+        await self.restored.resume(facts, lambda resumed: self.go_on(resumed, facts))
 
-        await self.restored.resume(facts, go_on)
+    def go_on(self, resumed: Resumed, facts: ModelFacts) -> Session:
+        """Continue a session of another server process."""
+        session = Session(resumed.request, self._context(facts), resumed=resumed)
+        self.sessions[session.id] = session
+        log.info("session %s goes on from chunk %d", session.id, resumed.saved.chunk)
+        return session
 
     def known(self, session_id: str) -> Session:
         """The session, whoever asks. Raises NotFound, and Busy for one that an earlier server process had and this one
@@ -242,6 +244,7 @@ class Manager:
         if now - self._swept_at > SWEEP_EVERY:
             self._swept_at = now
             self.restored.sweep(frozenset(self.sessions))
+        self._leave_to_others()
         ended = sorted((s for s in self.sessions.values() if s.closed), key=lambda s: s.ended_at or now)
         for session in ended[:-ENDED]:
             del self.sessions[session.id]
@@ -250,6 +253,16 @@ class Manager:
                 await self._look_at(session, now)
             except Exception:  # one session's trouble must not stop the watch over the others
                 log.exception("session %s", session.id)
+
+    def _leave_to_others(self) -> None:
+        """End sessions that another server of the fleet has claimed."""
+        writer = self.restored.writer
+        if writer is None or not writer.store.shared:
+            return
+        for lost in writer.lost():
+            if lost in self.sessions:
+                self.sessions[lost].supersede()
+        writer.check({session.id: session.identity.epoch for session in self.running})
 
     async def _look_at(self, session: Session, now: float) -> None:
         if session.over:

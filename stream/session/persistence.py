@@ -17,6 +17,8 @@ from .recovery import Recovery
 from .replies import Replies
 
 RESTARTING = "The server is restarting. The session goes on when it is back."
+MOVING = "This server is drained. The session goes on on another one; ask the fleet's gateway where."
+MOVED = "Another server of the fleet has this session now; ask the gateway where."
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from .chunk_frames import Frame
 from .context import ServerContext
 from .engine_link import EngineLink, governor_dial
 from .output import Output
-from .persistence import RESTARTING, Identity, Moment, Resumed, record_of
+from .persistence import MOVED, MOVING, RESTARTING, Identity, Moment, Resumed, record_of
 from .replies import Client, Replies
 
 log = logging.getLogger("farcast.session")
@@ -75,7 +75,7 @@ class Session:
         else:
             self.replies = Replies(resumed.prompt, resumed.record.serial)
             self.score = Score.restored(resumed.record.score)
-        self._state = context.state
+        self._state, self._shared = context.state, context.config.state_shared
         tokens = (self.token, self.view_token)
         self._output = Output(context, self.id, tokens, on_frame=self._show, on_underrun=self._underrun)
         self.playout, self.broadcast = self._output.playout, self._output.broadcast
@@ -258,7 +258,12 @@ class Session:
         self.keep()
         self._begin_timer.cancel()
         self._output.finish()
-        self._become("recovering", RESTARTING)
+        self._become("recovering", MOVING if self._shared else RESTARTING)
+
+    def supersede(self) -> None:
+        """Another server has claimed the session: end it here, and write nothing."""
+        self._state = None
+        self.end(MOVED)
 
     def fail(self, message: str, code: str = "failed") -> None:
         """The session cannot go on."""

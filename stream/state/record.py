@@ -20,6 +20,12 @@ class StateError(ValueError):
     code = "invalid_state"
 
 
+class StaleEpoch(StateError):
+    """Another server has the session now: it claimed a higher epoch."""
+
+    code = "stale_epoch"
+
+
 class Packed(Protocol):
     """A picture in a score: becomes text (PNG in base64) when it is written."""
 

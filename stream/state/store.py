@@ -21,12 +21,13 @@ import fsspec
 
 from stream.errors import ConfigError
 
-from .record import SessionRecord, StateError, parse
+from .record import SessionRecord, StaleEpoch, StateError, parse
 
 log = logging.getLogger("farcast.state")
 
 RECORD = "session.json"
 SNAPSHOT = re.compile(r"snapshot-(\d+)\.safetensors")
+CLAIM = re.compile(r"claim-(\d+)")
 SESSION_ID = re.compile(r"[\w-]{1,64}")
 
 
@@ -43,10 +44,14 @@ class StateStore:
     """Blocking; used from one thread of its own (`writer`). Raises OSError as the file system does.
 
     url: a folder or any fsspec URL ("s3://bucket/farcast"). max_bytes, max_age: what is kept at most; the oldest goes.
+    shared: several servers write here. A session belongs to the one with the highest claim (a file of its folder, made
+    exclusively), and a write under a lower epoch raises StaleEpoch; only age deletes, as the sizes of others vary.
     """
 
-    def __init__(self, url: str, *, max_bytes: int = 4 * 2**30, max_age: float = 7 * 86400.0) -> None:
-        self.url, self.max_bytes, self.max_age = url, max_bytes, max_age
+    def __init__(
+        self, url: str, *, max_bytes: int = 4 * 2**30, max_age: float = 7 * 86400.0, shared: bool = False
+    ) -> None:
+        self.url, self.max_bytes, self.max_age, self.shared = url, max_bytes, max_age, shared
         self._lock: IO[str] | None = None
         try:
             self._fs, self._root = fsspec.core.url_to_fs(os.path.expanduser(url))
@@ -63,6 +68,8 @@ class StateStore:
     def write(self, record: SessionRecord, snapshot: bytes | None) -> int:
         """Replace what is kept of the session. snapshot: None keeps the one that is there. Returns bytes written."""
         folder = self._folder(record.id)
+        if self.shared and self.claimed(record.id) > record.epoch:
+            raise StaleEpoch(f"another server has session {record.id}")
         self._fs.makedirs(folder, exist_ok=True)
         if snapshot is not None and record.snapshot_chunk is not None:
             self._put(self._snapshot(record.id, record.snapshot_chunk), snapshot)
@@ -88,9 +95,34 @@ class StateStore:
         except FileNotFoundError:
             raise StateError(f"the snapshot after chunk {record.snapshot_chunk} is gone") from None
 
+    def claimed(self, session: str) -> int:
+        """The highest epoch that a server has claimed the session with; 0 when only its first server had it."""
+        names = (path.rsplit("/", 1)[-1] for path in self._list(self._folder(session)))
+        return max((int(match[1]) for name in names if (match := CLAIM.fullmatch(name))), default=0)
+
+    def claim(self, session: str, epoch: int) -> None:
+        """Take the session over: from now on writes under a lower epoch are refused.
+
+        Raises StaleEpoch when another server has claimed this epoch or a higher one. Of two that claim the same epoch
+        at once one wins where the file system can create exclusively (local, S3, GCS).
+        """
+        if self.claimed(session) >= epoch:
+            raise StaleEpoch(f"epoch {epoch} of session {session} is claimed already")
+        path = f"{self._folder(session)}/claim-{epoch}"
+        try:
+            if self._local:
+                os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, stat.S_IRUSR | stat.S_IWUSR))
+            else:
+                self._fs.pipe_file(path, b"1", mode="create")
+        except FileExistsError:
+            raise StaleEpoch(f"epoch {epoch} of session {session} is claimed already") from None
+
     def lock(self) -> None:
-        """Keep other servers of this machine off a local folder, until this process ends. Raises ConfigError."""
-        if not self._local:
+        """Keep other servers of this machine off a local folder that is not shared, until this process ends.
+
+        Raises ConfigError.
+        """
+        if not self._local or self.shared:
             return
         self._lock = open(f"{self._root}/lock", "w", encoding="ascii")  # noqa: SIM115 - held as long as the process lives
         try:
@@ -144,7 +176,7 @@ class StateStore:
             if one.id in live:
                 continue
             old = (time.time() if now is None else now) - one.at > self.max_age
-            if old or total > self.max_bytes:
+            if old or (total > self.max_bytes and not self.shared):
                 self.delete(one.id)
                 total -= one.size
                 gone.append(one.id)

@@ -9,10 +9,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from .record import SessionRecord, StateError
+from .record import SessionRecord, StaleEpoch, StateError
 from .store import StateStore
 
 log = logging.getLogger("farcast.state")
@@ -41,6 +41,8 @@ class StateWriter:
         self._complained_at = float("-inf")
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="state")
         self._closed = False
+        self._lost: set[str] = set()  # sessions that another server has taken over, until `lost` is asked
+        self._checking = False
 
     def due(self, session: str) -> bool:
         """Whether the session's state may be written now: its last write was long enough ago for its size."""
@@ -58,6 +60,18 @@ class StateWriter:
         """Delete what is too old or over the budget, but for the sessions in `live`."""
         if not self._closed:
             self._thread.submit(self._sweep, live)
+
+    def check(self, epochs: Mapping[str, int]) -> None:
+        """Look for sessions that another server has claimed since; at most one look waits. See `lost`."""
+        if not self._closed and not self._checking:
+            self._checking = True
+            self._thread.submit(self._check, dict(epochs))
+
+    def lost(self) -> set[str]:
+        """Sessions that another server has now, each said once."""
+        with self._lock:
+            lost, self._lost = self._lost, set()
+        return lost
 
     def flush(self) -> Future[None]:
         """Done when everything that waits now is written or has failed."""
@@ -95,6 +109,16 @@ class StateWriter:
         except OSError as error:
             log.warning("old sessions in %s cannot be deleted: %s", self.store.url, error)
 
+    def _check(self, epochs: Mapping[str, int]) -> None:
+        try:
+            lost = {session for session, epoch in epochs.items() if self.store.claimed(session) > epoch}
+            with self._lock:
+                self._lost |= lost
+        except OSError as error:
+            self._trouble(error)
+        finally:
+            self._checking = False
+
     def _do(self, session: str, work: Work | None) -> None:
         try:
             if work is None:
@@ -111,8 +135,15 @@ class StateWriter:
                     del self._written[session]
                 self._not_before[session] = began + max(size / WRITE_RATE, 4 * (self._clock() - began))
             self.healthy = True
+        except StaleEpoch:
+            self._written.pop(session, None)
+            with self._lock:
+                self._lost.add(session)
         except (OSError, StateError) as error:
-            self.healthy = False
-            if self._clock() - self._complained_at > COMPLAIN_EVERY:
-                self._complained_at = self._clock()
-                log.warning("sessions cannot be kept in %s just now: %s", self.store.url, error)
+            self._trouble(error)
+
+    def _trouble(self, error: Exception) -> None:
+        self.healthy = False
+        if self._clock() - self._complained_at > COMPLAIN_EVERY:
+            self._complained_at = self._clock()
+            log.warning("sessions cannot be kept in %s just now: %s", self.store.url, error)

@@ -6,9 +6,10 @@ import asyncio
 
 import farcast
 import pytest
-from farcast import events, whep
+from farcast import events
 from farcast.events import Event
-from farcast.fanout import Reader
+from farcast.media import whep
+from farcast.media.fanout import Reader
 
 from tests.support.faults import FaultyServer
 

@@ -50,7 +50,7 @@ export async function join(server, { id, token }, video) {
 }
 
 /**
- * Show the session in this element, and tell it when frames are on screen: its status becomes "live" by that.
+ * Show the session in this element, and report shown frames to it: the first one makes its status "live".
  * @param {Session} session
  * @param {HTMLVideoElement} video
  */

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from ._version import __version__
+from . import __version__
 from .errors import FarcastError
 
 GROUP = "farcast.commands"
@@ -24,7 +24,11 @@ _SUMMARIES = {
     "bench": "Measure something and print figures.",
     "eval": "What a checkpoint can do at 1 to 32 steps.",
     "info": "Say what a checkpoint is and which words it knows.",
+    "doctor": "Check what this machine needs for a server.",
     "train": "Train the embedded model.",
+    "up": "Start a fleet of servers on this machine.",
+    "gateway": "Answer for a fleet of servers.",
+    "drain": "Move the sessions of one server of a fleet to the others.",
     "render": "Replay a take at another step budget.",
     "score": "Show a take's score.",
     "watch": "Watch a server and save the video.",

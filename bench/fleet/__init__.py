@@ -1,0 +1,1 @@
+"""A fleet of servers, in simulation and on this machine."""
