@@ -32,7 +32,7 @@ def test_every_fault_comes_once_before_one_comes_again() -> None:
 def test_engines_are_not_lost_faster_than_a_server_allows() -> None:
     now = 0.0
     faults, lost = pick(FAULTS, random.Random(1), lambda: now), []
-    for now in range(0, 1200, 6):  # noqa: B007 - the clock of `pick`
+    for now in range(0, 1200, 6):
         if next(faults).engine_lost:
             lost.append(now)
     assert all(later - at >= 60 for at, later in zip(lost, lost[3:], strict=False))
