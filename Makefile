@@ -16,7 +16,7 @@ KIND := $(if $(GPU),$(if $(filter 0 no,$(GPU)),cpu,gpu),$(if $(wildcard $(BIN)/.
 PINS := pyproject.toml client/python/pyproject.toml requirements/constraints.txt requirements/install.sh
 WEB := client/web
 
-.PHONY: help run test check durations lint types web-types pytest setup setup-test dist docs clean
+.PHONY: help run test check durations lint types web-types pytest setup setup-test dist js docs clean
 
 help: ## what this Makefile can do
 	@echo "make run [PORT=8000] [HOST=127.0.0.1] [GPU=1] [ARGS='--model FOLDER']"
@@ -46,7 +46,7 @@ types: $(BIN)/.dev-$(KIND)
 
 web-types: $(BIN)/.dev-$(KIND)
 	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory $(WEB)/node_modules/.installed && \
-	    echo "tsc" && cd $(WEB) && npm run --silent check; \
+	    echo "tsc" && (cd $(WEB) && npm run --silent check) && cd client/js && npm run --silent check; \
 	else echo "tsc skipped: npm is not installed, so the page's types are not checked"; fi
 
 pytest: setup-test
@@ -55,11 +55,14 @@ pytest: setup-test
 dist: $(BIN)/.dev-$(KIND) ## build both wheels, farcast and farcast-server, into dist/
 	@$(BIN)/python -m pip wheel -q --no-deps --no-build-isolation -w dist ./client/python .
 
+js: $(WEB)/node_modules/.installed ## build the browser package, client/js/dist
+	@cd client/js && npm run --silent build
+
 docs: $(BIN)/.dev-$(KIND) ## write docs/asyncapi.json and docs/wire.schema.json anew
 	@$(BIN)/farcast schema asyncapi > docs/asyncapi.json && $(BIN)/farcast schema json > docs/wire.schema.json
 
 clean: ## remove what set-up made (the virtual environment, node_modules)
-	rm -rf $(VENV) $(WEB)/node_modules tests/players/node_modules dist
+	rm -rf $(VENV) $(WEB)/node_modules tests/players/node_modules dist client/js/dist
 
 # Stamps: each set-up step runs once, and again when what it depends on changes.
 $(BIN)/.server-$(KIND): $(PINS)

@@ -11,15 +11,15 @@ from farcast.protocol import RenderRequest, SessionRequest
 from fastapi import FastAPI, WebSocket
 from starlette.responses import JSONResponse, Response
 
+from stream.access.credentials import Access
+from stream.access.guard import Guard, origin_of
+from stream.access.limiter import Limiter
 from stream.score.render_queue import Renders
 from stream.session.manager import Manager
 from stream.webrtc.viewer import Viewer
 
 from .api import control, fleet, operate, pages, problems, recordings, renders, sessions, uploads, whep
-from .api.access import Access
 from .api.frame_filter import watch_frames
-from .api.guard import Guard, origin_of
-from .api.limiter import Limiter
 from .api.requests import BodyTimeout
 from .config import ServerConfig
 from .metrics import Metrics
@@ -38,7 +38,7 @@ def create_app(config: ServerConfig) -> FastAPI:
     manager = Manager(config, metrics)
     viewers: dict[str, Viewer] = {}
     again = Renders(config)
-    access, limiter = Access(config.api_keys), Limiter(config.rates)
+    access, limiter = Access(config.api_keys, config.root_path), Limiter(config.rates)
     received = uploads.Uploads(config, metrics)
 
     @asynccontextmanager
@@ -61,6 +61,7 @@ def create_app(config: ServerConfig) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
+    app.root_path = config.root_path
     app.state.manager, app.state.viewers, app.state.metrics = manager, viewers, metrics
     app.state.renders, app.state.uploads = again, received
     problems.install(app, metrics)
@@ -73,7 +74,8 @@ def create_app(config: ServerConfig) -> FastAPI:
             expose_headers=["Location", "Link", "ETag", "Accept-Patch", "Retry-After"],
         )
     app.add_middleware(BodyTimeout)
-    app.add_middleware(Guard, config=config)  # the last one added is the outermost
+    # The last one added is the outermost.
+    app.add_middleware(Guard, config=config, metrics=metrics, problem=problems.problem)
     app.include_router(sessions.routes(manager, config, received, access, limiter))
     app.include_router(operate.routes(manager, access))
     if config.state_shared:

@@ -42,7 +42,7 @@ class ApiKey:
 
 @dataclass(frozen=True)
 class RateLimits:
-    """What one user (a key, or an address) may do, as `limits` writes rates: "20/minute"."""
+    """What one user (an address, with a key where one is used) may do, as `limits` writes rates: "20/minute"."""
 
     sessions: int = 2  # at once
     sockets: int = 32  # at once
@@ -68,6 +68,7 @@ class ServerConfig:
     api_keys: tuple[ApiKey, ...] = ()  # without one, everybody who reaches the server may start sessions
     open: bool = False  # ... which has to be said where that is not only this machine
     public_urls: tuple[str, ...] = ()  # addresses under which the page is served, by a proxy for one
+    root_path: str = ""  # path prefix of a proxy before the server, such as /farcast
     allow_origins: tuple[str, ...] = ()  # of other pages that may use the server; "*" = all
     model: str | None = None  # folder or hub id; None = the embedded model
     device: str = "auto"
@@ -112,13 +113,13 @@ class ServerConfig:
     record_space: int = 4 * 1024 * 1024 * 1024  # of all recordings; the oldest finished ones make room
     record_keep: float = 3600.0  # how long a recording stays after its session
 
+    max_connections: int = 2048  # TCP connections at once, as far as the descriptors allow
+
     state_dir: str | None = None  # folder or fsspec URL where sessions are kept; None = they end with the server
     state_shared: bool = False  # several servers use it (a fleet): sessions are adopted one by one, and claims fence
     state_bytes: int = 4 * 1024 * 1024 * 1024  # of all of them; the oldest make room
     state_keep: float = 7 * 86400.0  # seconds since a session was last written
 
-    max_connections: int = 2048  # TCP connections at once, as far as the descriptors allow
-    max_uploads: int = 8  # multipart bodies that are read at the same time
     max_json: int = 64 * 1024
     max_sdp: int = 64 * 1024
     max_upload: int = 32 * 1024 * 1024
@@ -137,6 +138,8 @@ class ServerConfig:
             parts = urlsplit(url)
             if parts.scheme not in ("http", "https") or not parts.hostname:
                 raise ConfigError(f"{url!r} is no address of a page. Give one like https://video.example.org.")
+        if self.root_path and not re.fullmatch(r"(/[\w.~-]+)+", self.root_path):
+            raise ConfigError(f"--root-path must be like /farcast, without a slash at its end, not {self.root_path!r}.")
         if not 0 <= self.port <= 65535:
             raise ConfigError(f"The port must be from 0 to 65535, not {self.port}.")
         if self.render_seconds <= 0:

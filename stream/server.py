@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 
 import uvicorn
 
-from stream.api.connections import LimitedWebSocket, connection_limit, http_protocol, raise_descriptor_limit
+from stream.access.connections import LimitedWebSocket, connection_limit, http_protocol, raise_descriptor_limit
 from stream.api.control import MAX_MESSAGE
 from stream.app import create_app
 from stream.config import ServerConfig

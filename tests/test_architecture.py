@@ -164,7 +164,7 @@ def test_every_test_stands_beside_its_module() -> None:
         place = str(path.parent.relative_to(ROOT / "tests"))
         if not path.stem.startswith("test_") or place in ("e2e", "support", "."):  # of the page; of the tests; of all
             continue
-        if not (ROOT / place).is_dir():
+        if not (ROOT / re.sub("^client", "client/python/farcast", place)).is_dir():
             wrong.append(f"{path.relative_to(ROOT)}: there is no {place}")
         home = homes.get(path.stem.removeprefix("test_"), set())
         if len(home) == 1 and not home & {place, str(Path(place).parent)}:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -52,6 +53,7 @@ def test_both_have_one_version() -> None:
     assert f"farcast=={farcast.__version__}" in SERVER["dependencies"]
     assert "version" in SERVER["dynamic"]
     assert "version" in CLIENT["dynamic"]
+    assert json.loads((ROOT / "client/js/package.json").read_text())["version"] == farcast.__version__
     assert (ROOT / "LICENSE").read_bytes() == (ROOT / "client/python/LICENSE").read_bytes()
 
 
@@ -65,7 +67,7 @@ def test_the_client_needs_no_torch() -> None:
 def test_what_each_wheel_holds(wheels: dict[str, Path]) -> None:
     assert set(wheels) == {"farcast", "farcast_server"}
     client = zipfile.ZipFile(wheels["farcast"]).namelist()
-    assert {"farcast/protocol/client.py", "farcast/py.typed", "farcast/_version.py"} <= set(client)
+    assert {"farcast/protocol/client.py", "farcast/py.typed"} <= set(client)
     assert {name.split("/")[0] for name in client} == {"farcast", f"farcast-{farcast.__version__}.dist-info"}
     server = zipfile.ZipFile(wheels["farcast_server"]).namelist()
     assert {"stream/app.py", "stream/web/index.html", "models/errors.py", "models/tiny/model_index.json"} <= set(server)

@@ -31,6 +31,8 @@ from farcast.protocol import (
 )
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
+from stream.access.credentials import SUBPROTOCOL, token_of
+from stream.access.limiter import Limiter, user_of
 from stream.errors import StreamError, TooMany
 from stream.metrics import Metrics
 from stream.session.manager import Manager
@@ -38,8 +40,6 @@ from stream.session.session import Session
 from stream.uploads.filters import FILTERED, Filters, Subject
 
 from . import problems
-from .access import SUBPROTOCOL, token_of
-from .limiter import Limiter, user_of
 
 log = logging.getLogger("farcast.control")
 
@@ -58,15 +58,15 @@ class Connection:
         session: Session,
         metrics: Metrics,
         limiter: Limiter,
+        filters: Filters,
+        *,
         user: str,
         steers: bool,
-        filters: Filters,
     ) -> None:
         self.socket = socket
         self.session = session
         self.metrics = metrics
-        self.limiter, self.user, self.steers = limiter, user, steers
-        self.filters = filters
+        self.limiter, self.filters, self.user, self.steers = limiter, filters, user, steers
         self.dropped = 0
         self._outbox: deque[ServerMessage] = deque()
         self._work = asyncio.Event()
@@ -196,7 +196,7 @@ async def serve(
     try:
         with limiter.socket(user):
             steers = manager.may_steer(session, token)
-            await Connection(socket, session, metrics, limiter, user, steers, filters).run()
+            await Connection(socket, session, metrics, limiter, filters, user=user, steers=steers).run()
     except TooMany as error:
         with contextlib.suppress(WebSocketDisconnect, RuntimeError, OSError):
             await socket.send_text(problems.message(error, fatal=True).dump())

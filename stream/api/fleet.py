@@ -9,10 +9,10 @@ from typing import Annotated
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
+from stream.access.credentials import Access, token_of
 from stream.session import adoption
 from stream.session.manager import Manager
 
-from .access import Access, token_of
 from .sessions import PROBLEMS
 
 

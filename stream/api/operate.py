@@ -9,10 +9,10 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel
 from starlette.responses import Response
 
+from stream.access.credentials import Access, token_of
 from stream.session.manager import Manager
 from stream.session.session import Session
 
-from .access import Access, token_of
 from .sessions import PROBLEMS
 
 

@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.routing import compile_path
 
+from stream.access.credentials import path_of
 from stream.metrics import Metrics
 
 log = logging.getLogger("farcast.http")
@@ -52,7 +53,7 @@ def methods_of(request: Request) -> set[str]:
     """What may be done at this path: every route's methods, as Starlette names those of the first one only."""
     found: set[str] = set()
     for template, operations in request.app.openapi()["paths"].items():
-        if compile_path(template)[0].match(request.url.path):
+        if compile_path(template)[0].match(path_of(request)):
             found |= {method.upper() for method in operations}
     return found | ({"HEAD"} if "GET" in found else set())
 

@@ -12,10 +12,10 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel
 from starlette.responses import Response, StreamingResponse
 
+from stream.access.credentials import Access, token_of
 from stream.errors import NotFound, StreamError
 from stream.session.manager import Manager
 
-from .access import Access, token_of
 from .sessions import PROBLEMS
 
 MP4 = "video/mp4"

@@ -6,12 +6,12 @@ from farcast.protocol import RenderInfo, RenderRequest, parse_body
 from fastapi import APIRouter, Request
 from starlette.responses import FileResponse, Response
 
+from stream.access.credentials import Access, token_of
 from stream.config import ServerConfig
 from stream.errors import Conflict, WrongMediaType
 from stream.score.render_queue import Renders
 from stream.session.manager import Manager
 
-from .access import Access, token_of
 from .recordings import Ticket
 from .requests import media_type, read
 from .sessions import JSON, PROBLEMS
@@ -41,7 +41,8 @@ def routes(manager: Manager, renders: Renders, config: ServerConfig, access: Acc
         document = session.score.document()
         frames = session.score.frames
         render = await renders.add(document, frames, wanted.steps, session.token, session.view_token)
-        return Response(render.info().dump(), 202, media_type=JSON, headers={"Location": f"/v1/renders/{render.id}"})
+        location = f"{config.root_path}/v1/renders/{render.id}"
+        return Response(render.info().dump(), 202, media_type=JSON, headers={"Location": location})
 
     @router.get("/renders/{render_id}", response_model=RenderInfo)
     async def look(render_id: str, request: Request) -> Response:

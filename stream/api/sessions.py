@@ -21,6 +21,8 @@ from farcast.protocol import (
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from stream.access.credentials import Access, token_of
+from stream.access.limiter import Limiter, user_of
 from stream.config import ServerConfig
 from stream.errors import InvalidRequest, WrongMediaType
 from stream.ice import name_ice_servers
@@ -29,8 +31,6 @@ from stream.session.manager import Manager
 from stream.session.session import Session
 from stream.uploads.filters import Subject
 
-from .access import Access, token_of
-from .limiter import Limiter, user_of
 from .requests import media_type, read
 from .uploads import Uploads
 
@@ -88,7 +88,7 @@ def _lists(words: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
 
 def info(session: Session, config: ServerConfig) -> dict[str, object]:
     """What SessionInfo and SessionCreated share."""
-    base = f"/v1/sessions/{session.id}"
+    base = f"{config.root_path}/v1/sessions/{session.id}"
     return {
         "id": session.id,
         "state": session.state,
@@ -162,7 +162,7 @@ def routes(
         created = SessionCreated.model_validate(
             {**info(session, config), "token": session.token, "view_token": session.view_token}
         )
-        location = f"/v1/sessions/{session.id}"
+        location = f"{config.root_path}/v1/sessions/{session.id}"
         response = Response(created.dump(), 201, media_type=JSON, headers={"Location": location})
         name_ice_servers(response, config.ice_servers, config.turn_secret)
         return response
@@ -172,7 +172,7 @@ def routes(
             start = uploads.creation(form)
             await uploads.filters.check(Subject("prompt", text=start.prompt))
             facts = await manager.facts()
-            with manager.reserve(start, facts) as place:  # who would be refused is refused before anything is decoded
+            with manager.admission.reserve(start, facts) as place:  # refused before anything is decoded
                 image, clip = await uploads.image(form, facts), await uploads.clip(form, facts)
                 fps = None if clip is None else facts.fps
                 return await manager.create(start, image, clip, fps, user=user, place=place)

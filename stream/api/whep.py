@@ -15,6 +15,7 @@ from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 
+from stream.access.credentials import token_of
 from stream.config import ServerConfig
 from stream.errors import Busy, Conflict, InvalidRequest, NotFound, PreconditionFailed, Unprocessable, WrongMediaType
 from stream.errors import NotAcceptable as Unacceptable
@@ -23,7 +24,6 @@ from stream.metrics import Metrics
 from stream.session.manager import Manager
 from stream.webrtc.viewer import Viewer
 
-from .access import token_of
 from .requests import media_type, read
 from .sessions import PROBLEMS
 
@@ -119,7 +119,7 @@ def routes(manager: Manager, config: ServerConfig, metrics: Metrics, viewers: di
             await viewer.close("refused")
             raise
         headers = {
-            "Location": f"/v1/sessions/{session.id}/whep/{viewer.id}",
+            "Location": f"{config.root_path}/v1/sessions/{session.id}/whep/{viewer.id}",
             "ETag": viewer.etag,
             "Accept-Patch": FRAGMENT,
             "Cache-Control": "no-store",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
+import traceback
 
-from stream.api.access import MaskSecrets
+from stream.access.credentials import MaskSecrets
 
 from .log_format import OneLine
 
 FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
-NOISY = ("aioice", "aiortc", "httpx", "libav", "websockets", "h11", "multipart", "python_multipart")
+NOISY = ("aioice", "aiortc", "httpx", "libav", "websockets", "h11")
 REPEAT_SECONDS = 60.0
 KINDS = 512  # of messages that are remembered
 
@@ -26,7 +27,7 @@ class Repeats(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         if record.levelno < logging.WARNING:
             return True
-        kind = (record.name, record.levelno, str(record.msg))
+        kind = (record.name, record.levelno, str(record.msg) + _place(record))
         now = time.monotonic()
         written, left_out = self._seen.get(kind, (float("-inf"), 0))
         if now - written < self._seconds:
@@ -40,12 +41,21 @@ class Repeats(logging.Filter):
         return True
 
 
+def _place(record: logging.LogRecord) -> str:
+    """Type and place of the exception that a record reports; another one is another message."""
+    error = record.exc_info[1] if record.exc_info else None
+    if error is None or error.__traceback__ is None:
+        return ""
+    last = traceback.extract_tb(error.__traceback__, limit=-1)[0]
+    return f" {type(error).__name__} {last.filename}:{last.lineno}"
+
+
 def set_up(level: int) -> None:
     """Log to the standard error stream."""
     handler = logging.StreamHandler()
+    handler.setFormatter(OneLine(FORMAT))
     handler.addFilter(MaskSecrets())
     handler.addFilter(Repeats())
-    handler.setFormatter(OneLine(FORMAT))
     logging.basicConfig(level=level, handlers=[handler])
     for name in NOISY:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))

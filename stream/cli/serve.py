@@ -46,6 +46,9 @@ def serve(
     public_url: Annotated[
         list[str] | None, typer.Option(help="Address of the page behind a proxy, https://NAME; may be repeated.")
     ] = None,
+    root_path: Annotated[
+        str, typer.Option(help="Path prefix under which a proxy serves this server, such as /farcast.")
+    ] = "",
     allow_origin: Annotated[
         list[str] | None, typer.Option(help="Other page that may use this server, https://NAME; may be repeated.")
     ] = None,
@@ -140,7 +143,7 @@ def server_config(values: Mapping[str, Any]) -> ServerConfig:
     if values["device"] not in ("auto", "cpu", "cuda"):
         raise ConfigError(f"--device must be auto, cpu or cuda, not {values['device']!r}.")
     same = ("host", "port", "model", "device", "execution", "engine", "renderer", "max_sessions", "renders", "decoder",
-        "public_address", "relay", "record", "record_dir", "state_shared")  # fmt: skip
+        "public_address", "relay", "record", "record_dir", "root_path", "state_shared")  # fmt: skip
     return ServerConfig(
         **{name: values[name] for name in same},
         api_keys=read_keys(values["api_key"] or (), values["api_key_file"]),

@@ -19,9 +19,9 @@ from fastapi import FastAPI, Query, Request
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
+from stream.access.credentials import Access, token_of
+from stream.access.guard import Guard
 from stream.api import problems
-from stream.api.access import Access, token_of
-from stream.api.guard import Guard
 from stream.api.requests import read
 from stream.config import ServerConfig
 from stream.errors import Busy, NotFound
@@ -98,8 +98,9 @@ def create_gateway(directory: DirectoryClient, config: ServerConfig) -> FastAPI:
         await http.aclose()
 
     app = FastAPI(title="Farcast fleet", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
-    problems.install(app, Metrics())
-    app.add_middleware(Guard, config=config)
+    refusals = Metrics()
+    problems.install(app, refusals)
+    app.add_middleware(Guard, config=config, metrics=refusals, problem=problems.problem)
 
     async def place(request: Request, body: bytes, wish: PlaceRequest) -> tuple[Answer, WorkerView] | NoPlace:
         """Ask one worker after the other. The answer is a session, or a refusal that no other worker would lift."""

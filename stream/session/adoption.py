@@ -66,7 +66,7 @@ async def adopt(manager: Manager, session_id: str, known_epoch: int | None) -> S
     epoch = await manager.restored.epoch(session_id, record)
     if known_epoch is not None and epoch - 1 > known_epoch:
         raise stale(session_id, known_epoch)
-    with manager.reserve(Resumed(record, b"").request, facts):
+    with manager.admission.reserve(Resumed(record, b"").request, facts):
         resumed = await manager.restored.adopt(session_id, facts, epoch)
         if here is not None:  # it was here before, and elsewhere since
             await here.stop()

@@ -6,7 +6,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from stream.config import ServerConfig
-from stream.engine.process import EngineProcess
+from stream.engine.host.process import EngineProcess
 from stream.engine.protocol import ModelFacts
 from stream.metrics import Metrics
 from stream.recording import Recordings

@@ -6,23 +6,22 @@ import asyncio
 import hmac
 import logging
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any
 
 from farcast.protocol import SessionRequest
 
 from stream.config import ServerConfig
-from stream.engine.crashes import Cause
-from stream.engine.process import EngineProcess
+from stream.engine.host.crashes import Cause
+from stream.engine.host.process import EngineProcess
 from stream.engine.protocol import EngineOptions, Event, Measured, ModelFacts
 from stream.errors import Busy, EngineFailed, InvalidRequest, Unauthorised
-from stream.governor import CostModel, admits
+from stream.governor import CostModel
 from stream.metrics import Metrics
 from stream.recording import Recordings
 from stream.types import Pixels
 
+from .admission import Admission
 from .context import ServerContext
 from .persistence import Resumed
 from .restore import RestoredSessions
@@ -32,7 +31,6 @@ log = logging.getLogger("farcast.manager")
 
 SWEEP_EVERY = 60.0  # seconds between two looks at what the state store holds
 FLUSH = 0.2  # seconds in which messages that a restart is coming leave for the clients
-MEMORY_S = 60.0  # after memory ran out, before another session is let in
 TICK = 1.0  # seconds between two looks at who is idle
 ENDED = 32  # sessions that are over and still known, at most; the one that ended first is forgotten
 
@@ -58,7 +56,7 @@ class Manager:
         self.metrics = metrics
         self.costs = CostModel()  # a copy of what the engine measures, for admission
         self.sessions: dict[str, Session] = {}
-        self._reserved: list[SessionRequest] = []  # of sessions whose uploads are being decoded
+        self.admission = Admission(config, self.costs, lambda: self.running)
         self.executor = ThreadPoolExecutor(max_workers=4, thread_name_prefix="encode")
         self.recordings = Recordings(config, metrics)
         options = EngineOptions(
@@ -83,7 +81,6 @@ class Manager:
         self._swept_at = time.monotonic()
         self._tasks: list[asyncio.Task[None]] = []
         metrics.engine_heartbeat.set_function(lambda: self.engine.heartbeat_age)
-        self._memory_short_until = 0.0
 
     def start(self) -> None:
         self.engine.start()
@@ -143,9 +140,7 @@ class Manager:
         """
         facts = await self.facts()
         check_guidance(request.guidance, facts)
-        while (refusal := self._no_room(request, facts, self.running, place)) is not None:
-            if not await self._make_room():
-                raise refusal
+        await self.admission.admit(request, facts, place)
         session = Session(request, self._context(facts), image=image, clip=clip, clip_fps=clip_fps, user=user)
         self.sessions[session.id] = session
         log.info("session %s: %r (seed %d)", session.id, session.prompt, session.seed)
@@ -172,63 +167,9 @@ class Manager:
         log.info("session %s goes on from chunk %d", session.id, resumed.saved.chunk)
         return session
 
-    @contextmanager
-    def reserve(self, request: SessionRequest, facts: ModelFacts) -> Iterator[SessionRequest]:
-        """A place for a session whose upload is still to be decoded. Raises Busy.
-
-        Unwatched sessions count as room, but none ends before the upload is known to be good: see `create`.
-        """
-        unwatched = self._replaceable()
-        if (refusal := self._no_room(request, facts, [s for s in self.running if s not in unwatched])) is not None:
-            raise refusal
-        self._reserved.append(request)
-        try:
-            yield request
-        finally:
-            self._reserved = [other for other in self._reserved if other is not request]
-
-    def _no_room(
-        self, request: SessionRequest, facts: ModelFacts, running: list[Session], own: SessionRequest | None = None
-    ) -> Busy | None:
-        """Why this session cannot be taken beside `running` and the reserved places but its `own`; None when it can."""
-        if running and time.monotonic() < self._memory_short_until:
-            message = "The device ran out of memory a moment ago. Try again later, or when a session has ended."
-            return Busy(message, code="full", retry_after=MEMORY_S)
-        others = [other for other in self._reserved if other is not own]
-        if len(running) + len(others) >= self.config.max_sessions:
-            message = f"All {self.config.max_sessions} places are taken. Try again when a session has ended."
-            return Busy(message, code="full", retry_after=10)
-        # Sessions that are paused may come back at any time, so their place on the device is kept.
-        dials = [s.dial for s in running] + [other.dial for other in (*others, request)]
-        floors = [dial.steps or dial.floor for dial in dials]
-        verdict = admits(self.costs, floors, chunk_seconds=facts.chunk_seconds)
-        if verdict.ok:
-            return None
-        return Busy(f"No room on the device: {verdict.reason}.", code="full", retry_after=verdict.retry_after)
-
-    async def _make_room(self) -> bool:
-        """End the session that was paused because nobody watches it, the longest ago, or else one that its user paused
-        over `pause_grace` seconds ago; False when there is none.
-
-        Neither a closed tab nor a pause may keep the next visitor out of a small server for long.
-        """
-        replaceable = self._replaceable()
-        if not replaceable:
-            return False
-        unwatched = [s for s in replaceable if not s.paused_by_user]
-        gone = min(unwatched or replaceable, key=lambda s: s.paused_at)
-        why = "Nobody was watching" if unwatched else "It was paused"
-        await gone.stop(f"{why}, and its place was needed.")
-        return True
-
-    def _replaceable(self) -> list[Session]:
-        """Sessions that make room for a new one: paused for want of viewers, or long ago by their user."""
-        since = time.monotonic() - self.config.pause_grace
-        paused = [s for s in self.running if s.state == "paused"]
-        return [s for s in paused if (s.paused_at < since if s.paused_by_user else not s.viewers)]
-
     def known(self, session_id: str) -> Session:
-        """The session, whoever asks. Raises NotFound, and Busy for one that waits to be continued."""
+        """The session, whoever asks. Raises NotFound, and Busy for one that an earlier server process had and this one
+        is to continue."""
         session = self.sessions.get(session_id)
         if session is None:
             raise self.restored.missing(session_id)
@@ -266,7 +207,7 @@ class Manager:
             self.metrics.unit.labels(event.kind).observe(event.seconds)
             return
         if getattr(event, "code", "") == "out_of_memory":
-            self._memory_short_until = time.monotonic() + MEMORY_S
+            self.admission.memory_ran_out()
         session = self.sessions.get(getattr(event, "session", ""))
         if session is not None:
             session.on_event(event)

@@ -47,8 +47,8 @@ class Session:
         image: Pixels | None = None,
         clip: Pixels | None = None,
         clip_fps: float | None = None,
-        resumed: Resumed | None = None,
         user: str = "",
+        resumed: Resumed | None = None,
     ) -> None:
         record = None if resumed is None else resumed.record
         facts = context.facts

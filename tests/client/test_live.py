@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from farcast import events
 from farcast.events import Event
-from farcast.fanout import Reader
+from farcast.media.fanout import Reader
 
 from tests.support.fake_backend import CHUNK, COLOURS
 from tests.support.faults import FaultyServer

@@ -6,9 +6,10 @@ import asyncio
 
 import farcast
 import pytest
-from farcast import events, whep
+from farcast import events
 from farcast.events import Event
-from farcast.fanout import Reader
+from farcast.media import whep
+from farcast.media.fanout import Reader
 
 from tests.support.faults import FaultyServer
 
@@ -126,3 +127,15 @@ async def test_a_fatal_error_is_raised_to_readers(server: FaultyServer) -> None:
             async for event in happenings:
                 last = event
         assert isinstance(last, events.Error)
+
+
+async def test_a_session_that_the_server_stopped_is_not_asked_for_again(server: FaultyServer) -> None:
+    async with farcast.connect(server.url, prompt=RED) as live:
+        async for _ in live.frames():
+            break
+        happenings = live.events()
+        asyncio.run_coroutine_threadsafe(server.only().stop("An operator ended it."), server.loop)
+        seen_after = [event async for event in happenings]
+        with pytest.raises(farcast.SessionEnded, match="An operator ended it"):
+            await live.ping()
+    assert not [event for event in seen_after if isinstance(event, CONNECTION)]

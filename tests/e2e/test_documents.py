@@ -50,6 +50,7 @@ def test_a_score_is_played_again(tab: Tabs, server: FaultyServer, tmp_path: Path
     got.value.save_as(tmp_path / "take.json")
     score = json.loads((tmp_path / "take.json").read_text())
     watched.page.set_input_files("#file", str(tmp_path / "take.json"))
+    watched.page.wait_for_selector("#score-dialog[open]")
     assert "a big red circle" in watched.page.inner_text("#score-summary")
     assert watched.page.inner_text("#score-command") == "farcast render take.json --steps 32 -o take.mp4"
     before = take(watched)

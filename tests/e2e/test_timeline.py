@@ -17,7 +17,7 @@ RED, BLUE = "a big red circle on a black background", "a big blue circle on a bl
 
 def numbers(watched: Tab) -> list[int]:
     labels = watched.page.locator(".tile").evaluate_all("tiles => tiles.map(tile => tile.getAttribute('aria-label'))")
-    return [int(re.match(r"Chunk (\\d+)", label)[1]) for label in labels]  # type: ignore[index]
+    return [int(re.match(r"Chunk (\d+)", label)[1]) for label in labels]  # type: ignore[index]
 
 
 def shown(watched: Tab, count: int) -> None:

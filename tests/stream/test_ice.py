@@ -70,6 +70,6 @@ def test_what_this_side_asks() -> None:
     both = {"ice_servers": (STUN, TURN), "turn_secret": "secret"}
     urls = lambda **more: [s.urls for s in viewer.own_ice_servers(ServerConfig(**both, **more))]  # noqa: E731
     assert urls(host="127.0.0.1") == []
-    assert urls(host="0.0.0.0") == [STUN.url]
-    assert urls(host="0.0.0.0", public_address="192.0.2.7") == []
-    assert urls(host="0.0.0.0", public_address="192.0.2.7", relay=True) == [TURN.url]
+    assert urls(host="0.0.0.0", open=True) == [STUN.url]
+    assert urls(host="0.0.0.0", open=True, public_address="192.0.2.7") == []
+    assert urls(host="0.0.0.0", open=True, public_address="192.0.2.7", relay=True) == [TURN.url]

@@ -251,7 +251,7 @@ def open_renderer(source: str | None, device: str, threads: int, score: Score) -
     def render(take: Score, steps: int | None) -> Iterator[FakeChunk]:
         if "unrenderable" in take.prompt_words:
             raise ScoreError("The score was made with another model.", code="other_model")
-        if steps == options.get("too_many"):
+        if steps is not None and steps == options.get("too_many"):
             raise ScoreError("The device ran out of memory; render with fewer steps.", code="out_of_memory")
         if "die" in take.prompt_words:
             os._exit(3)

@@ -16,7 +16,7 @@ STREAM_FLOORS: Sequence[Sequence[str]] = (
     ("stream.types", "stream.errors"),
     ("stream.ice", "stream.metrics", "stream.governor", "stream.uploads"),
     ("stream.config",),
-    ("stream.engine", "stream.video"),
+    ("stream.access", "stream.engine", "stream.video"),
     ("stream.recording", "stream.score", "stream.state"),
     ("stream.session",),
     ("stream.webrtc",),

@@ -15,7 +15,7 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 
-from stream.api.connections import HEAD_SECONDS, LimitedWebSocket, http_protocol
+from stream.access.connections import HEAD_SECONDS, LimitedWebSocket, http_protocol
 from stream.api.control import MAX_MESSAGE
 from stream.app import create_app
 from stream.config import ServerConfig

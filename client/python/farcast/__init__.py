@@ -14,7 +14,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ._version import __version__
+__version__ = "0.1.0"  # of both distributions, farcast and farcast-server
 
 if TYPE_CHECKING:
     from . import events, protocol, sync
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
         RequestRefused,
         SessionEnded,
     )
-    from .frames import Frame
     from .live import Live, Stats
+    from .media.frames import Frame
     from .protocol import Dial
 
 _HOME = {
     "connect": "client",
     **dict.fromkeys(("Live", "Stats"), "live"),
-    "Frame": "frames",
+    "Frame": "media.frames",
     "Dial": "protocol",
     **dict.fromkeys(
         (

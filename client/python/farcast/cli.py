@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from ._version import __version__
+from . import __version__
 from .errors import FarcastError
 
 GROUP = "farcast.commands"

@@ -151,7 +151,8 @@ class Control:
                             await socket.send(pending.message)
                     lost_at = None
                     async for text in socket:
-                        self._read(text)
+                        if not self.ended.done():  # after the end nothing is reported; the server closes the socket
+                            self._read(text)
                         if time.monotonic() - opened_at > _STABLE_S:
                             delay = 0.1
             except InvalidStatus as error:

@@ -19,8 +19,10 @@ from .api import Api, websocket_url
 from .control import Control
 from .errors import FarcastError, ProtocolError, RenderFailed, RequestRefused, SessionEnded
 from .events import Event
-from .fanout import Fanout, Reader
-from .frames import Frame
+from .media.fanout import Fanout, Reader
+from .media.frames import Frame
+from .media.recorder import Recorder
+from .media.whep import MediaStats, Player
 from .protocol import (
     DialApplied,
     ImageApplied,
@@ -39,10 +41,8 @@ from .protocol import (
     Stop,
 )
 from .protocol.parse import checked
-from .recorder import Recorder
 from .renders import follow, writable
 from .uploads import Picture, encoded
-from .whep import MediaStats, Player
 
 FRAMES = 32  # frames kept for a slow reader: two seconds at 16 fps
 _RECORD = 128  # and for a recorder, whose disk may pause

@@ -22,10 +22,10 @@ from . import client
 from . import live as aio
 from .errors import SessionEnded
 from .events import Event
-from .fanout import Reader
-from .frames import Frame
+from .media.fanout import Reader
+from .media.frames import Frame
+from .media.recorder import Recorder
 from .protocol import Session
-from .recorder import Recorder
 
 T = TypeVar("T")
 P = ParamSpec("P")

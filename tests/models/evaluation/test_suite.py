@@ -105,7 +105,7 @@ def test_clips_analysed_in_processes_have_the_same_figures() -> None:
 def test_paired_difference() -> None:
     tasks = draw("t2v", 2, 0)
     real = t2v.truth_clips(tasks, 0)
-    column = t2v.read("4", real, [1, 13], lambda text: None, AnalyserPool(0))
+    column = t2v.measure("4", real, [1, 13], lambda text: None, AnalyserPool(0))
     assert t2v.against(column, column, tasks) == {"value": 0.0, "error95": 0.0, "n": 2}
 
 

@@ -61,7 +61,7 @@ def test_what_is_no_picture_is_refused(tmp_path: Path) -> None:
     for data in (b"", b"hello", stream.getvalue()[:600]):
         with pytest.raises(MediaError, match="PNG, JPEG or WebP"):
             open_image(data)
-    with pytest.raises(MediaError, match="picture"):
+    with pytest.raises(MediaError, match="image"):
         open_image(tmp_path / "absent.png")
 
 

@@ -60,7 +60,7 @@ def test_the_configuration_checks_itself() -> None:
     with pytest.raises(ConfigError):
         ServerConfig(public_address="example")
     assert ServerConfig().on_loopback
-    assert not ServerConfig(host="0.0.0.0").on_loopback
+    assert not ServerConfig(host="0.0.0.0", open=True).on_loopback
 
 
 def test_a_report_has_the_agreed_form_and_a_bar_without_a_value_does_not_hold() -> None:

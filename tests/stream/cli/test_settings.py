@@ -118,6 +118,14 @@ def test_a_warning_that_repeats_is_logged_once_a_minute() -> None:
     assert [passes(logging.WARNING, "no room for %s", n) for n in range(3)] == [True, False, False]
     assert passes(logging.WARNING, "another")
     assert all(passes(logging.INFO, "session %s", n) for n in range(3))
+    def fails(error: Exception) -> bool:
+        try:
+            raise error
+        except Exception as caught:
+            info = (type(caught), caught, caught.__traceback__)
+        return repeats.filter(logging.LogRecord("a", logging.ERROR, "f", 1, "session %s", ("x",), info))
+
+    assert [fails(ValueError("a")), fails(ValueError("b")), fails(KeyError("c"))] == [True, False, True]
     quick = Repeats(seconds=0.0)
     record = logging.LogRecord("a", logging.ERROR, "f", 1, "x", (), None)
     assert quick.filter(record)

@@ -41,7 +41,8 @@ def short() -> Iterator[Running]:
 
 def owned() -> list[Any]:
     gc.collect()
-    return [thing for thing in gc.get_objects() if isinstance(thing, OWNED)]
+    # By type: isinstance would ask lazy objects of torch for their class, which warns.
+    return [thing for thing in gc.get_objects() if issubclass(type(thing), OWNED)]
 
 
 def alive(before: set[int]) -> Counter[str]:

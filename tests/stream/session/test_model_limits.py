@@ -34,7 +34,8 @@ def test_the_model_names_its_words_steps_and_guidance(closed: Running) -> None:
 async def pending(server: Running, *prompts: dict[str, Any]) -> list[dict[str, Any]]:
     """The `prompt_pending` of each prompt, sent one after another on one control socket."""
     made, found = await asyncio.to_thread(server.create, "a red circle"), []
-    async with connect(server.socket(made)) as socket, asyncio.timeout(20):
+    headers = server.headers(made)
+    async with connect(server.socket(made), additional_headers=headers) as socket, asyncio.timeout(20):
         for number, prompt in enumerate(prompts):
             await socket.send(json.dumps({"type": "prompt", "id": f"p{number}", **prompt}))
             while (message := json.loads(await socket.recv()))["type"] != "prompt_pending":
@@ -76,7 +77,7 @@ def test_guidance_out_of_the_models_range_is_refused(closed: Running, guidance: 
     assert answer.status_code == status
     if status == 201:
         made = answer.json()
-        httpx.delete(f"{closed.url}{made['urls']['session']}", params={"token": made["token"]})
+        httpx.delete(f"{closed.url}{made['urls']['session']}", headers={"Authorization": f"Bearer {made['token']}"})
     else:
         assert answer.json()["code"] == "guidance_out_of_range"
         assert "fake takes 1 to 1.5" in answer.json()["detail"]

@@ -25,7 +25,7 @@ MODEL = "fake?step=0.002"
 
 
 def control(run: Running, created: dict[str, Any]) -> ClientConnection:
-    return connect(run.socket(created))
+    return connect(run.socket(created), additional_headers=run.headers(created))
 
 
 def until(socket: ClientConnection, kind: str, seconds: float = 20.0) -> dict[str, Any]:

@@ -28,7 +28,7 @@ def test_a_prompt_is_refused(filtered: Running) -> None:
     answer = httpx.post(f"{filtered.url}/v1/sessions", json={"prompt": "a secret"}, timeout=20)
     assert (answer.status_code, answer.json()["code"]) == (422, "filtered")
     made = filtered.create()
-    with connect(filtered.socket(made)) as socket:
+    with connect(filtered.socket(made), additional_headers=filtered.headers(made)) as socket:
         socket.send(json.dumps({"type": "prompt", "id": "1", "text": "a secret"}))
         while (message := json.loads(socket.recv(10)))["type"] != "prompt_rejected":
             pass

@@ -46,7 +46,7 @@ def test_unfinished_uploads_share_a_quota() -> None:
         host, port = run.url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port))) as slow:
             slow.sendall(
-                b"POST /v1/sessions HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+                b"POST /v1/sessions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: multipart/form-data; boundary=b\r\n"
                 b"Content-Length: 2000000\r\n\r\n--b\r\nContent-Disposition: form-data; name=\"image\"; "
                 b"filename=\"f\"\r\n\r\n" + b"x" * 1_000_000
             )

@@ -38,7 +38,7 @@ def net() -> Iterator[Net]:
         if done.returncode:
             pytest.skip(f"this kernel has no tbf: {done.stderr.strip()}")
         command = [
-            sys.executable, "-m", "farcast", "serve", "--host", "0.0.0.0", "--port", str(PORT), "--no-record",
+            sys.executable, "-m", "farcast", "serve", "--host", "0.0.0.0", "--open", "--port", str(PORT), "--no-record",
             "--engine", "tests.support.fake_backend:open_model", "--model", "fake?step=0.002&size=256&rich=1",
         ]  # fmt: skip
         server = made.start("server", *command, env={"PYTHONPATH": f"{ROOT}:{ROOT / 'client/python'}"})

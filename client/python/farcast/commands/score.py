@@ -109,7 +109,7 @@ def readable(score: Score) -> Iterator[str]:
 
 
 def words(entry: ScoreEntry) -> str | None:
-    """One entry in words; None for what is told elsewhere."""
+    """One entry in words; None for what is shown elsewhere."""
     match entry.kind:
         case "prompt":
             chunks = "one chunk" if entry.transition == 1 else f"{entry.transition} chunks"

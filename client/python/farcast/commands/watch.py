@@ -14,9 +14,9 @@ import typer
 from ..client import connect
 from ..errors import FarcastError
 from ..live import Live
+from ..media.recorder import Recorder
 from ..protocol import Dial
 from ..protocol.parse import checked
-from ..recorder import Recorder
 
 app = typer.Typer(add_completion=False)
 DEFAULT_PROMPT = "a big red circle bouncing on a navy background"

@@ -52,9 +52,6 @@ export function fileName(ending = "", about = "") {
   return `farcast-${stamp}${about}${ending && `.${ending}`}`;
 }
 
-/** @param {number} ms */
-export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
-
 /**
  * Seconds as m:ss.
  * @param {number} seconds

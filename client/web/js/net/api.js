@@ -24,7 +24,7 @@ export class Problem extends Error {
 }
 
 /** The server's base address: the page's own, or what `setServer` was given. */
-let base = typeof document === "undefined" ? "http://127.0.0.1:8000/" : document.baseURI;
+let base = typeof document === "undefined" ? "http://localhost:8000/" : document.baseURI;
 
 /** @param {string} url  the address of the server, a path prefix included */
 export function setServer(url) {

@@ -3,7 +3,7 @@
 import { Problem, address, describeSession } from "./api.js";
 import { Backoff } from "./backoff.js";
 import { Control } from "./control.js";
-import { sleep } from "../lib/dom.js";
+import { sleep } from "../lib/sleep.js";
 import { Emitter } from "../lib/emitter.js";
 import { isOver } from "./status_model.js";
 

@@ -2,7 +2,7 @@
 
 import { Problem } from "./api.js";
 import { Backoff } from "./backoff.js";
-import { sleep } from "../lib/dom.js";
+import { sleep } from "../lib/sleep.js";
 import { Emitter } from "../lib/emitter.js";
 import { Peer } from "./whep.js";
 

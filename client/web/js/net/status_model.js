@@ -33,12 +33,13 @@ const noMedia = (addresses) =>
  */
 export function statusOf({ known, controlDown, controlBlocked, mediaBlocked, frameSeen, everSeen, server, reason }) {
   if (!known) return { state: "connecting", detail: "" };
+  if (server === "recovering" && reason) return { state: "reconnecting", detail: reason };
   if (controlBlocked && controlDown) return { state: "reconnecting", detail: NO_SOCKET };
   if (mediaBlocked && !everSeen && !controlDown) return { state: "reconnecting", detail: noMedia(mediaBlocked) };
   if (controlDown || (everSeen && !frameSeen && server !== "paused")) {
     return { state: "reconnecting", detail: "The connection was lost. The take goes on; trying again." };
   }
-  if (server === "recovering") return { state: "reconnecting", detail: reason };
+  if (server === "recovering") return { state: "reconnecting", detail: "" };
   if (server === "paused") return { state: "paused", detail: reason };
   return frameSeen ? { state: "live", detail: "" } : { state: "warming", detail: "" };
 }

@@ -105,7 +105,7 @@ export class Controls {
     const link = new URL(location.pathname, location.href);
     link.hash = new URLSearchParams({ watch: info.id, token: info.view_token ?? info.token, ...(picture && { view: "1" }) }).toString();
     const rights = info.view_token ? "watches, and cannot steer" : "watches, and can steer as well";
-    const local = LOOPBACK.test(location.hostname) ? " It has a loopback address: it works on this machine only. For others, start the server with --host 0.0.0.0 and open the page by this machine’s network address." : "";
+    const local = LOOPBACK.test(location.hostname) ? " It has a loopback address: it works on this machine only. For others, start the server with --host 0.0.0.0 (and a key, or --open) and open the page by this machine’s network address." : "";
     try {
       await navigator.clipboard.writeText(link.href);
       this.say(`The link${picture ? " to the picture alone" : ""} is copied. Who opens it ${rights}.${local}`);

@@ -1,7 +1,8 @@
 // Renders on the server: started, polled, shown, saved. They outlive the session and a reload.
 
 import { Problem, cancelRender, getBlob, getRender, startRender } from "../net/api.js";
-import { byId, download, duration, make, sleep } from "../lib/dom.js";
+import { byId, download, duration, make } from "../lib/dom.js";
+import { sleep } from "../lib/sleep.js";
 import { storage } from "../lib/storage.js";
 
 /** @import { RenderRecord } from "../lib/storage.js" */

@@ -17,13 +17,13 @@ from dataclasses import replace
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 
+from stream.engine.entry import main
+from stream.engine.heartbeat import Heartbeat
+from stream.engine.protocol import ChunkMade, Command, EngineOptions, Event, LoadFailed, ModelFacts, Ready, Shutdown
 from stream.errors import EngineFailed
 
 from .crashes import Cause, CrashLog, cause_of
-from .entry import main
-from .heartbeat import Heartbeat
 from .outbox import Outbox
-from .protocol import ChunkMade, Command, EngineOptions, Event, LoadFailed, ModelFacts, Ready, Shutdown
 
 log = logging.getLogger("farcast.engine")
 

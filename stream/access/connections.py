@@ -14,7 +14,7 @@ from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 HEAD_SECONDS = 10.0  # from a connection's begin, or its next request's first byte, to the end of the request's head
-SEND_SECONDS = 10.0  # that a message waits for a WebSocket's client to read those before
+SEND_SECONDS = 10.0  # that what is sent may wait for a client to read what was sent before
 UNREAD_BYTES = 256 * 1024  # answers that may wait for a WebSocket's client to read
 
 try:
@@ -46,6 +46,7 @@ def http_protocol(most: int, head_seconds: float = HEAD_SECONDS) -> type[H11Prot
 
     class LimitedHTTP(H11Protocol):
         _head_timer: asyncio.TimerHandle | None = None
+        _unread_timer: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
@@ -58,8 +59,23 @@ def http_protocol(most: int, head_seconds: float = HEAD_SECONDS) -> type[H11Prot
             super().data_received(data)
             self._watch_head()
 
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            if self._unread_timer is None:
+                self._unread_timer = self.loop.call_later(SEND_SECONDS, self.transport.abort)
+
+        def resume_writing(self) -> None:
+            self._forget_unread()
+            super().resume_writing()
+
+        def _forget_unread(self) -> None:
+            if self._unread_timer is not None:
+                self._unread_timer.cancel()
+                self._unread_timer = None
+
         def connection_lost(self, exc: Exception | None) -> None:
             self._stop_watching()
+            self._forget_unread()
             super().connection_lost(exc)
 
         def handle_websocket_upgrade(self, event: Any) -> None:

@@ -44,11 +44,17 @@ def token_of(connection: HTTPConnection) -> str | None:
     return None
 
 
+def path_of(connection: HTTPConnection) -> str:
+    """The path as the server's routes name it, whether or not a proxy has cut off its prefix (`--root-path`)."""
+    path: str = connection.scope["path"]
+    return path.removeprefix(connection.scope.get("root_path", ""))
+
+
 class Access:
     """The keys of a server, and its tickets. Without keys everybody may create sessions, and nobody may operate."""
 
-    def __init__(self, keys: Iterable[ApiKey]) -> None:
-        self.keys = tuple(keys)
+    def __init__(self, keys: Iterable[ApiKey], root_path: str = "") -> None:
+        self.keys, self._root = tuple(keys), root_path
         self._signer = TimestampSigner(secrets.token_bytes(32), salt="farcast.ticket")
 
     def key_of(self, token: str | None) -> ApiKey | None:
@@ -76,8 +82,8 @@ class Access:
         return key is not None and "operate" in key.scopes
 
     def ticket(self, path: str) -> str:
-        """`path` with a ticket for it, good for TICKET_SECONDS."""
-        return f"{path}?ticket={self._signer.sign(path).decode()[len(path) + 1 :]}"
+        """The address of `path` with a ticket for it, good for TICKET_SECONDS."""
+        return f"{self._root}{path}?ticket={self._signer.sign(path).decode()[len(path) + 1 :]}"
 
     def admits(self, connection: HTTPConnection) -> bool:
         """Whether the address carries a ticket for its path. Raises Unauthorised for one that is not good."""
@@ -85,7 +91,7 @@ class Access:
         if ticket is None:
             return False
         try:
-            self._signer.unsign(f"{connection.url.path}.{ticket}", max_age=TICKET_SECONDS)
+            self._signer.unsign(f"{path_of(connection)}.{ticket}", max_age=TICKET_SECONDS)
         except BadSignature:
             raise Unauthorised("The ticket in this address is not good any more. Ask for a new one.", code="bad_ticket"
             ) from None  # fmt: skip

@@ -9,7 +9,7 @@ import av
 import farcast
 import pytest
 from aiortc import RTCConfiguration, RTCPeerConnection
-from farcast import whep
+from farcast.media import whep
 
 from tests.support.faults import FaultyServer
 

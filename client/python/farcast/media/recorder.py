@@ -8,7 +8,7 @@ from pathlib import Path
 import av
 from av.video.stream import VideoStream
 
-from .errors import MediaFailed
+from ..errors import MediaFailed
 from .frames import Frame
 
 _CLOCK = Fraction(1, 90_000)

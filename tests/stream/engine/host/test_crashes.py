@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from stream.engine.crashes import CrashLog, cause_of
+from stream.engine.host.crashes import CrashLog, cause_of
 
 
 def test_the_cause_is_read_from_the_exit_code() -> None:

@@ -13,7 +13,7 @@ from typing import assert_type
 
 import farcast
 from farcast import protocol
-from farcast.recorder import Recorder
+from farcast.media.recorder import Recorder
 
 with farcast.sync.connect("http://127.0.0.1:8000", prompt="x", seed=1, headers={"A": "b"}) as live:
     assert_type(live, farcast.sync.Live)

@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 from farcast import Frame, MediaFailed
-from farcast.recorder import Recorder
+from farcast.media.recorder import Recorder
 
 
 def frame(n: int, pts: float, size: tuple[int, int] = (64, 96)) -> Frame:

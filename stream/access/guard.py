@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stream.config import LOOPBACK_NAMES, ServerConfig
-
-from .problems import problem
+from stream.metrics import Metrics
 
 PROBES = ("/healthz", "/readyz", "/metrics")  # of machines that know the server by another name
 POLICY_VIOLATION = 1008
@@ -33,11 +33,16 @@ HEADERS = {
 }
 
 
+# Status, code, detail and headers to an answer.
+Problem = Callable[[int, str, str, dict[str, str] | None], ASGIApp]
+
+
 class Guard:
     """ASGI middleware, outside of all others."""
 
-    def __init__(self, app: ASGIApp, config: ServerConfig) -> None:
-        self.app = app
+    def __init__(self, app: ASGIApp, config: ServerConfig, metrics: Metrics, problem: Problem) -> None:
+        self.app, self._metrics, self._problem = app, metrics, problem
+        self._root_path = config.root_path
         self._hosts = {*LOOPBACK_NAMES, config.host.lower()}
         self._hosts |= {urlsplit(url).hostname or "" for url in (*config.public_urls, *config.allow_origins)}
         self._origins = {origin_of(url) for url in (*config.public_urls, *config.allow_origins)}
@@ -46,8 +51,12 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
             return await self.app(scope, receive, send)
+        # Starlette takes the prefix off the path where the proxy has left it there.
+        scope["root_path"] = self._root_path
         headers = Headers(scope=scope)
         refusal = self._refusal(scope["path"], headers)
+        if refusal is not None:
+            self._metrics.refused.labels(refusal[1]).inc()
         if scope["type"] == "websocket":
             if refusal is None:
                 return await self.app(scope, receive, send)
@@ -66,13 +75,13 @@ class Guard:
             await send(message)
 
         if refusal is not None:
-            return await problem(*refusal)(scope, receive, with_headers)
+            return await self._problem(*refusal, None)(scope, receive, with_headers)
         try:
             await self.app(scope, receive, with_headers)
         except asyncio.CancelledError:  # uvicorn cancels what is under way when the server ends
             if not begun:
                 detail = "The server is ending. Send the request again when it is back."
-                await problem(503, "shutdown", detail, {"Retry-After": "2"})(scope, receive, with_headers)
+                await self._problem(503, "shutdown", detail, {"Retry-After": "2"})(scope, receive, with_headers)
 
     def _refusal(self, path: str, headers: Headers) -> tuple[int, str, str] | None:
         """Status, code and detail; None where nothing is wrong."""

@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection
 import numpy as np
 import pytest
 
-from stream.engine.outbox import Outbox
+from stream.engine.host.outbox import Outbox
 from stream.engine.protocol import (
     Close,
     Command,

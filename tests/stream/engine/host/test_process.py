@@ -12,8 +12,18 @@ from typing import Any
 
 import pytest
 
-from stream.engine.process import EngineProcess
-from stream.engine.protocol import ChunkMade, EngineOptions, Event, Evicted, Open, Refused, SessionLost, SetPrompt
+from stream.engine.host.process import EngineProcess
+from stream.engine.protocol import (
+    ChunkMade,
+    EngineOptions,
+    Event,
+    Evicted,
+    Open,
+    PlayoutReport,
+    Refused,
+    SessionLost,
+    SetPrompt,
+)
 from stream.errors import EngineFailed
 from stream.governor import Dial
 from tests.support.timing import slack
@@ -101,7 +111,8 @@ async def test_kills_from_outside_accuse_no_session_and_five_in_a_minute_end_it(
             server.signal(signal.SIGKILL)
             await server.until(lambda: server.restarts == kills)  # noqa: B023
         assert server.lost == [("killed", "")] * 4
-        server.signal(signal.SIGTERM)
+        server.signal(signal.SIGTERM)  # to the process group: the server ends it in its own way
+        server.signal(signal.SIGKILL)
         await server.until(lambda: server.failures)
         assert server.engine.failed.is_set()
         assert not server.engine.alive
@@ -142,6 +153,7 @@ async def test_out_of_memory_gives_up_a_slot_and_not_the_engine() -> None:
         await server.until(lambda: server.chunks("a") >= 2 and server.chunks("b") >= 2)
         pid = server.engine.pid
         server.engine.send(SetPrompt("a", 7, "memory"))
+        server.engine.send(PlayoutReport("a", 1000, 0, time.monotonic(), 16.0))  # all is shown: there is room
         await server.until(lambda: any(isinstance(event, Evicted) for event in server.events))
         refused = [event for event in server.events if isinstance(event, Refused)]
         assert [(event.session, event.serial, event.code) for event in refused] == [("a", 7, "out_of_memory")]

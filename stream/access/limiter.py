@@ -1,6 +1,7 @@
-"""How much one user may do in a time: sessions, prompts, pictures, bytes, sockets. A user is a key, or an address.
+"""How much one user may do in a time: sessions, prompts, pictures, bytes, sockets.
 
-An IPv6 user is a /64, as that is what one household gets. Counting is `limits`' (fixed windows, in memory).
+A user is an address (of IPv6 the /64, which is what one household gets), with a key where one is used. The library
+`limits` counts: fixed windows, in memory.
 """
 
 from __future__ import annotations
@@ -29,17 +30,17 @@ WORDS = {
 
 
 def user_of(connection: HTTPConnection, key: ApiKey | None = None) -> str:
-    """Who is counted: the key where one was used, the address otherwise."""
-    if key is not None:
-        return f"key {key.name}"
-    host = connection.client.host if connection.client is not None else "unknown"
+    """Who is counted: an address, and the key where one was used. Many people may share a key."""
+    address = _address(connection.client.host if connection.client is not None else "unknown")
+    return address if key is None else f"{address} key {key.name}"
+
+
+def _address(host: str) -> str:
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
         return host
-    if address.version == 6:
-        return str(ipaddress.ip_network((address, 64), strict=False))
-    return host
+    return host if address.version == 4 else str(ipaddress.ip_network((address, 64), strict=False))
 
 
 class Limiter:

@@ -6,7 +6,7 @@ import asyncio
 import gc
 
 import pytest
-from farcast.fanout import Fanout
+from farcast.media.fanout import Fanout
 
 
 async def test_a_slow_reader_loses_the_oldest_and_the_other_nothing() -> None:

@@ -22,9 +22,9 @@ from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 from av import VideoFrame
 from numpy.typing import NDArray
 
-from .api import Api
-from .errors import FarcastError, MediaFailed, RequestRefused
-from .events import Disconnected, Event, Reconnected
+from ..api import Api
+from ..errors import FarcastError, MediaFailed, RequestRefused
+from ..events import Disconnected, Event, Reconnected
 from .frames import Frame
 
 log = logging.getLogger(__name__)

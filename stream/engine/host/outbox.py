@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 
-from .protocol import Close, Command, Open, SetPrompt, Shutdown, Superseded
+from stream.engine.protocol import Close, Command, Open, SetPrompt, Shutdown, Superseded
 
 
 class Outbox:
@@ -72,5 +72,5 @@ class Outbox:
                 command = self._waiting.popleft()
             try:
                 self._pipe.send(command)
-            except (OSError, ValueError):
+            except (OSError, ValueError, TypeError):  # TypeError: closed by the reader in the middle of a write
                 break  # the process is gone; the reader notices too

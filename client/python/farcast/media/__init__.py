@@ -1,0 +1,1 @@
+"""The picture: a WHEP player, its frames, recordings, and queues between readers."""

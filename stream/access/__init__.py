@@ -1,0 +1,1 @@
+"""Who may come in and how much they may do: credentials, origins and names, limits of one user, slow connections."""
