@@ -128,7 +128,7 @@ def test_few_modules_stand_at_the_root(package: str, most: int) -> None:
 
 def test_rooms_are_small() -> None:
     """Over twelve modules is two rooms. Those named here are larger already, and stay below their number."""
-    larger = {"models/rollout": 14, "bench/transport": 14, "client/python/farcast": 14}
+    larger = {"bench/commands": 13, "models/rollout": 14, "bench/transport": 14, "client/python/farcast": 14}
     found = {str(room.relative_to(ROOT)): len(modules(room)) for room in folders(*SHIPPED, "bench")}
     assert {room: count for room, count in found.items() if count > larger.get(room, 12)} == {}
 
