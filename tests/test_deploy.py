@@ -16,6 +16,8 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+GPU: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.gpu.yml").read_text())
+ALERTS: dict[str, Any] = yaml.safe_load((ROOT / "deploy/alerts.yml").read_text())
 BOARD: dict[str, Any] = json.loads((ROOT / "deploy/grafana/dashboards/farcast.json").read_text())
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 GUIDE = (ROOT / "docs/deploy.md").read_text()
@@ -30,8 +32,27 @@ def serve_parameters() -> list[Any]:
 def test_the_servers_environment_is_read() -> None:
     known = {name for parameter in serve_parameters() if isinstance(name := parameter.envvar, str)}
     known |= {f"FARCAST_{parameter.name.rstrip(chr(95)).upper()}" for parameter in serve_parameters()}
-    for service in ("server", "server-gpu"):
-        assert set(COMPOSE["services"][service]["environment"]) <= known
+    beside = {"FARCAST_BIND", "HF_TOKEN"}  # of the entry point; of the hub's library
+    assert set(COMPOSE["services"]["server"]["environment"]) <= known | beside
+    assert {"FARCAST_MODEL", "FARCAST_EXECUTION", "HF_TOKEN"} <= set(COMPOSE["services"]["server"]["environment"])
+
+
+@pytest.mark.parametrize(
+    ("bind", "open_"), [("127.0.0.1", "true"), ("0.0.0.0", ""), ("192.0.2.7", ""), ("", "")]
+)
+def test_a_container_is_open_only_where_its_port_is_on_loopback(tmp_path: Path, bind: str, open_: str) -> None:
+    server = COMPOSE["services"]["server"]
+    shell, flag, script, name = server["entrypoint"]
+    stand_in = tmp_path / "farcast"
+    stand_in.write_text('#!/bin/sh\nprintf "%s\\n" "$FARCAST_OPEN" "$@"\n')
+    stand_in.chmod(0o755)
+    said = subprocess.run(
+        [shell, flag, script.replace("$$", "$"), name, *server["command"]],
+        env={"FARCAST_BIND": bind, "PATH": f"{tmp_path}:/usr/bin:/bin"}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert said.stdout.splitlines() == [open_, *server["command"]]
+    for port in server["ports"]:
+        assert port.startswith("${FARCAST_BIND:-127.0.0.1}:"), "nobody but this host, unless it is asked for"
 
 
 def test_server_and_relay_share_the_secret_and_there_is_no_default_one() -> None:
@@ -137,12 +158,16 @@ def options_of(words: list[str]) -> set[str]:
 
 def test_compose_has_its_parts() -> None:
     services = COMPOSE["services"]
-    assert set(services) == {"server", "server-gpu", "coturn", "prometheus", "grafana"}
+    assert set(services) == {"server", "coturn", "prometheus", "grafana"}
     assert "profiles" not in services["server"], "`docker compose up` alone starts the CPU server"
     assert services["server"]["build"]["args"]["KIND"] == "cpu"
-    gpu = services["server-gpu"]
-    assert (gpu["profiles"], gpu["build"]["args"]["KIND"]) == (["gpu"], "gpu")
+    # One service, so that no profile starts a second server on the same port: the GPU is a file on top.
+    assert set(GPU["services"]) == {"server"}
+    gpu = GPU["services"]["server"]
+    assert gpu["build"]["args"]["KIND"] == "gpu"
     assert gpu["deploy"]["resources"]["reservations"]["devices"][0]["capabilities"] == ["gpu"]
+    published = [port.rpartition(":")[0] for service in services.values() for port in service.get("ports", [])]
+    assert len(published) == len(set(published))
     for name, service in services.items():
         assert ("image" in service) != ("build" in service), name
         if "image" in service:
@@ -152,14 +177,16 @@ def test_compose_has_its_parts() -> None:
             assert source in COMPOSE["volumes"] or (ROOT / source).exists(), f"{name} mounts {source}"
 
 
-@pytest.mark.parametrize("service", ["server", "server-gpu"])
-def test_compose_speaks_the_servers_language(service: str) -> None:
-    command: list[str] = COMPOSE["services"][service]["command"]
+def test_compose_speaks_the_servers_language() -> None:
+    server = COMPOSE["services"]["server"]
+    command: list[str] = server["command"]
     assert command[0] == "serve"
     assert options_of(command) <= serve_options()
     media = next(word.split("=")[1] for word in command if word.startswith("--ice-ports="))
-    assert f"{media}:{media}/udp" in COMPOSE["services"][service]["ports"]
-    assert "8000:8000" in COMPOSE["services"][service]["ports"]
+    assert [port.partition("}:")[2] for port in server["ports"]] == ["8000:8000", f"{media}:{media}/udp"]
+    mounts = {volume.split(":")[1] for volume in server["volumes"]}
+    folders = {word.split("=")[1] for word in command if word.startswith(("--record-dir=", "--state-dir="))}
+    assert folders <= mounts, "the file system is read-only"
 
 
 def test_the_dockerfile_fits() -> None:
@@ -167,12 +194,17 @@ def test_the_dockerfile_fits() -> None:
     for source in re.findall(r"^COPY (.+) \S+$", text, re.MULTILINE):
         for name in source.split():
             assert (ROOT / name).exists(), f"COPY {name}"
-    command = json.loads(re.search(r"^CMD (\[.*\])$", text, re.MULTILINE)[1])  # type: ignore[index]
+    command = json.loads(re.search(r"^CMD (\[.*\])$", text.replace("\\\n", ""), re.MULTILINE)[1])  # type: ignore[index]
     assert options_of(command) <= serve_options()
     ports = command[command.index("--ice-ports") + 1]
     assert f"EXPOSE 8000/tcp {ports}/udp" in text
     assert re.search(r"^USER farcast$", text, re.MULTILINE), "not as root"
-    assert "HEALTHCHECK" in text
+    health = text.partition("HEALTHCHECK")[2].partition("ENTRYPOINT")[0]
+    assert "/readyz" in health, "a server without a model is not healthy"
+    assert re.search(r'"\$KIND" = gpu.*?\bgcc\b', text, re.DOTALL), "Triton and torch.compile need a compiler"
+    volumes = re.search(r"^VOLUME (.+)$", text, re.MULTILINE)[1].split()  # type: ignore[index]
+    for cache in re.findall(r"(?:HF_HOME|TRITON_CACHE_DIR|INDUCTOR_CACHE_DIR)=(\S+)", text):
+        assert cache.startswith(tuple(volumes)), cache
 
 
 def test_prometheus_and_grafana_show_what_the_server_counts() -> None:
@@ -185,7 +217,7 @@ def test_prometheus_and_grafana_show_what_the_server_counts() -> None:
     assert host in COMPOSE["services"]["server"]["networks"]["default"]["aliases"]
     assert port == "8000"
 
-    known: set[str] = set()
+    known = {"up"}
     for family in text_string_to_metric_families(Metrics().text().decode()):
         known |= {
             family.name,
@@ -202,6 +234,17 @@ def test_prometheus_and_grafana_show_what_the_server_counts() -> None:
         for name in re.findall(r"\b(?:farcast|process)_\w+", target["expr"])
     }
     assert asked <= known
+    rules = [rule for group in ALERTS["groups"] for rule in group["rules"]]
+    for rule in rules:
+        named = set(re.findall(r"\b(?:farcast_\w+|up)\b", rule["expr"]))
+        assert named, rule["alert"]
+        assert named <= known, rule["alert"]
+        assert rule["alert"] in GUIDE
+    assert len({rule["alert"] for rule in rules}) == len(rules)
+    assert scrape["job_name"] in next(rule["expr"] for rule in rules if rule["alert"] == "FarcastDown")
+    (rule_file,) = yaml.safe_load((ROOT / "deploy/prometheus.yml").read_text())["rule_files"]
+    mounts = COMPOSE["services"]["prometheus"]["volumes"]
+    assert f"./deploy/{rule_file}:/etc/prometheus/{rule_file}:ro" in mounts
     sources = yaml.safe_load((ROOT / "deploy/grafana/provisioning/datasources/prometheus.yml").read_text())
     assert {panel["datasource"]["uid"] for panel in board["panels"]} == {sources["datasources"][0]["uid"]}
 
@@ -210,6 +253,21 @@ def test_the_relay_opens_no_way_inside() -> None:
     lines = set((ROOT / "deploy/turnserver.conf").read_text().splitlines())
     assert {"use-auth-secret", "no-tcp-relay", "denied-peer-ip=10.0.0.0-10.255.255.255"} <= lines
     assert {"denied-peer-ip=127.0.0.0-127.255.255.255", "denied-peer-ip=192.168.0.0-192.168.255.255"} <= lines
+
+
+def test_the_systemd_unit(tmp_path: Path) -> None:
+    text = (ROOT / "deploy/farcast.service").read_text()
+    start = re.search(r"^ExecStart=(.+)$", text, re.MULTILINE)[1].split()  # type: ignore[index]
+    assert start[1] == "serve"
+    assert options_of(start) <= serve_options()
+    assert "KillMode=mixed" in text, "SIGTERM to the whole group would end the engine before the server"
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is not installed")
+    unit = tmp_path / "farcast.service"
+    unit.write_text(text.replace(start[0], "/bin/true"))
+    said = subprocess.run(["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, check=False)
+    wrong = [line for line in said.stderr.splitlines() if "farcast.service" in line]
+    assert wrong == []
 
 
 def test_the_front_door() -> None:

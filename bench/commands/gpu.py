@@ -25,8 +25,20 @@ def gpu(
     height: Annotated[int | None, typer.Option(help="Likewise (480).")] = None,
     budget: Annotated[float, typer.Option(help="Seconds in all; what does not fit is left out and named.")] = 500,
     output: Annotated[Path | None, typer.Option(help="File to write the table to, as a page.")] = None,
+    predict: Annotated[
+        bool, typer.Option("--predict", help="Count 1.3b and 14b on the meta device instead; needs no card.")
+    ] = False,
 ) -> None:
     """Milliseconds a step, an append, a decode and a chunk; fps and memory; the same for diffusers."""
+    if predict:
+        from bench.engine.predict_page import predicted_page
+
+        page = predicted_page()
+        if output is None:
+            typer.echo(page)
+        else:
+            output.write_text(page)
+        return
     import torch
 
     from bench.engine.gpu import bench_gpu, table_lines

@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import ModelError
+from stream.engine.backend import Clock, UnitTimer
+from stream.engine.device_queue import ImmediateTimer
 from stream.engine.protocol import ModelFacts, Open, PromptApplied
 from stream.types import Mix, Pixels
 
@@ -148,6 +150,9 @@ class PatternModel:
 
     def save(self, rollout: PatternRollout) -> bytes | None:
         return json.dumps({"chunk": rollout.chunk, "frame": rollout.frame}).encode()
+
+    def timer(self, clock: Clock) -> UnitTimer:
+        return ImmediateTimer(clock)
 
     def out_of_memory(self, error: Exception) -> bool:
         return isinstance(error, MemoryError)

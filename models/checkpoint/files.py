@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from models.checkpoint.families import FAMILIES, Family, family_of
+from models.checkpoint.progress import no_bars
 from models.errors import ModelError
 
 INDEX = "model_index.json"
@@ -75,7 +76,8 @@ def load_parts(folder: Path, device: torch.device, dtype: torch.dtype) -> tuple[
 
     parts: dict[str, Any] = {}
     for part, library in (("transformer", diffusers), ("vae", diffusers), ("text_encoder", transformers)):
-        model = _load(getattr(library, classes[part]), folder / part, dtype)
+        with no_bars():
+            model = _load(getattr(library, classes[part]), folder / part, dtype)
         parts[part] = model.to(device).eval().requires_grad_(False)
     try:
         parts["scheduler"] = getattr(diffusers, classes["scheduler"]).from_pretrained(folder / "scheduler")

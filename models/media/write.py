@@ -18,8 +18,14 @@ class OutputError(FarcastError):
     code = "output"
 
 
+SUFFIXES = (".mp4", ".m4v")
+
+
 def check_folder(path: Path) -> None:
-    """Raises OutputError, before any work is done for a file that cannot be written."""
+    """Raises OutputError, before any work is done for a file that cannot be written, or whose name is of another format."""
+    if path.suffix.lower() not in SUFFIXES:
+        kind = path.suffix or "a name without an ending"
+        raise OutputError(f"Clips are written as MP4, not as {kind}. Give -o a name that ends in .mp4.", code="invalid")
     if not path.parent.is_dir():
         raise OutputError(f"The folder {path.parent} does not exist. Make it first, or choose another -o.")
 

@@ -105,9 +105,9 @@ class StreamingTransformer:
         """Embedding of a step from noise level t to r, and its projection: d and 6 d numbers."""
         embedder = self.module.condition_embedder
         time = torch.full((1, 1), t * 1000.0, dtype=torch.float64, device=self.device)
-        delta = torch.full((1, 1), (r if embedder.deltatime_type == "r" else t - r) * 1000.0).to(time)
+        delta = torch.full_like(time, (r if embedder.deltatime_type == "r" else t - r) * 1000.0, dtype=torch.float32)
         like = torch.empty(0, dtype=self.dtype, device=self.device)
-        embedded, projected = embedder.forward_timestep(time, delta, like, token_per_frame=1)
+        embedded, projected = embedder.forward_timestep(time, delta.double(), like, token_per_frame=1)
         return embedded, projected
 
     def rope(self, frames: int, height: int, width: int, *, far: bool = False) -> Tensor:

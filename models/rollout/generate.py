@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from PIL import Image
@@ -29,19 +29,24 @@ def generate(
     video: np.ndarray | None = None,
     video_fps: float | None = None,
     guidance: float | None = None,
+    negative: str = "",
+    changes: Sequence[tuple[int, str]] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[np.ndarray]:
     """Yield uint8 (n, H, W, 3), chunk after chunk, until `frames` pixel frames are made; the last one is cut to fit.
 
     A bidirectional checkpoint makes the whole clip at once (`models.rollout.bidirectional`), from text only.
     steps: a chunk; None takes 4, or the count of a model that runs at fixed noise levels.
-    guidance: None takes the bundle's own.
+    guidance: None takes the bundle's own. negative: prompt of the second pass, where guidance is above 1.
+    changes: (frame, prompt), frames rising: the prompt is in force from the chunk that holds this pixel frame.
     progress(frames made, frames asked for) is called after every chunk. Arguments are checked before the first chunk.
     """
     if isinstance(frames, bool) or not isinstance(frames, int) or not 1 <= frames <= MAX_FRAMES:
         raise RequestError(f"frames is {frames!r}; it must be a whole number from 1 to {MAX_FRAMES}")
     sigmas = flowmap.schedule_for(bundle, steps)
     if not bundle.streams:
+        if changes or negative:
+            raise RequestError(f"{bundle.name} takes one prompt for a whole clip; changes need a FAR checkpoint")
         if image is not None or video is not None:
             raise RequestError(f"{bundle.name} makes video from text alone; an image or a clip needs a FAR checkpoint")
         scale = bundle.guidance if guidance is None else guidance
@@ -56,10 +61,24 @@ def generate(
         clip=video,
         clip_fps=video_fps,
         guidance=guidance,
+        negative=negative,
         partition=partition,
         context_frames=context_frames,
     )
-    return _counted((rollout.next_chunk(sigmas) for _ in itertools.count()), frames, progress)
+    for _, text in changes:
+        rollout.check_prompt(text)
+    return _counted(_chunks(rollout, sigmas, changes), frames, progress)
+
+
+def _chunks(rollout: Rollout, sigmas: Sequence[float], changes: Sequence[tuple[int, str]]) -> Iterator[np.ndarray]:
+    waiting, ahead = deque(changes), rollout.bundle.chunk_frames * rollout.bundle.frames_per_latent
+    while True:
+        due = None
+        while waiting and (waiting[0][0] <= rollout.frame or (rollout.frame and waiting[0][0] < rollout.frame + ahead)):
+            due = waiting.popleft()[1]
+        if due is not None:
+            rollout.prompt(due)
+        yield rollout.next_chunk(sigmas)
 
 
 def as_trained(bundle: Bundle, frames: int) -> tuple[tuple[int, ...], int | None]:

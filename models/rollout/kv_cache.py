@@ -160,18 +160,22 @@ class KVCache:
         return self.mode == "cheap" and not was.far and not now.far
 
     def _move(self, moves: list[tuple[_Place, _Place]]) -> None:
-        """Carry K/V to their new place, keys rotated by as many frames as the window slid."""
-        taken = [self._read(was.segment) for was, _ in moves]  # all read before any is overwritten
-        for (was, now), (keys, values) in zip(moves, taken, strict=True):
-            if was.frame != now.frame:
-                back = self._full_rope[was.frame - now.frame, 0] * self._backwards  # at row 0, column 0 only time turns
-                keys = torch.stack([rotate(layer, back.expand(keys.shape[2], 1, -1, -1)) for layer in keys])
-            where = slice(now.segment.at, now.segment.at + now.segment.length)
-            self.keys[:, :, where], self.values[:, :, where] = keys, values
+        """Carry K/V to their new place, keys rotated by as many frames as the window slid.
 
-    def _read(self, segment: Segment) -> tuple[Tensor, Tensor]:
-        where = slice(segment.at, segment.at + segment.length)
-        return self.keys[:, :, where].clone(), self.values[:, :, where].clone()
+        Nothing ever moves to a later place, so in time order no move overwrites what another has still to read; and a
+        layer at a time, or a copy of gigabytes would be needed.
+        """
+        for was, now in moves:
+            assert now.segment.at < was.segment.at, (was, now)
+            here = slice(was.segment.at, was.segment.at + was.segment.length)
+            there = slice(now.segment.at, now.segment.at + now.segment.length)
+            back = None
+            if was.frame != now.frame:  # at row 0, column 0 only time turns
+                back = self._full_rope[was.frame - now.frame, 0] * self._backwards
+                back = back.expand(was.segment.length, 1, -1, -1)
+            for keys, values in zip(self.keys, self.values, strict=True):
+                keys[:, there] = keys[:, here].clone() if back is None else rotate(keys[:, here], back)
+                values[:, there] = values[:, here].clone()
 
     def _places(self) -> list[_Place]:
         places, frame, at = [], 0, 0

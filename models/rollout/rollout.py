@@ -223,6 +223,12 @@ class Rollout:
 
         Returns the chunk's frames for "decode", uint8 (n, H, W, 3); None otherwise. Raises RequestError for a bad r.
         """
+        pending = self.launch(unit, r=r)
+        return None if pending is None else pending.result()
+
+    @torch.no_grad()
+    def launch(self, unit: Unit, *, r: float | None = None) -> PendingFrames | None:
+        """As `run`, but on a GPU it returns when the work is enqueued; what a decode returns waits for its frames."""
         due = self.next()
         assert unit.kind == due.kind, f"next is {due.kind}, not {unit.kind}"
         return units.run_unit(self.state, due, 0.0 if r is None else float(r))
@@ -247,9 +253,3 @@ class Rollout:
     def renoise(self, sigma: float) -> None:
         """Add fresh noise to the denoised chunk in progress, to be denoised again. Raises RequestError."""
         units.renoise(self.state, sigma)
-
-    @torch.no_grad()
-    def decode_later(self) -> PendingFrames:
-        """Instead of running a "decode": start it, and get the frames when the next work is enqueued."""
-        assert self.next().kind == "decode", f"next is {self.next().kind}, not decode"
-        return units.decode(self.state)

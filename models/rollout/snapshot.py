@@ -32,7 +32,6 @@ FULL_BYTES = 16_000_000
 def save(state: RolloutState, full: bool | None = None) -> dict[str, Any]:
     """All of `rollout.state`. full: with the K/V and the decoder's state; None = while they are small."""
     cache, decoder = state.cache, state.decoder
-    decoder.synchronize()
     heavy = cache.keys.nbytes + cache.values.nbytes + decoder.state.nbytes
     out = _Writer()
     data: dict[str, Any] = {

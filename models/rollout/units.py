@@ -10,7 +10,6 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 from torch import Tensor
 
 from models.errors import RequestError
@@ -52,8 +51,8 @@ def next_unit(state: RolloutState) -> Unit:
     return Unit("append", (state.latent_frames, state.cache.frames, state.context_changes))
 
 
-def run_unit(state: RolloutState, due: Unit, r: float) -> np.ndarray | None:
-    """Run the unit that is due. r: the noise level a step goes to. Returns the frames of "decode"."""
+def run_unit(state: RolloutState, due: Unit, r: float) -> PendingFrames | None:
+    """Run the unit that is due. r: the noise level a step goes to. Returns the frames of "decode", on their way."""
     match due.kind, *due.cost_key:
         case "prompt", *_:
             apply_prompt(state)
@@ -66,7 +65,7 @@ def run_unit(state: RolloutState, due: Unit, r: float) -> np.ndarray | None:
         case "step", *_:
             step(state, r)
         case "decode", *_:
-            return decode(state).result()
+            return decode(state)
         case _:
             append(state)
     return None

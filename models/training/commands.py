@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from models.errors import FarcastError
 from models.training.data.toy_clips import encode_clips
 from models.training.network.build import fresh, load_average
 from models.training.run import device_of, rank_and_world
+from models.training.vae.decoder import DecoderConfig, train_decoder
 from models.training.vae.latent_pca import project_latents, project_vae
 from models.training.vae.train import VaeConfig, train_vae
 from models.training.weight_rounding import round_matrices
@@ -43,24 +45,50 @@ def vae(config: dict[str, Any]) -> None:
 def decoder(config: dict[str, Any]) -> None:
     """Continue training of the VAE's decoder; the encoder, and so the latents, stay as they are."""
     folder = Path(config["folder"])
-    first, size = folder / "vae-first", config.get("size", 128)
+    first = folder / "vae-first"
     rank, world = rank_and_world()
     if rank == 0 and not first.exists():
         shutil.copytree(folder / "vae", first)
     if world > 1:
         dist.barrier()
     settings = VaeConfig(
-        out=str(folder / "vae"), size=size, device=device_of(config), model={}, start=str(first), **config["decoder"]
-    )
+        out=str(folder / "vae"), size=side_of(config, first), device=device_of(config), model={}, start=str(first),
+        **config["decoder"],
+    )  # fmt: skip
     train_vae(settings, folder / "decoder-run")
     _show_vae(config, folder / "decoder-run")
+
+
+def finer(config: dict[str, Any]) -> None:
+    """Make pictures of twice the side from the latents there are: a finer VAE, whose decoder learns."""
+    folder = Path(config["folder"])
+    coarse = folder / "vae-coarse"
+    if config["vae_model"].get("is_residual"):
+        raise TrainingError("a residual VAE cannot be made finer; leave this stage out, or set is_residual = false")
+    if not coarse.exists():
+        shutil.copytree(folder / "vae", coarse)
+    settings = DecoderConfig(
+        start=str(coarse), out=str(folder / "vae"), size=2 * side_of(config, coarse), device=device_of(config),
+        **config["finer"],
+    )  # fmt: skip
+    train_decoder(settings, folder / "finer-run")
+    _show_vae(config, folder / "finer-run")
+
+
+def side_of(config: Mapping[str, Any], vae: Path) -> int:
+    """Pixels a side of what the VAE in the folder `vae` makes of latents as they are: more once it is a finer one."""
+    size = int(config.get("size", 128))
+    if "vae_model" not in config:
+        return size
+    factor = AutoencoderKLWan.load_config(vae)["scale_factor_spatial"]
+    return size * int(factor) // int(config["vae_model"]["scale_factor_spatial"])
 
 
 def _show_vae(config: dict[str, Any], folder: Path) -> None:
     if rank_and_world()[0] == 0:
         from models.training.recipes import show_vae
 
-        show_vae(config, folder / "samples.png")
+        show_vae(config, folder / "samples.png", side_of(config, Path(config["folder"]) / "vae"))
 
 
 def encode(config: dict[str, Any], only: str) -> None:
@@ -79,7 +107,7 @@ def encode(config: dict[str, Any], only: str) -> None:
                 folder / "vae",
                 out,
                 seed=1000 * part + settings["seed"],
-                size=config.get("size", 128),
+                size=side_of(config, folder / "vae"),
                 device=device_of(config),
                 **{k: settings[k] for k in ("clips", "chunks")},
             )
@@ -109,7 +137,7 @@ def export(config: dict[str, Any], stage: str) -> None:
     `stage` may be STAGE=FOLDER, to write elsewhere than the config's `export`. A stage with fused guidance (`guidance`
     above 1 in its table, or a distilled one) is marked to need none; others get the config's `guidance`. `steps` and
     `guidance_range` of the config go into `farcast.json`. With `grain` in the config the transformer's matrices are
-    rounded (`round_matrices`), so that the file compresses.
+    rounded (`round_matrices`), so that the file compresses; with `decoder_grain` the VAE decoder's too.
     """
     from models.checkpoint.bundle import Bundle, save_bundle
     from models.checkpoint.limits import read_limits
@@ -124,10 +152,13 @@ def export(config: dict[str, Any], stage: str) -> None:
     transformer, text_encoder, tokenizer = fresh(config)
     load_average(folder / stage / "state.safetensors", {"transformer": transformer, "text_encoder": text_encoder})
     vae: Any = AutoencoderKLWan.from_pretrained(folder / "vae")
+    side = side_of(config, folder / "vae")
     half = torch.float16  # on disk; opened in single precision on a CPU
     transformer.to(half)
     if "grain" in config:
         round_matrices(transformer, config["grain"])
+    if "decoder_grain" in config:
+        round_matrices(vae.decoder, config["decoder_grain"])
     bundle = Bundle(
         transformer=transformer,
         vae=vae.to(half),
@@ -137,8 +168,8 @@ def export(config: dict[str, Any], stage: str) -> None:
         device=torch.device("cpu"),
         dtype=half,
         name="farcast-tiny",
-        width=config.get("size", 128),
-        height=config.get("size", 128),
+        width=side,
+        height=side,
         examples=EXAMPLES,
         **read_limits(config | vocabulary_card()),
         guidance=1.0 if recipes.is_fused(config, stage) else config.get("guidance", 1.0),
@@ -147,7 +178,7 @@ def export(config: dict[str, Any], stage: str) -> None:
 
 
 def run(stage: str, config_file: Path = TINY_CPU) -> None:
-    """Run `stage`: vae, decoder, encode[:images|:clips], project, export:STAGE, or one on latents that it names.
+    """Run `stage`: vae, decoder, finer, encode[:images|:clips], project, export:STAGE, or one on latents that it names.
 
     Raises TrainingError for a stage or a config that is not there.
     """
@@ -162,6 +193,8 @@ def run(stage: str, config_file: Path = TINY_CPU) -> None:
         vae(config)
     elif name == "decoder":
         decoder(config)
+    elif name == "finer":
+        finer(config)
     elif name == "encode":
         if "checkpoint" in config:
             from models.training.recipes import encode_checkpoint
@@ -179,7 +212,7 @@ def run(stage: str, config_file: Path = TINY_CPU) -> None:
         train_stage(config, name)
     else:
         known = [key for key, value in config.items() if _is_stage(value)]
-        fixed = "vae, decoder, encode, project, export:STAGE"
+        fixed = "vae, decoder, finer, encode, project, export:STAGE"
         raise TrainingError(f"no stage {stage!r}; there are {fixed} and {', '.join(known)}")
 
 

@@ -174,10 +174,10 @@ def is_fused(config: Mapping[str, Any], stage: str) -> bool:
     return bool(own.get("recipe") == "distill" or own.get("guidance", 1.0) > 1)
 
 
-def show_vae(config: Mapping[str, Any], path: Path, clips: int = 3, frames: int = 13) -> None:
+def show_vae(config: Mapping[str, Any], path: Path, side: int, clips: int = 3, frames: int = 13) -> None:
     """Write a sheet of clips that the VAE was not trained on, above their reconstructions."""
     vae, rng = open_vae(config), np.random.default_rng(77_000)
-    real = [render(simulate([(0, random_scene(rng))], frames, rng), int(config.get("size", 128))) for _ in range(clips)]
+    real = [render(simulate([(0, random_scene(rng))], frames, rng), side) for _ in range(clips)]
     wan_vae = WanVAE(vae)
     copies = []
     for clip in real:

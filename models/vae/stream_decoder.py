@@ -1,13 +1,13 @@
 """The decoder of a rollout: its state between chunks, and the copy of frames from the device to the host.
 
-On a GPU decoding runs on a stream of its own beside the next steps, and one pinned copy a chunk brings the pixels over;
-on a CPU there is nothing to wait for and frames are ready at once.
+On a GPU decoding runs in order with everything else, so that a chunk's frames are not held up by what comes after them
+and what it costs can be measured; one pinned copy a chunk brings the pixels over, on a stream of its own, beside the
+next unit. On a CPU there is nothing to wait for and frames are ready at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -21,15 +21,19 @@ class PendingFrames:
     """uint8 frames (n, H, W, 3) being copied to the host; `result` waits for them."""
 
     def __init__(self, frames: Tensor) -> None:
-        """Called on the stream that makes `frames`."""
+        """Called right after the work that makes `frames`, on its stream."""
         self._arrived: torch.cuda.Event | None = None
         if frames.device.type != "cuda":
-            self._frames = frames
+            self._frames = frames.to("cpu")
             return
         self._frames = torch.empty(frames.shape, dtype=frames.dtype, pin_memory=True)
-        self._frames.copy_(frames, non_blocking=True)
-        self._arrived = torch.cuda.Event()
-        self._arrived.record()
+        copies = _copies(frames.device)
+        copies.wait_stream(torch.cuda.current_stream(frames.device))
+        with torch.cuda.stream(copies):
+            self._frames.copy_(frames, non_blocking=True)
+            self._arrived = torch.cuda.Event()
+            self._arrived.record()
+        frames.record_stream(copies)  # the allocator must not hand them out while they are copied
 
     def ready(self) -> bool:
         """True when `result` will not wait."""
@@ -59,41 +63,19 @@ class StreamDecoder:
     def replay_one(self) -> None:
         """Decode one chunk of the past, for the state alone."""
         latents = self.replay.pop(0)
-        with decode_stream(latents):
-            self.decoder.decode(self.state, latents)
+        self.decoder.decode(self.state, latents)
 
     def deliver(self, latents: Tensor) -> PendingFrames:
         """Start to decode the chunk in progress, (1, F, C, H, W)."""
         self.before = self.state.clone()
-        with decode_stream(latents):
-            return PendingFrames(self.decoder.decode(self.state, latents))
+        return PendingFrames(self.decoder.decode(self.state, latents))
 
     def clone(self) -> StreamDecoder:
         twin = StreamDecoder(self.decoder, self.state, self.replay)
         twin.before = self.before
         return twin
 
-    def synchronize(self) -> None:
-        """Let the current stream wait for decoding in progress, before it reads the state."""
-        for slot in self.state.cache:
-            if isinstance(slot, Tensor) and slot.device.type == "cuda":
-                torch.cuda.current_stream(slot.device).wait_stream(_stream(slot.device))
-                return
-
-
-@contextmanager
-def decode_stream(latents: Tensor) -> Iterator[None]:
-    """Work on `latents` beside whatever the current stream does next. All states live on this one stream."""
-    if latents.device.type != "cuda":
-        yield
-        return
-    stream = _stream(latents.device)
-    stream.wait_stream(torch.cuda.current_stream(latents.device))
-    with torch.cuda.stream(stream):
-        yield
-    latents.record_stream(stream)  # the allocator must not hand them out while the decoder reads them
-
 
 @lru_cache(maxsize=8)
-def _stream(device: torch.device) -> torch.cuda.Stream:
+def _copies(device: torch.device) -> torch.cuda.Stream:
     return torch.cuda.Stream(device)

@@ -50,7 +50,7 @@ def evaluate(
         list[str] | None, typer.Argument(help="Further checkpoints of --compare.", show_default=False)
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for plots, contact sheet, figures.")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="A rough answer in under a minute.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Few prompts and step counts: about two minutes on two cores.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     jobs: Annotated[

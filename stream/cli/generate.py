@@ -16,6 +16,7 @@ from models.media.write import Mp4, OutputError, check_folder
 from stream.errors import user_errors
 
 from .options import Decoder, Execution, Lora, Model
+from .prompt_file import read_prompts
 
 app = typer.Typer(add_completion=False)
 
@@ -23,8 +24,12 @@ app = typer.Typer(add_completion=False)
 @app.command()
 @user_errors()
 def generate(
-    prompt: Annotated[str, typer.Option(help="What the video should show.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The MP4 to write.")],
+    prompt: Annotated[str | None, typer.Option(help="What the video should show.")] = None,
+    prompt_file: Annotated[
+        Path | None, typer.Option(help="Prompts by time instead: one a line, FRAME or SECONDS (as 2.5s), tab, prompt.")
+    ] = None,
+    negative: Annotated[str, typer.Option(help="What it should not show; works with guidance above 1.")] = "",
     image: Annotated[Path | None, typer.Option(help="Start from this picture.")] = None,
     video: Annotated[Path | None, typer.Option("--clip", help="Go on from the end of this clip.")] = None,
     frames: Annotated[int, typer.Option(help="Frames to make.")] = 81,
@@ -43,6 +48,8 @@ def generate(
     """Write a clip."""
     if image is not None and video is not None:
         raise OutputError("Give --image or --clip, not both.", code="invalid")
+    if (prompt is None) == (prompt_file is None):
+        raise OutputError("Give --prompt, or --prompt-file.", code="invalid")
     check_folder(output)
     from models.checkpoint.load import open_weights
     from models.media.read import open_image, read_clip
@@ -53,9 +60,15 @@ def generate(
     clip, clip_fps = read_clip(existing(video)) if video is not None else (None, None)
     bundle = open_weights(model, device, execution, decoder=decoder, lora=lora or ())
     steps = len(schedule_for(bundle, steps)) - 1
+    changes: list[tuple[int, str]] = []
+    if prompt_file is not None:
+        (_, prompt), *changes = read_prompts(existing(prompt_file), bundle.fps)
+    assert prompt is not None
     chunks = make(
         bundle,
         prompt=prompt,
+        changes=changes,
+        negative=negative,
         frames=frames,
         steps=steps,
         seed=seed,

@@ -18,7 +18,7 @@ def train(
     stage: Annotated[
         str,
         typer.Argument(
-            help="vae, decoder, encode[:images|:clips], project, export:STAGE, or a flow stage of the config."
+            help="vae, decoder, finer, encode[:images|:clips], project, export:STAGE, or a flow stage of the config."
         ),
     ],
     config: Annotated[

@@ -5,12 +5,14 @@ Every error meant for a user is a `models.errors.FarcastError`: it refuses the r
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Protocol
 
 from stream.types import Mix, Pixels
 
 from .protocol import ModelFacts, Open
+
+Clock = Callable[[], float]
 
 
 class Unit(Protocol):
@@ -66,11 +68,25 @@ class RolloutBackend(Protocol):
     def rewind(self, chunk: int) -> None: ...
 
 
+class Timing(Protocol):
+    """A unit that was launched. `seconds`: of the device, once it is done. `frames` of a decode: waits for them."""
+
+    def done(self) -> bool: ...
+    def seconds(self) -> float: ...
+    def frames(self) -> Pixels | None: ...
+
+
+class UnitTimer(Protocol):
+    """How a device runs units. Whatever the model raises at once passes through."""
+
+    def launch(self, rollout: RolloutBackend, unit: Unit, r: float | None) -> Timing: ...
+
+
 class Model(Protocol):
     """A model that is loaded and warm.
 
     `save` returns None where a rollout cannot be saved. `out_of_memory`: whether the error says that memory ran out;
-    `free_memory` gives back what is cached and not used.
+    `free_memory` gives back what is cached and not used. `timer`: how its device runs units; clock: the host's.
     """
 
     @property
@@ -80,3 +96,4 @@ class Model(Protocol):
     def load(self, blob: bytes) -> RolloutBackend: ...
     def out_of_memory(self, error: Exception) -> bool: ...
     def free_memory(self) -> None: ...
+    def timer(self, clock: Clock) -> UnitTimer: ...

@@ -2,7 +2,8 @@
 
 It knows no asyncio, no sockets and no clients: commands come in through one pipe, events go out through it. Between any
 two units it reads what has come, so a prompt never waits longer than one step; and no more of it than `COMMANDS`, so
-that a flood of commands does not keep the device idle.
+that a flood of commands does not keep the device idle. A GPU is given the next unit shortly before it is done with the
+last (`device_queue`); until then the loop waits for commands.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from models.errors import FarcastError
 from stream.governor import CostModel, loads, pick
 
 from .backend import Model, Unit
+from .device_queue import POLL_S, DeviceQueue, Flight
 from .heartbeat import FIRST_S, HANG_FACTOR, HANG_S, Heartbeat
 from .protocol import (
     Close,
@@ -56,6 +58,7 @@ class Scheduler:
         self.max_lead = max_lead
         self.hang_s = hang_s
         self.costs = CostModel()
+        self.device = DeviceQueue(model.timer(monotonic), self.costs, monotonic)
         self.slots: dict[str, Slot] = {}
         self.saved_at: dict[str, float] = {}  # when the next snapshot may be made
         self.shedding = Shedding()
@@ -64,14 +67,20 @@ class Scheduler:
     def run(self) -> None:
         """Until `Shutdown`. Raises EOFError or OSError when the server is gone."""
         while self.running:
+            self.collect()
             now = monotonic()
             waits = {slot: slot.wait(now) for slot in self.slots.values()}
             ready = [slot for slot, wait in waits.items() if wait <= 0]
-            self.heartbeat.beat("idle", limit=max(self.hang_s, 2 * IDLE))
-            self.read(0.0 if ready else min([IDLE, *waits.values()]))
+            if not self.device.flights:  # else the beat of what was launched counts: it may hang
+                self.heartbeat.beat("idle", limit=max(self.hang_s, 2 * IDLE))
+            pause = self.device.wait(now) if ready else min([IDLE, *waits.values()])
+            self.read(min(pause, POLL_S) if self.device.flights and not ready else pause)
             if not self.running:
                 return
+            self.collect()
             now = monotonic()
+            if self.device.wait(now) > 0.0:
+                continue
             for slot in list(self.slots.values()):
                 if (rewind := slot.waiting_rewind(now)) is not None:
                     self.change(slot, rewind)
@@ -86,8 +95,20 @@ class Scheduler:
             self.share()  # a chunk is about to be planned: by what costs and dials are now
         unit = slot.rollout.next()
         self.heartbeat.beat(unit.kind, slot.session, limit=self.limit(unit))
-        if self.guarded(slot.session, slot.run, slot=slot, kind=unit.kind):
-            self.save(slot)
+        if self.guarded(slot.session, slot.launch, slot=slot, kind=unit.kind):
+            self.collect()
+
+    def collect(self) -> None:
+        """What the device has done: the events of it, and snapshots of sessions that are between two chunks."""
+        self._completed(self.device.completed())
+
+    def _completed(self, flights: list[Flight]) -> None:
+        for flight in flights:
+            slot: Slot | None = flight.owner
+            if slot is None or self.slots.get(slot.session) is not slot:
+                continue  # it is gone
+            if self.guarded(slot.session, partial(slot.complete, flight), slot=slot, kind=flight.unit.kind):
+                self.save(slot)
 
     def limit(self, unit: Unit) -> float:
         """Seconds after which this unit counts as hung."""
@@ -140,6 +161,7 @@ class Scheduler:
     def drop(self, session: str, *, forget: bool = True) -> None:
         """Let go of a slot. forget: the session does not come back."""
         if (slot := self.slots.pop(session, None)) is not None:
+            self.device.forget(slot)
             slot.release()
         self.saved_at.pop(session, None)
         if forget:
@@ -201,6 +223,9 @@ class Scheduler:
             self.change(slot, command)
 
     def change(self, slot: Slot, command: SetPrompt | SetDial | SetImage | Rewind) -> None:
+        self._completed(self.device.finish(slot))  # a chunk that is decoded is made, whatever is asked for now
+        if self.slots.get(slot.session) is not slot:
+            return
         self.heartbeat.beat("change", slot.session, limit=FIRST_S)
 
         def changed() -> list[Event]:
@@ -223,8 +248,9 @@ class Scheduler:
         def opened() -> list[Event]:
             rollout = self.model.load(request.snapshot) if request.snapshot else self.model.open(request)
             self.slots[request.session] = Slot(
-                request, rollout, self.model.facts, self.costs, max_lead=self.max_lead, clock=monotonic
-            )
+                request, rollout, self.model.facts, self.costs, max_lead=self.max_lead, clock=monotonic,
+                device=self.device,
+            )  # fmt: skip
             self.shedding.opened(request.session)
             return []
 

@@ -1,7 +1,7 @@
 """One session inside the engine: when it may run, and its units of work.
 
-A slot knows no pipe and no other slot. `run` runs one unit of work and returns the events that follow from it; the
-scheduler decides whose unit runs next by `deadline`, among those whose `wait` is zero.
+A slot knows no pipe and no other slot. `launch` gives the device one unit of work, `complete` returns the events that
+follow when it is done; the scheduler decides whose unit comes next by `deadline`, among those whose `wait` is zero.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from stream.types import Pixels
 
 from .backend import PendingPrompt, Unit
 from .chunk import ChunkInProgress, ChunkInputs
+from .device_queue import Flight
 from .protocol import (
     ChunkMade,
     Event,
@@ -72,8 +73,16 @@ class Slot(SlotState):
     # --- work
 
     def run(self) -> list[Event]:
-        """One unit of work. Whatever the model raises passes through: this session is then lost."""
-        now = self.clock()
+        """One unit of work, on a device of this slot alone that works at once."""
+        events = self.launch()
+        for flight in self.device.completed():
+            events += self.complete(flight)
+        return events
+
+    def launch(self) -> list[Event]:
+        """Give the device one unit of work. Whatever the model raises passes through: this session is then lost."""
+        clock_now = self.clock()
+        now = clock_now + self.device.busy(clock_now)  # when the device will begin with it
         unit = self.rollout.next()
         if self.current is None and unit.kind != "append":
             self.current = self._open_chunk(now)
@@ -84,17 +93,20 @@ class Slot(SlotState):
             r = self.governor.next_r(now, self.rollout.sigma, current.steps, finish_early=current.finish_early)
             current.sigmas.append(r)
         before = self.rollout.pending_prompt, self.rollout.pending_image, self.rollout.sigma
-        chunk, frame = self.rollout.chunk, self.rollout.frame
         try:
-            frames = self.rollout.run(unit, r=r)
+            self.device.launch(self, self.rollout, unit, r)
         except FarcastError as error:
             return self.refuse(unit.kind, error.code, str(error))
         self._carry(unit, *before)
-        took = self.clock() - now
-        self._learn(unit, took)
-        events: list[Event] = [Measured(unit.kind, took)]
+        return []
+
+    def complete(self, flight: Flight) -> list[Event]:
+        """The device has done a unit of this slot: learn what it cost; when it made frames, the chunk is made."""
+        took, frames = flight.timing.seconds(), flight.timing.frames()
+        self._learn(flight.unit, took)
+        events: list[Event] = [Measured(flight.unit.kind, took)]
         if frames is not None:
-            events += [self._close_chunk(chunk, frame, frames), *self._pass_deferred_prompt()]
+            events += [self._close_chunk(flight.chunk, flight.frame, frames), *self._pass_deferred_prompt()]
         return events
 
     def _open_chunk(self, now: float) -> ChunkInProgress:

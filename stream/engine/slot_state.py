@@ -6,14 +6,13 @@ have to go back.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from models.errors import FarcastError
 from stream.governor import CostModel, EngineSnapshot, Governor, plan_prompt
 from stream.governor.prompt_policy import DELIVERY_S, GOES_BACK, REPLACES
 
-from .backend import RolloutBackend
+from .backend import Clock, RolloutBackend
 from .chunk import ChunkInProgress, ChunkInputs
+from .device_queue import DeviceQueue, ImmediateTimer
 from .playout_mirror import PlayoutMirror
 from .protocol import (
     DialTaken,
@@ -34,11 +33,12 @@ MARGIN = 2  # frames that may leave before the server hears that they should not
 REWIND_S = 0.25  # at least so long between two rewinds; the last one asked for meanwhile is done then
 MAX_OPENINGS = 2  # prompts that may open one chunk; with more, a flood of prompts would keep it from being begun
 
-Clock = Callable[[], float]
-
 
 class SlotState:
-    """`load`: by how much the other sessions stretch this one's work (1 = alone); set by the scheduler."""
+    """`load`: by how much the other sessions stretch this one's work (1 = alone); set by the scheduler.
+
+    device: the queue that all slots of the device share; None = a processor of its own.
+    """
 
     def __init__(
         self,
@@ -49,12 +49,14 @@ class SlotState:
         *,
         max_lead: float,
         clock: Clock,
+        device: DeviceQueue | None = None,
     ) -> None:
         self.session = request.session
         self.rollout = rollout
         self.facts = facts
         self.clock = clock
         self.costs = costs
+        self.device = device or DeviceQueue(ImmediateTimer(clock), costs, clock)
         self.load = 1.0
         self.held = False  # paused: no chunks are made
         self.governor = Governor(
@@ -187,13 +189,14 @@ class SlotState:
 
     def _moment(self, now: float, at: float, kept: float | None) -> EngineSnapshot:
         """kept: frames that must still be shown when all that can be taken back is."""
-        unit, current = self.rollout.next(), self.current
+        unit, current, launched = self.rollout.next(), self.current, self.device.busy(now)
+        append = self.costs.estimate("append", 0.9, unit.cost_key) * self.load if unit.kind == "append" else 0.0
         shown_left = (self.mirror.rest(now) if kept is None else kept) / self.facts.fps
         return EngineSnapshot(
             elapsed=max(0.0, now - at),
             shown_left=shown_left,
             queued=max(0.0, self.lead(now) - shown_left),
-            busy=self.costs.estimate("append", 0.9, unit.cost_key) * self.load if unit.kind == "append" else 0.0,
+            busy=launched + append,
             in_progress=current is not None,
             done=0 if current is None else current.steps,
             left=0 if current is None or self.rollout.sigma <= 0.0 else max(0, current.plan.steps - current.steps),

@@ -14,6 +14,9 @@ from models.errors import ModelError
 from models.rollout import snapshot, snapshot_bytes
 from models.rollout.rollout import Rollout
 
+from .backend import Clock, UnitTimer
+from .cuda_timer import CudaTimer
+from .device_queue import ImmediateTimer
 from .protocol import ModelFacts, Open
 
 # What RuntimeErrors of the allocator and of oneDNN say.
@@ -76,6 +79,10 @@ class TorchModel:
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+    def timer(self, clock: Clock) -> UnitTimer:
+        """CUDA events on a GPU; elsewhere a unit is done when it returns."""
+        return CudaTimer() if self.bundle.device.type == "cuda" else ImmediateTimer(clock)
 
     def warm_up(self) -> None:
         """Run the first chunks once, so that no session pays for compilation and allocation."""

@@ -98,9 +98,9 @@ def create_gateway(directory: DirectoryClient, config: ServerConfig) -> FastAPI:
         await http.aclose()
 
     app = FastAPI(title="Farcast fleet", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
-    refusals = Metrics()
-    problems.install(app, refusals)
-    app.add_middleware(Guard, config=config, metrics=refusals, problem=problems.problem)
+    refused = Metrics()
+    problems.install(app, refused)
+    app.add_middleware(Guard, config=config, metrics=refused, problem=problems.problem)
 
     async def place(request: Request, body: bytes, wish: PlaceRequest) -> tuple[Answer, WorkerView] | NoPlace:
         """Ask one worker after the other. The answer is a session, or a refusal that no other worker would lift."""

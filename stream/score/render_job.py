@@ -1,6 +1,7 @@
 """The process that renders one take: `python -m stream.score.render_job`, a job as one JSON line in, reports out.
 
-It runs at the lowest priority, and ends when the server that started it closes its standard input or is gone.
+It yields to live sessions: scheduling class idle (Linux) and the lowest priority elsewhere, and one thread where the
+frames need not be those of the live take. It ends when the server that started it closes its standard input or is gone.
 """
 
 from __future__ import annotations
@@ -37,16 +38,22 @@ Renderer = Callable[[Score, int | None], Iterable[Chunk]]
 def open_renderer(
     model: str | None, device: str, threads: int, score: Score, *, decoder: str | None = None, lora: Sequence[str] = ()
 ) -> Renderer:
-    """The real one. Threads: as the live take had, since their number is in the last bits."""
+    """The real one. At the live steps (None) it runs on as many threads as the live take had, since their number is in
+    the last bits; at others on one."""
     import torch
 
     from models.checkpoint.load import default_threads, open_weights
 
     from .replay import Replay
 
-    torch.set_num_threads(score.made_with.threads or threads or default_threads())
+    live_threads = score.made_with.threads or threads or default_threads()
     bundle = open_weights(model, device, decoder=decoder, lora=lora)
-    return lambda take, steps: Replay(bundle, take, steps=steps)
+
+    def render(take: Score, steps: int | None) -> Iterable[Chunk]:
+        torch.set_num_threads(live_threads if steps is None else 1)
+        return Replay(bundle, take, steps=steps)
+
+    return render
 
 
 def run(job: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> None:
@@ -67,9 +74,16 @@ def run(job: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> None:
     say({"done": True, "frames": made, "exact": exact})
 
 
-def main() -> None:
+def yield_to_others() -> None:
+    """Runs only while nobody else wants the core. For this thread and those that it starts: call it first."""
     with contextlib.suppress(OSError, AttributeError):
         os.nice(NICEST)
+    with contextlib.suppress(OSError, AttributeError):  # Linux only
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+
+
+def main() -> None:
+    yield_to_others()
     reports = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what libraries print is no report
 

@@ -26,6 +26,8 @@ from PIL import Image
 
 from models.checkpoint.vocabulary import Vocabulary
 from models.errors import ModelError, PromptError, RequestError
+from stream.engine.backend import Clock, UnitTimer
+from stream.engine.device_queue import ImmediateTimer
 from stream.engine.protocol import ModelFacts, Open, PromptApplied
 from stream.types import Mix, Pixels
 
@@ -210,6 +212,9 @@ class FakeModel:
     def save(self, rollout: FakeRollout) -> bytes | None:
         state = {"chunk": rollout.chunk, "frame": rollout.frame, "colour": rollout.colour, "history": rollout.history}
         return json.dumps(state).encode()
+
+    def timer(self, clock: Clock) -> UnitTimer:
+        return ImmediateTimer(clock)
 
     def out_of_memory(self, error: Exception) -> bool:
         return isinstance(error, MemoryError)

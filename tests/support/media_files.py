@@ -70,7 +70,6 @@ SDP = (
 )
 HLS = b"#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\ndocs/results/compare.png\n#EXT-X-ENDLIST\n"
 DASH = (
-    b'<?xml version="1.0"?>\n'
-    b'<MPD xmlns="urn:mpeg:dash:schema:mpd:2011"><Period><BaseURL>docs/</BaseURL></Period></MPD>'
+    b'<?xml version="1.0"?>\n<MPD xmlns="urn:mpeg:dash:schema:mpd:2011"><Period><BaseURL>docs/</BaseURL></Period></MPD>'
 )
 PLAYLISTS = {"ffconcat": FFCONCAT, "concat": CONCAT, "sdp": SDP, "hls": HLS, "dash": DASH}

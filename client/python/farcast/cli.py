@@ -24,6 +24,7 @@ _SUMMARIES = {
     "bench": "Measure something and print figures.",
     "eval": "What a checkpoint can do at 1 to 32 steps.",
     "info": "Say what a checkpoint is and which words it knows.",
+    "doctor": "Check what this machine needs for a server.",
     "train": "Train the embedded model.",
     "up": "Start a fleet of servers on this machine.",
     "gateway": "Answer for a fleet of servers.",

@@ -40,11 +40,11 @@ class Matte:
     noise: Tensor
 
 
-def as_floats(frames: np.ndarray) -> Tensor:
-    """uint8 (T, H, W, 3) of any size to float (T, 3, 128, 128) in 0..255."""
+def as_floats(frames: np.ndarray, side: int = SIDE) -> Tensor:
+    """uint8 (T, H, W, 3) of any size to float (T, 3, side, side) in 0..255."""
     out = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float()
-    if out.shape[-2:] != (SIDE, SIDE):
-        out = F.interpolate(out, (SIDE, SIDE), mode="bilinear", antialias=True, align_corners=False)
+    if out.shape[-2:] != (side, side):
+        out = F.interpolate(out, (side, side), mode="bilinear", antialias=True, align_corners=False)
     return out
 
 

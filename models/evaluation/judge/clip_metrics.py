@@ -17,14 +17,15 @@ from numpy.typing import NDArray
 from models.evaluation.judge.analyser import ATTRIBUTES, Analysis, analyse
 from models.evaluation.judge.background import SIDE, as_floats
 from models.evaluation.prompts import Task
-from models.toyworld import render
+from models.toyworld import Track, render
 
 Z95 = 1.96
 
 
 @dataclass(frozen=True)
 class Clip:
-    """fidelity: PSNR against the world along the same track, dB. sharpness: energy of the gradients there, truth = 1.
+    """fidelity: PSNR against the world along the same track, dB. sharpness: energy of the gradients there, truth = 1;
+    at the clip's own size when that is larger than 128x128, because making it smaller would make it look sharper.
 
     flicker: mean change of the ground from frame to frame, 8-bit levels. jerk: mean second difference of the centre,
     pixels of 128 a frame squared. border_jerk: the same over the frames about a chunk border only. cut: change of the
@@ -53,10 +54,17 @@ def measure_clip(frames: np.ndarray, borders: Sequence[int] = ()) -> Clip:
     if track is not None:
         truth = torch.from_numpy(render(track, SIDE)).permute(0, 3, 1, 2).float()
         fidelity = _psnr(pixels, truth)
-        sharpness = _sharpness(pixels, truth)
+        sharpness = _sharpness(*_at_own_size(frames, track))
         flicker = _flicker(pixels, reading)
     jerk, border_jerk = smoothness(reading, borders)
     return Clip(reading, fidelity, sharpness, flicker, jerk, border_jerk, _cut(pixels, borders))
+
+
+def _at_own_size(frames: np.ndarray, track: Track) -> tuple[torch.Tensor, torch.Tensor]:
+    """The clip and its truth, float (T, 3, side, side), no smaller than the judge sees them."""
+    side = max(SIDE, *frames.shape[1:3])
+    truth = torch.from_numpy(render(track, side)).permute(0, 3, 1, 2).float()
+    return as_floats(frames, side), truth
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:
@@ -78,7 +86,8 @@ def _sharpness(pixels: torch.Tensor, truth: torch.Tensor) -> float:
     """Gradient energy near the true edges, relative to the truth's; noise elsewhere does not count."""
     mine, real = _energy(pixels), _energy(truth)
     edges = real > 0.15 * real.flatten(1).amax(1)[:, None, None, None]
-    about = F.max_pool2d(edges.float(), 7, stride=1, padding=3)
+    reach = round(3 * pixels.shape[-1] / SIDE)  # as far about the edges at any size
+    about = F.max_pool2d(edges.float(), 2 * reach + 1, stride=1, padding=reach)
     return float((mine * about).sum() / (real * about).sum().clamp(min=1e-6))
 
 

@@ -58,7 +58,7 @@ def run(
 ) -> dict[str, dict[str, Any]]:
     """Figures of both kinds of start: {"i2v": ..., "v2v": ...}."""
     found: dict[str, list[Start]] = {"i2v": [], "v2v": []}
-    for number, (task, truth) in enumerate(zip(tasks, truth_clips(tasks, seed), strict=True)):
+    for number, (task, truth) in enumerate(zip(tasks, truth_clips(tasks, seed, sampler.side), strict=True)):
         picture = sampler.start(task.text, task.seed, image=Image.fromarray(truth[0]))
         found["i2v"].append(judge(sampler.clip(picture, FRAMES, steps), truth, task, 1))
         clip = sampler.start(task.text, task.seed, clip=truth[:GIVEN])

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from models.checkpoint.bundle import Bundle
+from models.evaluation.judge.background import SIDE
 from models.media.read import fit_clip
 from models.rollout import flowmap
 from models.rollout.batch import batch_takes
@@ -32,6 +33,11 @@ class Sampler:
     def scale(self) -> float:
         """Guidance as it is run, 1 = off."""
         return self.bundle.guidance if self.guidance is None else self.guidance
+
+    @property
+    def side(self) -> int:
+        """Pixels a side of a truth to compare with: no fewer than the checkpoint's, so that none is missing in it."""
+        return max(SIDE, self.bundle.width, self.bundle.height)
 
     def borders(self, frames: int) -> list[int]:
         """First frame of every chunk but the first, in a clip of `frames` frames."""

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from models.evaluation.judge.analyser import ATTRIBUTES
+from models.evaluation.judge.background import SIDE
 from models.evaluation.judge.clip_metrics import Z95, Clip, mean, measure_clip, share
 from models.evaluation.judge.worker_pool import AnalyserPool
 from models.evaluation.prompts import Task, generator
@@ -33,10 +34,10 @@ class Column:
     seconds: float  # of sampling, a chunk, in batches
 
 
-def truth_clips(tasks: Sequence[Task], seed: int) -> Iterator[np.ndarray]:
-    """A true clip of each task."""
+def truth_clips(tasks: Sequence[Task], seed: int, side: int = SIDE) -> Iterator[np.ndarray]:
+    """A true clip of each task, `side` pixels wide and high."""
     rng = generator("truth", seed)
-    return (render(simulate([(0, task.scene)], FRAMES, rng)) for task in tasks)
+    return (render(simulate([(0, task.scene)], FRAMES, rng), side) for task in tasks)
 
 
 def run(
@@ -44,9 +45,9 @@ def run(
 ) -> list[Column]:
     """A column for the truth, one for the truth through the VAE, one for each number of steps."""
     borders = sampler.borders(FRAMES)
-    coded = (sampler.through_vae(real) for real in truth_clips(tasks, seed))
+    coded = (sampler.through_vae(real) for real in truth_clips(tasks, seed, sampler.side))
     columns = [
-        measure(TRUTH, truth_clips(tasks, seed), borders, progress, pool),
+        measure(TRUTH, truth_clips(tasks, seed, sampler.side), borders, progress, pool),
         measure(CEILING, coded, borders, progress, pool),
     ]
     return columns + [text_to_video(sampler, tasks, count, progress, pool) for count in steps]

@@ -34,8 +34,6 @@ def test_what_people_send_is_read(container: str, codec: str, pix: str) -> None:
     assert tail(clip(container, codec, pix=pix)).shape[1:] == (16, 16, 3)
 
 
-
-
 @pytest.mark.parametrize("name", list(PLAYLISTS))
 def test_a_text_that_names_other_files_is_no_clip(name: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(root)

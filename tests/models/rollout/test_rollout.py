@@ -195,7 +195,8 @@ def test_frames_can_be_fetched_after_the_next_work_has_begun(bundle: Bundle) -> 
     expected = other.next_chunk(SIGMAS)
     while rollout.next().kind != "decode":
         rollout.run(rollout.next(), r=SIGMAS[1] if rollout.sigma == 1.0 and rollout.next().kind == "step" else None)
-    delivery = rollout.decode_later()
+    delivery = rollout.launch(rollout.next())
+    assert delivery is not None
     while rollout.chunk == 0:
         rollout.run(rollout.next())
     assert delivery.ready()

@@ -29,6 +29,7 @@ CONFIG = """
 folder = "{folder}"
 export = "{folder}/out"
 grain = 8
+decoder_grain = 32
 guidance = 2.5
 prompts = ["a red star"]
 [vae_model]
@@ -174,7 +175,8 @@ def test_the_whole_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         1.0,
         2.5,
     ]
-    assert rounded(tmp_path / "out", 8)
+    assert rounded(tmp_path / "out" / "vae", 32, "decoder.")
+    assert rounded(tmp_path / "out" / "transformer", 8)
     config.write_text(config.read_text().replace("steps = 2 # at first", "steps = 4"))
     assert CliRunner().invoke(train.app, ["teacher", "--config", str(config)], catch_exceptions=False).exit_code == 0
     assert int(load_file(tmp_path / "teacher" / "state.safetensors")["step"]) == 4  # from step 2
@@ -182,7 +184,7 @@ def test_the_whole_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_an_unknown_stage_names_the_known_ones() -> None:
-    with pytest.raises(TrainingError, match=r"no stage 'distil'.*vae, decoder, encode.*teacher"):
+    with pytest.raises(TrainingError, match=r"no stage 'distil'.*vae, decoder, finer, encode.*teacher"):
         run("distil")
 
 
@@ -196,12 +198,23 @@ def test_the_shipped_config_describes_the_embedded_model() -> None:
     shipped = json.loads((Path("models/tiny/transformer/config.json")).read_text())
     for key, value in config["transformer"].items():
         assert shipped[key] == value, key
-    assert rounded(Path("models/tiny"), config["grain"])
+    assert rounded(Path("models/tiny/transformer"), config["grain"])
 
 
-def rounded(checkpoint: Path, grain: float) -> bool:
-    """Are the transformer's matrices on the grid, or one twice as fine where rounding moved their mean?"""
-    weights = load_file(checkpoint / "transformer" / "diffusion_pytorch_model.safetensors")
+def test_the_embedded_vae_is_the_finer_one_of_the_shipped_config() -> None:
+    config = tomllib.loads(TINY_CPU.read_text())
+    shipped = json.loads((Path("models/tiny/vae/config.json")).read_text())
+    bundle = json.loads((Path("models/tiny/farcast.json")).read_text())
+    assert bundle["width"] == bundle["height"] == 2 * config["size"]
+    assert shipped["scale_factor_spatial"] == 2 * config["vae_model"]["scale_factor_spatial"]
+    assert shipped["dim_mult"] == config["vae_model"]["dim_mult"]
+    assert shipped["z_dim"] == config["transformer"]["in_channels"]
+    assert rounded(Path("models/tiny/vae"), config["decoder_grain"], "decoder.")
+
+
+def rounded(part: Path, grain: float, head: str = "") -> bool:
+    """Are a part's matrices on the grid, or one twice as fine where rounding moved their mean?"""
+    weights = {k: v for k, v in load_file(part / "diffusion_pytorch_model.safetensors").items() if k.startswith(head)}
     counts = [value.float() / step_of(value, 2 * grain) for value in weights.values() if value.ndim > 1]
     return all(torch.equal(count, count.round()) for count in counts)
 

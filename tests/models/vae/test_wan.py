@@ -15,6 +15,10 @@ CONFIGS = {
     "more blocks, no time at the top": {**PLAIN, "num_res_blocks": 2, "temperal_downsample": [False, True]},
     "residual": {**PLAIN, "is_residual": True},
     "residual, another width to decode": {**PLAIN, "is_residual": True, "decoder_base_dim": 16, "dim_mult": [1, 4, 4]},
+    "a patch of 4, another width to decode": {
+        **PLAIN, "patch_size": 4, "in_channels": 48, "out_channels": 48, "decoder_base_dim": 16,
+        "scale_factor_spatial": 16,
+    },
     "residual, 16x": {
         **PLAIN, "is_residual": True, "dim_mult": [1, 2, 4, 4], "temperal_downsample": [True, True, False],
         "scale_factor_spatial": 16,

@@ -75,3 +75,17 @@ def test_what_is_wrong_is_one_line(
     assert says in error
     assert len([line for line in error.splitlines() if line.startswith("farcast")]) == 1
     assert not (tmp_path / "clip.mp4").exists()
+
+
+@pytest.mark.parametrize("name", ["x.gif", "x.webm", "x"])
+def test_a_name_of_another_format_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path, name: str) -> None:
+    code, _, said = ask(capsys, "--prompt", "a red circle", "-o", str(tmp_path / name))
+    assert code == 1
+    assert ".mp4" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_prompt_or_a_list(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    code, _, said = ask(capsys, "-o", str(tmp_path / "x.mp4"))
+    assert code == 1
+    assert "--prompt-file" in said

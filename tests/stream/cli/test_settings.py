@@ -66,9 +66,7 @@ def test_another_file_is_named_with_config(started: list[ServerConfig], tmp_path
     ("text", "says"),
     [("max_session = 4", "no option"), ("port = 'x'", "port"), ("port =", "not TOML"), ("open_ = true", "no option")],
 )
-def test_a_file_with_a_mistake_is_refused(
-    started: list[ServerConfig], tmp_path: Path, text: str, says: str
-) -> None:
+def test_a_file_with_a_mistake_is_refused(started: list[ServerConfig], tmp_path: Path, text: str, says: str) -> None:
     (tmp_path / "farcast.toml").write_text(text)
     with pytest.raises(ConfigError, match=says):
         serve()

@@ -28,6 +28,14 @@ def test_blur_costs_sharpness_and_noise_flickers() -> None:
     assert measure_clip((TRUTH + noise).clip(0, 255).astype(np.uint8)).flicker > 5
 
 
+def test_a_large_clip_has_to_be_sharp_at_its_own_size() -> None:
+    track = simulate([(0, Scene("cross", "yellow", "big", "orbiting", "navy"))], 9, np.random.default_rng(3))
+    large = render(track, 192)
+    assert measure_clip(large).sharpness == pytest.approx(1, abs=0.1)
+    enlarged = np.stack([np.asarray(Image.fromarray(f).resize((192, 192))) for f in render(track, 96)])
+    assert measure_clip(enlarged).sharpness < 0.75, "what a picture of half the size has, made larger"
+
+
 def test_a_jump_at_a_border_is_seen_there() -> None:
     jumpy = TRUTH.copy()
     jumpy[13:] = np.roll(TRUTH[13:], 14, axis=2)
