@@ -18,7 +18,7 @@ from stream.score.render_queue import Renders
 from stream.session.manager import Manager
 from stream.webrtc.viewer import Viewer
 
-from .api import control, fleet, operate, pages, problems, recordings, renders, sessions, uploads, whep
+from .api import control, operate, pages, problems, recordings, renders, sessions, uploads, whep
 from .api.frame_filter import watch_frames
 from .api.requests import BodyTimeout
 from .config import ServerConfig
@@ -79,7 +79,7 @@ def create_app(config: ServerConfig) -> FastAPI:
     app.include_router(sessions.routes(manager, config, received, access, limiter))
     app.include_router(operate.routes(manager, access))
     if config.state_shared:
-        app.include_router(fleet.routes(manager, access))
+        app.include_router(operate.fleet_routes(manager, access))
     app.include_router(renders.routes(manager, again, config, access))
     app.include_router(whep.routes(manager, config, metrics, viewers))
     app.include_router(recordings.routes(manager, access))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -50,10 +51,8 @@ def _simulated(quick: bool, plots: Path | None) -> tuple[dict[str, Any], list[Ba
 
 
 def _measured(quick: bool) -> tuple[dict[str, Any], list[Bar]]:
-    try:
-        import ray  # noqa: F401
-    except ImportError:
-        raise ConfigError("This needs Ray: pip install 'farcast-server[fleet]'. --simulate works without.") from None
+    if importlib.util.find_spec("ray") is None:
+        raise ConfigError("This needs Ray: pip install 'farcast-server[fleet]'. --simulate works without.")
     from bench.fleet.measure import run
 
     figures = asyncio.run(run(15 if quick else 30))

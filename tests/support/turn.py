@@ -21,7 +21,8 @@ REASON = missing() or (None if shutil.which("turnserver") else "coturn is not in
 def serve(net: Net, *options: str, port: int = PORT) -> None:
     """Our server in its namespace, ready."""
     command = [
-        sys.executable, "-m", "farcast", "serve", "--host", "0.0.0.0", "--open", "--port", str(port), "--no-record", "--no-state",
+        sys.executable, "-m", "farcast", "serve", "--host", "0.0.0.0", "--open", "--port", str(port),
+        "--no-record", "--no-state",
         "--engine", "tests.support.fake_backend:open_model", "--model", "fake?step=0.002", *options,
     ]  # fmt: skip
     where = {"PYTHONPATH": f"{ROOT}:{ROOT / 'client/python'}", "FARCAST_TURN_SECRET": SECRET}
