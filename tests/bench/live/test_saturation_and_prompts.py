@@ -61,9 +61,9 @@ def test_good_company_holds_every_bar_and_the_report_is_json() -> None:
     json.loads(json.dumps(document("sessions", figures, bars), allow_nan=False))
 
 
-def test_a_frame_that_never_came_is_seen() -> None:
+def test_a_second_without_frames_is_seen() -> None:
     seen = good()
-    seen.sessions[1].times = [at for at in seen.sessions[1].times if not 50.0 < at < 50.2]
+    seen.sessions[1].times = [at for at in seen.sessions[1].times if not 50.0 < at < 51.0]
     seen.sessions[1].changes = seen.sessions[1].changes[: len(seen.sessions[1].times)]
     assert failing(seen) == {"realtime_factor delivered"}
 
@@ -82,9 +82,9 @@ def test_an_underrun_is_forgiven_at_first_and_not_later() -> None:
     assert failing(seen) == {"underruns after the first two seconds"}
 
 
-def test_steps_that_do_not_come_back_are_seen_and_an_engine_that_falls_behind() -> None:
+def test_steps_that_fall_when_one_leaves_are_seen_and_an_engine_that_falls_behind() -> None:
     seen = good()
-    budgets = {0.0: 30, 20.0: 16, 40.0: 6, 60.0: 6}
+    budgets = {0.0: 30, 20.0: 16, 40.0: 6, 60.0: 4}
     seen.sessions[0] = watched("session 1", 0.0, 80.0, budgets, factor=0.95)
     assert failing(seen) == {"steps when one leaves / before", "realtime_factor of the engine"}
 
