@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
-from typing import Any
 
 import httpx
 import pytest
@@ -15,14 +14,8 @@ from websockets.sync.client import connect
 from stream.access.credentials import MaskSecrets, masked
 from stream.config import ApiKey, ServerConfig
 from stream.errors import ConfigError
+from tests.support.guarded_server import CREATE, KEYS, OPERATE, bearer, create
 from tests.support.running_server import Running, running, wait_for
-
-CREATE, OPERATE = "create-key-0123456789", "operate-key-0123456789"
-KEYS = (ApiKey.parse(f"create:{CREATE}"), ApiKey.parse(f"operate:{OPERATE}"))
-
-
-def bearer(token: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {token}"}
 
 
 @pytest.fixture(scope="module")
@@ -32,12 +25,6 @@ def guarded() -> Iterator[Running]:
         api_keys=KEYS, allow_origins=("https://friend.example",), public_urls=("https://video.example",)
     ) as run:
         yield run
-
-
-def create(server: Running, key: str = CREATE, **headers: str) -> httpx.Response:
-    return httpx.post(
-        f"{server.url}/v1/sessions", json={"prompt": "a red circle"}, headers={**bearer(key), **headers}, timeout=20
-    )
 
 
 def test_a_server_that_others_reach_needs_a_key_or_says_that_it_is_open() -> None:
@@ -87,12 +74,6 @@ def test_a_view_token_neither_starts_nor_cancels_a_render(server: Running) -> No
     assert httpx.delete(url, headers=view).json()["code"] == "watch_only"
     assert httpx.delete(url, headers=server.headers(made)).status_code == 204
     server.delete(made)
-
-
-def first(url: str, **options: Any) -> dict[str, Any]:
-    with connect(url, **options) as ws:
-        message: dict[str, Any] = json.loads(ws.recv(10))
-        return message
 
 
 def test_a_socket_takes_its_token_as_a_subprotocol_or_in_the_first_message(server: Running) -> None:

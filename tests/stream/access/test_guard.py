@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from typing import Any
 
 import httpx
 import pytest
 from websockets.exceptions import InvalidStatus
-from websockets.sync.client import connect
 
-from stream.config import ApiKey
+from tests.support.guarded_server import KEYS, create, first
 from tests.support.running_server import Running, running
-
-CREATE, OPERATE = "create-key-0123456789", "operate-key-0123456789"
-KEYS = (ApiKey.parse(f"create:{CREATE}"), ApiKey.parse(f"operate:{OPERATE}"))
-
-
-def bearer(token: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {token}"}
 
 
 @pytest.fixture(scope="module")
@@ -29,18 +19,6 @@ def guarded() -> Iterator[Running]:
         api_keys=KEYS, allow_origins=("https://friend.example",), public_urls=("https://video.example",)
     ) as run:
         yield run
-
-
-def create(server: Running, key: str = CREATE, **headers: str) -> httpx.Response:
-    return httpx.post(
-        f"{server.url}/v1/sessions", json={"prompt": "a red circle"}, headers={**bearer(key), **headers}, timeout=20
-    )
-
-
-def first(url: str, **options: Any) -> dict[str, Any]:
-    with connect(url, **options) as ws:
-        message: dict[str, Any] = json.loads(ws.recv(10))
-        return message
 
 
 def test_pages_of_other_sites_may_not_use_the_server(guarded: Running) -> None:

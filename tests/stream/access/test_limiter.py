@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import httpx
 import pytest
@@ -13,15 +12,9 @@ from starlette.requests import HTTPConnection
 from websockets.sync.client import connect
 
 from stream.access.limiter import user_of
-from stream.config import ApiKey, RateLimits
+from stream.config import RateLimits
+from tests.support.guarded_server import CREATE, KEYS, first
 from tests.support.running_server import Running, running, wait_for
-
-CREATE, OPERATE = "create-key-0123456789", "operate-key-0123456789"
-KEYS = (ApiKey.parse(f"create:{CREATE}"), ApiKey.parse(f"operate:{OPERATE}"))
-
-
-def bearer(token: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {token}"}
 
 
 @pytest.fixture(scope="module")
@@ -31,18 +24,6 @@ def guarded() -> Iterator[Running]:
         api_keys=KEYS, allow_origins=("https://friend.example",), public_urls=("https://video.example",)
     ) as run:
         yield run
-
-
-def create(server: Running, key: str = CREATE, **headers: str) -> httpx.Response:
-    return httpx.post(
-        f"{server.url}/v1/sessions", json={"prompt": "a red circle"}, headers={**bearer(key), **headers}, timeout=20
-    )
-
-
-def first(url: str, **options: Any) -> dict[str, Any]:
-    with connect(url, **options) as ws:
-        message: dict[str, Any] = json.loads(ws.recv(10))
-        return message
 
 
 def test_one_user_gets_so_much_and_no_more() -> None:

@@ -11,15 +11,8 @@ import httpx
 import pytest
 from websockets.sync.client import connect
 
-from stream.config import ApiKey
+from tests.support.guarded_server import KEYS, bearer
 from tests.support.running_server import Running, running, wait_for
-
-CREATE, OPERATE = "create-key-0123456789", "operate-key-0123456789"
-KEYS = (ApiKey.parse(f"create:{CREATE}"), ApiKey.parse(f"operate:{OPERATE}"))
-
-
-def bearer(token: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {token}"}
 
 
 @pytest.fixture(scope="module")
@@ -29,12 +22,6 @@ def guarded() -> Iterator[Running]:
         api_keys=KEYS, allow_origins=("https://friend.example",), public_urls=("https://video.example",)
     ) as run:
         yield run
-
-
-def create(server: Running, key: str = CREATE, **headers: str) -> httpx.Response:
-    return httpx.post(
-        f"{server.url}/v1/sessions", json={"prompt": "a red circle"}, headers={**bearer(key), **headers}, timeout=20
-    )
 
 
 def test_a_range_of_thousands_of_digits_is_answered(server: Running) -> None:
